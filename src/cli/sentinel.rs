@@ -1,0 +1,11 @@
+//! `watchfire sentinel`.
+
+use std::process::ExitCode;
+
+/// Run a sentinel.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(_args: Args) -> ExitCode {
+    ExitCode::FAILURE
+}

@@ -1,0 +1,138 @@
+//! Validated settings, whichever syntax they were written in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::types::{Address, Secret};
+
+/// Sentinel's default port.
+pub const SENTINEL_PORT: u16 = 26379;
+/// `down-after-milliseconds` where nothing is said, in ms.
+pub const DOWN_AFTER_MS: u64 = 30_000;
+/// `failover-timeout` where nothing is said, in ms.
+pub const FAILOVER_TIMEOUT_MS: u64 = 180_000;
+/// `parallel-syncs` where nothing is said.
+pub const PARALLEL_SYNCS: u32 = 1;
+
+/// How much the log tells: Redis's `loglevel`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// Rarely useful details.
+    Verbose,
+    /// What an operator wants to know.
+    #[default]
+    Notice,
+    /// Only what matters much.
+    Warning,
+    /// Nothing at all.
+    Nothing,
+}
+
+/// What one sentinel process is told, apart from its groups. Redis's directive of the same name is
+/// meant wherever there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SentinelSettings {
+    /// `bind`: addresses to listen on; empty means all interfaces.
+    pub bind: Vec<String>,
+    /// `port`: TCP port, 1 to 65535 (0 only in tests: the system chooses).
+    pub port: u16,
+    /// `dir`: working directory; where a YAML set-up keeps its state file.
+    pub dir: PathBuf,
+    /// `logfile`: empty means standard output.
+    pub logfile: Option<PathBuf>,
+    /// `loglevel`.
+    pub loglevel: LogLevel,
+    /// `pidfile`, written only where asked for.
+    pub pidfile: Option<PathBuf>,
+    /// `maxclients`: connections to the API at a time.
+    pub maxclients: u32,
+    /// `requirepass`: password of the default user.
+    pub requirepass: Option<Secret>,
+    /// `sentinel announce-ip`.
+    pub announce_ip: Option<String>,
+    /// `sentinel announce-port`.
+    pub announce_port: Option<u16>,
+    /// `sentinel resolve-hostnames`.
+    pub resolve_hostnames: bool,
+    /// `sentinel announce-hostnames`.
+    pub announce_hostnames: bool,
+    /// `sentinel sentinel-user`: user for links to other sentinels.
+    pub sentinel_user: Option<String>,
+    /// `sentinel sentinel-pass`: password for links to other sentinels.
+    pub sentinel_pass: Option<Secret>,
+    /// `sentinel deny-scripts-reconfig`.
+    pub deny_scripts_reconfig: bool,
+}
+
+impl Default for SentinelSettings {
+    fn default() -> Self {
+        SentinelSettings {
+            bind: Vec::new(),
+            port: SENTINEL_PORT,
+            dir: PathBuf::from("."),
+            logfile: None,
+            loglevel: LogLevel::Notice,
+            pidfile: None,
+            maxclients: 10_000,
+            requirepass: None,
+            announce_ip: None,
+            announce_port: None,
+            resolve_hostnames: false,
+            announce_hostnames: false,
+            sentinel_user: None,
+            sentinel_pass: None,
+            deny_scripts_reconfig: true,
+        }
+    }
+}
+
+/// One master group as configured: `sentinel monitor` and its per-master directives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupSettings {
+    /// Where the master is (in a running sentinel: where it is now).
+    pub master: Address,
+    /// How many sentinels must agree that the master is down; at least 1.
+    pub quorum: u32,
+    /// `down-after-milliseconds`, above 0.
+    pub down_after_ms: u64,
+    /// `failover-timeout`, in ms, above 0.
+    pub failover_timeout_ms: u64,
+    /// `parallel-syncs`, above 0.
+    pub parallel_syncs: u32,
+    /// `auth-user` for the master and its replicas.
+    pub auth_user: Option<String>,
+    /// `auth-pass` for the master and its replicas.
+    pub auth_pass: Option<Secret>,
+    /// `notification-script`.
+    pub notification_script: Option<PathBuf>,
+    /// `client-reconfig-script`.
+    pub client_reconfig_script: Option<PathBuf>,
+    /// `rename-command`: upper-case original name to the name the nodes use.
+    pub rename_commands: BTreeMap<String, String>,
+    /// `master-reboot-down-after-period`, in ms; 0 means that a loading master is never down.
+    pub master_reboot_down_after_ms: u64,
+}
+
+impl GroupSettings {
+    /// A group with Sentinel's defaults.
+    pub fn new(master: Address, quorum: u32) -> GroupSettings {
+        GroupSettings {
+            master,
+            quorum,
+            down_after_ms: DOWN_AFTER_MS,
+            failover_timeout_ms: FAILOVER_TIMEOUT_MS,
+            parallel_syncs: PARALLEL_SYNCS,
+            auth_user: None,
+            auth_pass: None,
+            notification_script: None,
+            client_reconfig_script: None,
+            rename_commands: BTreeMap::new(),
+            master_reboot_down_after_ms: 0,
+        }
+    }
+}

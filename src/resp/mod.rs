@@ -1,0 +1,6 @@
+//! RESP2 and RESP3, the wire format of Redis and Valkey: values, an incremental request decoder, an
+//! encoder. Pure: bytes in, values out; no socket is known here.
+
+mod value;
+
+pub use value::Value;
