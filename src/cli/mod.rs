@@ -50,8 +50,9 @@ fn as_subcommand(mut argv: Vec<OsString>) -> Vec<OsString> {
             // Redis knows `--sentinel` as a mode; `--sentinel monitor ...` is a directive of that mode.
             match argv.iter().position(|a| a == "--sentinel") {
                 Some(at) => {
-                    let is_mode =
-                        argv.get(at + 1).is_none_or(|next| next.to_string_lossy().starts_with("--"));
+                    let is_mode = argv
+                        .get(at + 1)
+                        .is_none_or(|next| next.to_string_lossy().starts_with("--"));
                     if is_mode {
                         argv.remove(at);
                     }
