@@ -1,1 +1,4 @@
 //! Stub.
+mod dice;
+mod net;
+mod node;
