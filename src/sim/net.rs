@@ -146,13 +146,30 @@ pub(super) struct NetShape {
 }
 
 enum Event {
-    Arrive { conn: ConnId, to: End, packet: Packet },
+    Arrive {
+        conn: ConnId,
+        to: End,
+        packet: Packet,
+    },
     /// The sender gives up if its packet is still held.
-    GiveUp { conn: ConnId, to: End, since: Ms },
+    GiveUp {
+        conn: ConnId,
+        to: End,
+        since: Ms,
+    },
     /// The dialer gives up if nobody greeted it.
-    GreetTimeout { conn: ConnId },
-    Cut { conn: ConnId, end: End },
-    Timer { proc: Proc, life: u64, timer: Timer },
+    GreetTimeout {
+        conn: ConnId,
+    },
+    Cut {
+        conn: ConnId,
+        end: End,
+    },
+    Timer {
+        proc: Proc,
+        life: u64,
+        timer: Timer,
+    },
     Reminder(u64),
 }
 
@@ -341,8 +358,12 @@ impl Net {
     /// Resets all connections between two processes.
     pub(super) fn cut_between(&mut self, a: Proc, b: Proc) {
         let pairs = [[a, b], [b, a]];
-        let between: Vec<ConnId> =
-            self.conns.iter().filter(|(_, c)| pairs.contains(&c.procs)).map(|(id, _)| *id).collect();
+        let between: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, c)| pairs.contains(&c.procs))
+            .map(|(id, _)| *id)
+            .collect();
         for conn in between {
             self.cut(conn);
         }
@@ -493,10 +514,7 @@ impl Net {
     /// Sends again what a lane held, if it may pass now.
     fn release(&mut self, conn: ConnId, to: End) {
         let Some(c) = self.conns.get(&conn) else { return };
-        let way = (
-            self.machine(c.procs[to.other() as usize]),
-            self.machine(c.procs[to as usize]),
-        );
+        let way = (self.machine(c.procs[to.other() as usize]), self.machine(c.procs[to as usize]));
         if self.blocked.contains(&way) {
             return;
         }

@@ -313,9 +313,7 @@ impl Node {
                 (Some(_), ["EXEC"]) => {
                     let all = queued.take().unwrap_or_default();
                     if std::mem::take(&mut spoiled) {
-                        Value::error(
-                            "EXECABORT Transaction discarded because of previous errors.",
-                        )
+                        Value::error("EXECABORT Transaction discarded because of previous errors.")
                     } else {
                         Value::Array(all.iter().map(|r| self.execute(net, conn, r)).collect())
                     }
