@@ -138,10 +138,14 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
             continue;
         }
         let gap_ms = dice.skewed(3_000..=60_000);
-        let longest_ms = dice.skewed(200..=30_000);
+        let longest_ms = dice.skewed(500..=60_000);
         let mut at = from + dice.below(gap_ms);
         while at < until {
-            let for_ms = dice.skewed(20..=longest_ms.max(21)).min(until - at);
+            let for_ms = match dice.one_in(2) {
+                true => dice.skewed(20..=longest_ms),
+                false => dice.within(20..=longest_ms),
+            };
+            let for_ms = for_ms.min(until - at);
             faults.push(Fault { at, for_ms, kind: maker(targets, dice) });
             at += gap_ms / 2 + dice.below(gap_ms);
         }
