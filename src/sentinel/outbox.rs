@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::effect::Effect;
+use super::effect::{Command, Effect};
 use super::types::{Instant, Revision};
 use crate::resp::Value;
 
@@ -96,8 +96,8 @@ impl Outbox {
         self.failed.take().is_some()
     }
 
-    /// A write failed: answers those who wait for an answer, forgets messages to nodes and peers (they
-    /// would be stale), keeps announcements. True if this is news.
+    /// A write failed: answers those who wait for an answer, and forgets orders to nodes, which would
+    /// come too late to be right. All else goes on waiting. True if this is news.
     pub(super) fn write_failed(
         &mut self,
         revision: Revision,
@@ -113,7 +113,7 @@ impl Outbox {
                 (Effect::Reply { id, .. }, Some(reply)) => {
                     self.ready.push_back(Effect::Reply { id, reply });
                 }
-                (Effect::Send { .. }, _) => {}
+                (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
                 (effect, otherwise) => {
                     self.waiting.push_back(Waiting { needs: waiting.needs, effect, otherwise });
                 }
@@ -180,7 +180,7 @@ mod tests {
         out.touch();
         let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
         out.emit_durable_or(reply("voted"), Some(Value::bulk("no vote")));
-        out.emit_durable(Effect::Send { link: LinkId(1), command: crate::sentinel::Command::Ping });
+        out.emit_durable(Effect::Send { link: LinkId(1), command: Command::Promote });
         let revision = out.begin_write(Instant::from_ms(0)).expect("due");
         assert!(out.write_failed(revision, "disk full".into(), Instant::from_ms(10)));
         assert_eq!(drain(&mut out), [reply("no vote")]);
