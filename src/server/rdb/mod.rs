@@ -1,8 +1,8 @@
-//! Redis's snapshot format (RDB): what a full resynchronisation carries. Pure: bytes in, items out, and
-//! the reverse; both ways piece by piece, so that a snapshot is never in memory as a whole.
+//! Redis's snapshot format (RDB): what a full resynchronisation carries. Pure: bytes in, items out,
+//! and the reverse; both ways piece by piece, so that a snapshot is never in memory as a whole.
 //!
-//! A dump is `REDIS` with a four-digit version, then opcodes and keys, then the end mark and a CRC64 of
-//! all before it. Strings only for now: [`RdbValue`] is where the other types will join.
+//! A dump is `REDIS` with a four-digit version, then opcodes and keys, then the end mark and a
+//! CRC64 of all before it. Strings only for now: [`RdbValue`] is where the other types will join.
 
 mod read;
 #[cfg(test)]
@@ -16,8 +16,8 @@ pub use write::{Position, Preamble, Writer};
 
 /// The newest version that the reader takes: Redis 7.4's.
 pub const NEWEST_VERSION: u32 = 12;
-/// The version that the writer claims. What it writes was complete in Redis 5.0; so every server from 5.0
-/// on reads it.
+/// The version that the writer claims. What it writes was complete in Redis 5.0; so every server
+/// from 5.0 on reads it.
 pub const WRITTEN_VERSION: u32 = 9;
 
 const MAGIC: &[u8] = b"REDIS";
@@ -85,7 +85,8 @@ pub enum RdbValue {
     String(Bytes),
 }
 
-/// The dump cannot be used. What was read of it must be dropped: there is no telling what is missing.
+/// The dump cannot be used. What was read of it must be dropped: there is no telling what is
+/// missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RdbError {
     /// It does not begin with `REDIS` and four digits.
@@ -99,8 +100,8 @@ pub enum RdbError {
     UnsupportedVersion(u32),
     /// A key of a type that this node does not store.
     #[error(
-        "key '{}' holds a {type_name}, which this node cannot store: it knows strings only; remove the \
-         key from the master, or use a Redis or Valkey server as replica", shown(.key)
+        "key '{}' holds a {type_name}, which this node cannot store: it knows strings only; \
+         remove the key from the master, or use a Redis or Valkey server as replica", shown(.key)
     )]
     UnsupportedType {
         /// The key.

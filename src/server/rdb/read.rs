@@ -52,8 +52,8 @@ enum Stop {
 }
 
 impl Reader {
-    /// A reader for one dump, which refuses strings longer than `max_string` bytes (`proto-max-bulk-len`
-    /// of the server that wrote it, 512 MiB by default).
+    /// A reader for one dump, which refuses strings longer than `max_string` bytes
+    /// (`proto-max-bulk-len` of the server that wrote it, 512 MiB by default).
     pub fn new(max_string: usize) -> Reader {
         Reader {
             max_string,
@@ -65,8 +65,8 @@ impl Reader {
         }
     }
 
-    /// Takes the next item out of `buf`; `None` asks for more bytes, or after [`Item::End`] says that there
-    /// is no more. After an error the reader is of no use any more.
+    /// Takes the next item out of `buf`; `None` asks for more bytes, or after [`Item::End`] says
+    /// that there is no more. After an error the reader is of no use any more.
     pub fn feed(&mut self, buf: &mut BytesMut) -> Result<Option<Item>, RdbError> {
         while self.state != State::Done && buf.len() >= self.wanted {
             let mut cursor = Cursor { bytes: buf, position: 0, max_string: self.max_string };

@@ -29,7 +29,8 @@ pub struct Position<'a> {
     pub offset: u64,
 }
 
-/// Writes one dump. Each call appends to a buffer of the caller, who sends what is there when it likes.
+/// Writes one dump. Each call appends to a buffer of the caller, who sends what is there when it
+/// likes.
 #[derive(Debug)]
 pub struct Writer {
     digest: Digest,
@@ -56,8 +57,8 @@ impl Writer {
         writer
     }
 
-    /// The keys that follow belong to database `db`, which holds `keys` keys, `expires` of them with an
-    /// expiry time. Empty databases are left out by the caller.
+    /// The keys that follow belong to database `db`, which holds `keys` keys, `expires` of them
+    /// with an expiry time. Empty databases are left out by the caller.
     pub fn select_db(&mut self, db: u32, keys: u64, expires: u64, out: &mut BytesMut) {
         self.append(out, |out| {
             out.put_u8(opcode::SELECT_DB);
