@@ -69,14 +69,14 @@ pub fn parse(text: &str) -> (Vec<Line>, Vec<Diagnostic>) {
         match parse_line(text, index + 1) {
             Ok(Some(line)) => lines.push(line),
             Ok(None) => {}
-            Err(diagnostic) => diagnostics.push(*diagnostic),
+            Err(diagnostic) => diagnostics.push(diagnostic),
         }
     }
     (lines, diagnostics)
 }
 
 /// Takes one line apart; `None` for a blank line and for a comment.
-pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Box<Diagnostic>> {
+pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Diagnostic> {
     let text = text.trim_end_matches([' ', '\t', '\r', '\n']);
     if text.trim_start_matches(is_blank).starts_with('#') {
         return Ok(None);
@@ -84,7 +84,7 @@ pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Box<
     match split(text) {
         Ok(words) if words.is_empty() => Ok(None),
         Ok(words) => Ok(Some(Line { number, words, text: text.to_owned() })),
-        Err(fault) => Err(Box::new(fault.diagnostic(text, number))),
+        Err(fault) => Err(fault.diagnostic(text, number)),
     }
 }
 
@@ -123,7 +123,7 @@ pub fn from_args(args: &[String]) -> Result<Vec<Line>, Diagnostic> {
     for option in options.iter().filter(|o| !o.trim().eq_ignore_ascii_case("sentinel")) {
         // One option must stay one line, even if its name carries a line break.
         let option = option.replace(['\n', '\r'], " ");
-        lines.extend(parse_line(&option, 0).map_err(|diagnostic| *diagnostic)?);
+        lines.extend(parse_line(&option, 0)?);
     }
     Ok(lines)
 }
@@ -336,7 +336,7 @@ mod tests {
             ]
             .join("\n")
         );
-        assert_eq!(diagnostics[1].text, "requirepass ******");
+        assert_eq!(&*diagnostics[1].text, "requirepass ******");
         assert_eq!(parse("a \"\\xff\"").1[0].column, 3);
     }
 

@@ -46,11 +46,11 @@ pub struct Diagnostic {
     /// Width of the offending word in characters.
     pub width: usize,
     /// The offending line, passwords masked; empty where none is meant.
-    pub text: String,
+    pub text: Box<str>,
     /// What is wrong, in Redis's words where Redis has them.
     pub message: String,
     /// How to mend it.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
 }
 
 impl Diagnostic {
@@ -62,7 +62,7 @@ impl Diagnostic {
             line: 0,
             column: 0,
             width: 0,
-            text: String::new(),
+            text: Box::default(),
             message: message.into(),
             help: None,
         }
@@ -102,7 +102,7 @@ impl Diagnostic {
 
     /// Says how to mend it.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+    pub fn help(mut self, help: impl Into<Box<str>>) -> Diagnostic {
         self.help = Some(help.into());
         self
     }
@@ -121,7 +121,7 @@ impl Diagnostic {
 
     fn set_text(&mut self, text: &str, secret_column: Option<usize>) {
         let Some(secret) = secret_column else {
-            self.text = text.to_owned();
+            self.text = text.into();
             return;
         };
         self.text = text.chars().take(secret - 1).chain(MASK.chars()).collect();
