@@ -4,6 +4,8 @@
 pub mod conf;
 pub mod diagnostic;
 pub mod rewrite;
+pub mod rules;
+pub mod sentinel_conf;
 pub mod settings;
 pub mod state;
 pub mod types;
