@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::super::rules::closest;
-use super::super::settings::{LogLevel, SentinelSettings};
+use super::super::settings::LogLevel;
 use super::super::types::Secret;
 use super::{Fault, Reader, yes_no};
 
@@ -66,7 +66,7 @@ impl Reader<'_> {
                 Ok(())
             }
             "loglevel" => {
-                self.settings.loglevel = log_level(value).ok_or_else(|| {
+                self.settings.loglevel = LogLevel::parse(value).ok_or_else(|| {
                     Fault::new(1, "argument(s) must be one of the following: debug, verbose, notice, warning, nothing")
                 })?;
                 Ok(())
@@ -261,17 +261,6 @@ fn not_yes_or_no() -> Fault {
 
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
-}
-
-fn log_level(text: &str) -> Option<LogLevel> {
-    let levels = [
-        ("debug", LogLevel::Debug),
-        ("verbose", LogLevel::Verbose),
-        ("notice", LogLevel::Notice),
-        ("warning", LogLevel::Warning),
-        ("nothing", LogLevel::Nothing),
-    ];
-    levels.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, level)| level)
 }
 
 fn is_known(name: &str) -> bool {

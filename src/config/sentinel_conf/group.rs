@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::super::conf::{Line, Statement};
 use super::super::rules::{GROUP_NAME_RULE, TIME_MS_MAX, closest, valid_group_name, valid_host};
 use super::super::settings::GroupSettings;
 use super::super::state::GroupState;
@@ -15,19 +16,16 @@ impl Reader<'_> {
         if !valid_group_name(name) {
             return Err(Fault::new(2, "Invalid master name.").help(GROUP_NAME_RULE));
         }
-        let quorum = match args[3].parse::<i64>() {
-            Ok(quorum @ 1..=0xffff) => u32::try_from(quorum).unwrap_or(u32::MAX),
-            Ok(0xffff..) => {
-                return Err(Fault::new(5, "value is not an integer or out of range")
-                    .help("the quorum is how many sentinels must agree, for example 2 of 3"));
-            }
-            _ => {
-                return Err(Fault::new(5, "Quorum must be 1 or greater.")
-                    .help("the quorum is how many sentinels must agree, for example 2 of 3"));
-            }
-        };
+        let quorum = args[3].parse::<u32>().ok().filter(|&q| q > 0).ok_or_else(|| {
+            Fault::new(5, "Quorum must be 1 or greater.")
+                .help("the quorum is how many sentinels must agree, for example 2 of 3")
+        })?;
         if let Some(&first) = self.monitored_at.get(name) {
             return self.monitored_twice(name, first);
+        }
+        if self.state.groups.contains_key(name) {
+            return Err(Fault::new(2, "Duplicate master name.")
+                .help(format!("'{name}' stands in the YAML file already")));
         }
         let master = self.address(3, args[1], args[2])?;
         let settings = GroupSettings::new(master, quorum);
@@ -164,7 +162,7 @@ impl Reader<'_> {
             let words: Vec<&str> = s.line.args().collect();
             words.len() == 4 && words[1..] == *args
         });
-        let spelling = |s: &super::Statement| s.line.word(1).map(str::to_ascii_lowercase);
+        let spelling = |s: &Statement| s.line.word(1).map(str::to_ascii_lowercase);
         let this = spelling(&self.statements[self.index]);
         if spellings.filter(|s| spelling(s) == this).count() > 1 {
             return Err(Fault::new(3, "Duplicate hostname and port for replica.")
@@ -222,7 +220,7 @@ impl Reader<'_> {
     /// Whether the same directive stands in the main file and in an included one.
     fn is_included_twice(&self) -> bool {
         let this = &self.statements[self.index];
-        let same = |line: &super::Line| line.args().eq(this.line.args());
+        let same = |line: &Line| line.args().eq(this.line.args());
         self.statements.iter().any(|s| s.included != this.included && same(&s.line))
     }
 

@@ -9,11 +9,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::conf::Line;
+use super::conf::{Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
 use super::rules::{closest, remarks};
 use super::settings::{GroupSettings, SentinelSettings};
@@ -21,16 +20,6 @@ use super::state::GroupState;
 use super::types::{RunId, Secret};
 
 pub(super) use render::render;
-
-/// One directive and where it came from.
-#[derive(Debug, Clone)]
-pub(super) struct Statement {
-    pub(super) line: Line,
-    /// The file it stands in; `None` for the command line.
-    pub(super) file: Option<Rc<Path>>,
-    /// Whether that file was included by another.
-    pub(super) included: bool,
-}
 
 /// The runtime state that a `sentinel.conf` carries among its settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -90,17 +79,19 @@ const DIRECTIVES: &[(Phase, &str, &str)] = &[
     (Phase::Group, "known-sentinel", "<name> <ip> <port> <id>"),
 ];
 
-/// Reads the directives of one sentinel. `executable` tells whether a script can be run. The result is
-/// whole even if there are errors; it must not be used then.
+/// Reads the directives of one sentinel over what is known already (from YAML, or nothing).
+/// `executable` tells whether a script can be run. The result is whole even if there are errors; it
+/// must not be used then.
 pub(super) fn read(
+    known: (SentinelSettings, ConfState),
     statements: &[Statement],
     executable: &dyn Fn(&Path) -> bool,
 ) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
-    let mut reader = Reader::new(statements, executable);
+    let mut reader = Reader::new(known, statements, executable);
     for phase in [Phase::Process, Phase::Monitor, Phase::Group] {
-        for index in 0..statements.len() {
+        for (index, statement) in statements.iter().enumerate() {
             reader.index = index;
-            let outcome = reader.statement(&statements[index].line, phase);
+            let outcome = reader.statement(&statement.line, phase);
             outcome.unwrap_or_else(|fault| reader.report(fault));
         }
     }
@@ -164,12 +155,16 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(statements: &'a [Statement], executable: &'a dyn Fn(&Path) -> bool) -> Reader<'a> {
+    fn new(
+        (settings, state): (SentinelSettings, ConfState),
+        statements: &'a [Statement],
+        executable: &'a dyn Fn(&Path) -> bool,
+    ) -> Reader<'a> {
         Reader {
             statements,
             executable,
-            settings: SentinelSettings::default(),
-            state: ConfState::default(),
+            settings,
+            state,
             general: general::General::default(),
             index: 0,
             monitored_at: BTreeMap::new(),
@@ -268,15 +263,14 @@ impl<'a> Reader<'a> {
 
     fn report_at(&mut self, index: usize, fault: Fault) {
         let statement = &self.statements[index];
-        let mut finding =
-            Diagnostic::new(fault.severity, fault.message).at(&statement.line, fault.word);
-        if let Some(help) = fault.help {
-            finding = finding.help(help);
-        }
-        if let Some(file) = &statement.file {
-            finding = finding.in_file(file);
-        }
-        self.found.push((index, finding));
+        let finding = statement.finding(fault.severity, fault.word, &fault.message);
+        self.found.push((
+            index,
+            match fault.help {
+                Some(help) => finding.help(help),
+                None => finding,
+            },
+        ));
     }
 
     fn finish(mut self) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
@@ -285,8 +279,10 @@ impl<'a> Reader<'a> {
         let known = |name: &str| self.state.groups.get(name).map_or(0, |g| g.sentinels.len());
         for remark in remarks(&settings.collect(), known) {
             let fault = Fault { severity: remark.severity, ..Fault::new(2, remark.message) };
-            let index = self.monitored_at.get(&remark.group).copied().unwrap_or_default();
-            self.report_at(index, fault.help(remark.help));
+            // A group from YAML was looked at there.
+            if let Some(&index) = self.monitored_at.get(&remark.group) {
+                self.report_at(index, fault.help(remark.help));
+            }
         }
         for group in self.state.groups.values() {
             let epochs = group.config_epoch.max(group.leader_epoch);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::conf::{Line, parse};
 use super::super::rewrite::{Setting, VOTE, rewrite};
-use super::super::settings::{GroupSettings, LogLevel, SentinelSettings};
+use super::super::settings::{GroupSettings, SentinelSettings};
 use super::super::state::{GroupState, State};
 use super::Declared;
 
@@ -138,7 +138,7 @@ fn setting_lines(settings: &SentinelSettings) -> Vec<Fact> {
     let mut facts = vec![
         fact(["port"], settings.port.to_string()),
         fact(["dir"], path_text(&settings.dir)),
-        fact(["loglevel"], level_text(settings.loglevel)),
+        fact(["loglevel"], settings.loglevel.as_str()),
         fact(["maxclients"], settings.maxclients.to_string()),
         fact(["sentinel", "resolve-hostnames"], yes_no(settings.resolve_hostnames)),
         fact(["sentinel", "announce-hostnames"], yes_no(settings.announce_hostnames)),
@@ -205,14 +205,4 @@ fn path_text(path: &Path) -> String {
 
 fn yes_no(on: bool) -> &'static str {
     if on { "yes" } else { "no" }
-}
-
-fn level_text(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Debug => "debug",
-        LogLevel::Verbose => "verbose",
-        LogLevel::Notice => "notice",
-        LogLevel::Warning => "warning",
-        LogLevel::Nothing => "nothing",
-    }
 }
