@@ -65,18 +65,20 @@ pub(super) async fn run(api: Arc<Api>, stream: TcpStream, peer: SocketAddr, perm
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
              commands to Sentinel. Connection aborted."
         ),
-        end => tracing::debug!(%peer, reason = ?end, "Closed a connection"),
+        End::Done => tracing::debug!(%peer, "Client closed connection"),
+        End::Lost(error) => tracing::debug!(%peer, "Lost a connection: {error}"),
+        End::Idle => tracing::debug!(%peer, "Closing idle client"),
+        End::Killed | End::Stopped => tracing::debug!(%peer, "Closed a connection"),
     }
     drop(permit);
 }
 
 /// Why a connection ended.
-#[derive(Debug)]
 enum End {
     /// The peer closed it, or QUIT, or a protocol error; all it was owed has been sent.
     Done,
     /// Reading or writing failed.
-    Lost(io::ErrorKind),
+    Lost(io::Error),
     /// Nothing came for the time of `timeout`, or the last reply was not taken.
     Idle,
     /// CLIENT KILL.
@@ -153,7 +155,7 @@ impl Connection {
                 return self.say_goodbye().await;
             }
             self.show();
-            let news = self.news().await.map_err(|error| End::Lost(error.kind()));
+            let news = self.news().await.map_err(End::Lost);
             if let Err(end) = news.and_then(|news| self.take(news)) {
                 return end;
             }
@@ -307,7 +309,7 @@ impl Connection {
     fn take(&mut self, news: News) -> Result<(), End> {
         let counters = &self.session.api.counters;
         match news {
-            News::Wrote(0) => return Err(End::Lost(io::ErrorKind::WriteZero)),
+            News::Wrote(0) => return Err(End::Lost(io::ErrorKind::WriteZero.into())),
             News::Wrote(count) => {
                 counters.writes.fetch_add(1, Relaxed);
                 counters.output.fetch_add(count as u64, Relaxed);

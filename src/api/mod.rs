@@ -108,13 +108,13 @@ pub async fn serve(
     });
     let tasks = TaskTracker::new();
     for socket in listening.sockets {
-        let (api, connections) = (api.clone(), tasks.clone());
+        let (api, gate, connections) = (api.clone(), api.gate.clone(), tasks.clone());
         let serve = move |stream, peer, permit| {
             // Fails only on a connection that is gone already.
             let _ = net::set_keepalive(&stream, KEEPALIVE_S);
             connections.spawn(connection::run(api.clone(), stream, peer, permit));
         };
-        tasks.spawn(net::accept(socket, api.gate.clone(), stop.clone(), serve));
+        tasks.spawn(net::accept(socket, gate, stop.clone(), serve));
     }
     stop.cancelled().await;
     tasks.close();
