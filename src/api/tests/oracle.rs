@@ -13,7 +13,8 @@ struct Oracle {
 
 impl Oracle {
     async fn start(extra: &str) -> Oracle {
-        // Another process may take a free port before the oracle does: then it ends, and we try again.
+        // Another process may take a free port before the oracle does: then it ends, and we try
+        // again.
         for _ in 0..10 {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("sentinel.conf");
