@@ -1,1 +1,5 @@
-//! Stub.
+//! Drives a core with tokio.
+
+mod handle;
+
+pub use handle::Handle;
