@@ -38,6 +38,12 @@ impl Process {
         self.ended = None;
     }
 
+    /// Another program is meant at the next start.
+    pub fn becomes(&mut self, program: &str, args: &[&str]) {
+        self.program = program.into();
+        self.args = args.iter().map(OsString::from).collect();
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

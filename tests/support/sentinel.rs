@@ -191,6 +191,13 @@ impl Sentinel {
         restart_on_its_port(&mut self.process, self.port);
     }
 
+    /// Starts another program on the same file after the end of this one.
+    pub fn restart_as(&mut self, program: Program) {
+        let file = self.file.to_str().expect("temporary folders have plain names");
+        self.process.becomes(program.path(), &program.args(file));
+        self.restart();
+    }
+
     /// Its configuration file.
     pub fn file(&self) -> &Path {
         &self.file
