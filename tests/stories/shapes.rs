@@ -97,7 +97,7 @@ fn entries_have_the_fields_of_redis_in_its_order() {
                     last.0,
                     last.1
                 );
-                let mut ask = |client: &mut Client| -> Vec<Vec<String>> {
+                let ask = |client: &mut Client| -> Vec<Vec<String>> {
                     let reply = client.call(&words).expect("it answers");
                     if words[1] == "MASTER" { vec![entry(&reply)] } else { entries(&reply) }
                 };
@@ -332,11 +332,9 @@ fn pattern(word: &str) -> String {
     if number(word) {
         return "<number>".into();
     }
-    match word.split_once(':') {
-        Some((host, port)) if number(port) => format!("{host}:<port>"),
-        _ => match word.strip_prefix('#').and_then(|w| w.split_once('/')) {
-            Some((have, need)) if number(have) && number(need) => "#<have>/<need>".into(),
-            _ => word.to_owned(),
-        },
+    match (word.split_once(':'), word.split_once('/')) {
+        (Some((host, port)), _) if number(port) => format!("{host}:<port>"),
+        (_, Some((have, need))) if number(have) && number(need) => "<have>/<need>".into(),
+        _ => word.to_owned(),
     }
 }
