@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, RedisResult};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -38,7 +38,10 @@ pub(super) async fn keep(
             Ok(stream) => {
                 keeper.connection += 1;
                 let since = Instant::now();
-                (keeper.talk(stream).await, Some(since.elapsed()))
+                let reason = keeper.talk(stream).await;
+                // A node that breaks the protocol is not asked again soon, however long it took.
+                let broken = matches!(reason, LostReason::Other(_));
+                (reason, (!broken).then(|| since.elapsed()))
             }
             Err(reason) => (reason, None),
         };
@@ -190,7 +193,11 @@ impl Keeper {
     }
 
     fn broken(&self, error: &RedisError) -> LostReason {
-        let text = fit_for_log(&error.to_string(), &self.target);
+        // In the middle of a pipeline the client keeps the words to itself.
+        let text = match error.kind() {
+            ErrorKind::Parse => fit_for_log(&error.to_string(), &self.target),
+            _ => "the answer is not RESP".to_owned(),
+        };
         LostReason::Other(format!("Protocol error: {text}"))
     }
 }
@@ -214,16 +221,25 @@ async fn ask(
     asked: Asked,
     requests: Vec<Vec<String>>,
 ) -> Answer {
-    let mut pipeline = redis::Pipeline::with_capacity(requests.len());
-    for words in &requests {
-        let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| {
-            command.arg(word);
-        });
-        pipeline.add_command(command);
-    }
-    let answer = client.send_packed_commands(&pipeline, 0, requests.len()).await;
+    let mut commands: Vec<redis::Cmd> = requests.iter().map(|words| packed(words)).collect();
+    let answer = if commands.len() == 1 {
+        client.send_packed_command(&commands.remove(0)).await.map(|reply| vec![reply])
+    } else {
+        let mut pipeline = redis::Pipeline::with_capacity(commands.len());
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        client.send_packed_commands(&pipeline, 0, requests.len()).await
+    };
     (asked, answer)
+}
+
+fn packed(words: &[String]) -> redis::Cmd {
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    command
 }
 
 /// The client's value in our own words; nothing a node can say has no place.

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use super::dial::lost_reason;
 use crate::sentinel::LostReason;
 
-/// Bytes that may come before a reply is whole. The longest honest one is INFO: some ten KB, more with
-/// thousands of databases.
-pub(super) const REPLY_BYTES_MAX: usize = 4 << 20;
+/// Bytes that may come before a reply is whole. The longest honest one is INFO: some ten KB, and 40 bytes
+/// more for each database in use.
+pub(super) const REPLY_BYTES_MAX: usize = 1 << 20;
 
 /// What is known about a stream; shared with the one who waits for its replies.
 #[derive(Default)]
