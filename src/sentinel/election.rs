@@ -133,7 +133,11 @@ impl Group {
                 epoch: election.unwrap_or(core.current_epoch),
                 candidate,
             };
-            core.send_peer(id, command);
+            match election {
+                Some(_) => core.send_peer(id, command),
+                // A mere question shows nothing new, and must get through while the disk fails.
+                None => core.send_peer_now(id, command),
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::effect::Effect;
+use super::effect::{Command, Effect};
 use super::types::{Instant, Revision};
 use crate::resp::Value;
 
@@ -15,6 +15,8 @@ struct Waiting {
     needs: u64,
     effect: Effect,
     otherwise: Option<Value>,
+    /// It waits only so as not to overtake another.
+    in_line: bool,
 }
 
 /// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
@@ -53,20 +55,22 @@ impl Outbox {
     /// The same; a reply becomes `otherwise` if the state cannot be written.
     pub(super) fn emit_durable_or(&mut self, effect: Effect, otherwise: Option<Value>) {
         if self.newest > self.durable {
-            self.waiting.push_back(Waiting { needs: self.newest, effect, otherwise });
+            let needs = self.newest;
+            self.waiting.push_back(Waiting { needs, effect, otherwise, in_line: false });
         } else {
             self.ready.push_back(effect);
         }
     }
 
-    /// Like `emit`, but never ahead of something that waits: announcements keep their order.
+    /// Like `emit`, but not ahead of something that waits: announcements keep their order, as long as
+    /// the disk works.
     pub(super) fn emit_in_order(&mut self, effect: Effect) {
         match self.waiting.back() {
-            Some(last) => {
+            Some(last) if self.failed.is_none() => {
                 let needs = last.needs;
-                self.waiting.push_back(Waiting { needs, effect, otherwise: None });
+                self.waiting.push_back(Waiting { needs, effect, otherwise: None, in_line: true });
             }
-            None => self.ready.push_back(effect),
+            _ => self.ready.push_back(effect),
         }
     }
 
@@ -96,8 +100,8 @@ impl Outbox {
         self.failed.take().is_some()
     }
 
-    /// A write failed: answers those who wait for an answer, forgets messages to nodes and peers (they
-    /// would be stale), keeps announcements. True if this is news.
+    /// A write failed: answers those who wait for an answer, and forgets orders to nodes, which would
+    /// come too late to be right. All else goes on waiting. True if this is news.
     pub(super) fn write_failed(
         &mut self,
         revision: Revision,
@@ -109,14 +113,13 @@ impl Outbox {
         }
         self.in_flight = false;
         for waiting in std::mem::take(&mut self.waiting) {
-            match (waiting.effect, waiting.otherwise) {
+            match (&waiting.effect, &waiting.otherwise) {
                 (Effect::Reply { id, .. }, Some(reply)) => {
-                    self.ready.push_back(Effect::Reply { id, reply });
+                    self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
                 }
-                (Effect::Send { .. }, _) => {}
-                (effect, otherwise) => {
-                    self.waiting.push_back(Waiting { needs: waiting.needs, effect, otherwise });
-                }
+                (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
+                _ if waiting.in_line => self.ready.push_back(waiting.effect),
+                _ => self.waiting.push_back(waiting),
             }
         }
         let news = self.failed.as_ref().is_none_or(|(old, _)| *old != reason);
@@ -180,7 +183,7 @@ mod tests {
         out.touch();
         let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
         out.emit_durable_or(reply("voted"), Some(Value::bulk("no vote")));
-        out.emit_durable(Effect::Send { link: LinkId(1), command: crate::sentinel::Command::Ping });
+        out.emit_durable(Effect::Send { link: LinkId(1), command: Command::Promote });
         let revision = out.begin_write(Instant::from_ms(0)).expect("due");
         assert!(out.write_failed(revision, "disk full".into(), Instant::from_ms(10)));
         assert_eq!(drain(&mut out), [reply("no vote")]);

@@ -1,1 +1,4 @@
 //! Stub.
+
+pub mod backlog;
+pub mod rdb;
