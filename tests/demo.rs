@@ -2,7 +2,8 @@
 //! `redis-server`, and whatever ends it, it leaves no process and no file behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -233,4 +234,112 @@ fn a_server_that_cannot_start_shows_its_last_words() {
     let kept = errors.lines().find_map(|line| line.split_once("are kept in ")).expect("said").1;
     assert_eq!(processes_in(Path::new(kept)), []);
     fs::remove_dir_all(kept).expect("the kept directory is there");
+}
+
+/// `--interactive` on a terminal of its own (util-linux's `script` makes one).
+struct Keyboard {
+    process: Child,
+    dir: PathBuf,
+    screen: std::thread::JoinHandle<Vec<u8>>,
+    _home: tempfile::TempDir,
+}
+
+impl Keyboard {
+    fn new(arguments: &str) -> Keyboard {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let program = env!("CARGO_BIN_EXE_watchfire");
+        let run = format!("stty rows 40 cols 100; exec {program} demo --interactive {arguments}");
+        let mut process = Command::new("script")
+            .args(["-qefc", &run, "/dev/null"])
+            .env("TMPDIR", home.path())
+            .env("TERM", "xterm-256color")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script starts");
+        let mut output = process.stdout.take().expect("piped");
+        let screen = std::thread::spawn(move || {
+            let mut shown = Vec::new();
+            // A terminal that is gone is an error at its end.
+            let _ = output.read_to_end(&mut shown);
+            shown
+        });
+        let mut dir = None;
+        until("the demo has its directory", || {
+            dir = fs::read_dir(home.path()).expect("readable").flatten().next();
+            dir.is_some()
+        });
+        let dir = dir.expect("waited for").path();
+        Keyboard { process, dir, screen, _home: home }
+    }
+
+    fn press(&mut self, keys: &str) {
+        let stdin = self.process.stdin.as_mut().expect("piped");
+        stdin.write_all(keys.as_bytes()).expect("the demo takes keys");
+        stdin.flush().expect("the demo takes keys");
+    }
+
+    /// The state letter of a member's process (`T`: stopped), `None` if it has none.
+    fn state(&self, member: &str) -> Option<char> {
+        let pid = processes_in(&self.dir.join(member)).into_iter().next()?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    /// Whether a node answers a PING at the port that it announces, its proxy's.
+    fn answers(&self, member: &str) -> bool {
+        let conf = fs::read_to_string(self.dir.join(member).join(format!("{member}.conf")));
+        let conf = conf.expect("a configuration file");
+        let port = conf.lines().find_map(|line| line.strip_prefix("replica-announce-port "));
+        let port: u16 = port.and_then(|port| port.parse().ok()).expect("announces its proxy");
+        let Ok(mut node) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+        let mut answer = [0; 7];
+        node.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket option");
+        let heard = node.write_all(b"PING\r\n").and_then(|()| node.read_exact(&mut answer));
+        heard.is_ok() && &answer == b"+PONG\r\n"
+    }
+}
+
+fn keys_do_what_they_say(arguments: &str) {
+    let mut demo = Keyboard::new(arguments);
+    until("node-3 is dead", || {
+        // Keys do nothing before the group is up.
+        demo.press("3k");
+        std::thread::sleep(Duration::from_millis(100));
+        demo.dir.join("sentinel-3/sentinel-3.log").exists() && demo.state("node-3").is_none()
+    });
+    demo.press("r");
+    until("node-3 runs again", || demo.state("node-3").is_some());
+    demo.press("5f");
+    until("sentinel-2 is frozen", || demo.state("sentinel-2") == Some('T'));
+    demo.press("f");
+    until("sentinel-2 is thawed", || demo.state("sentinel-2") != Some('T'));
+    assert!(demo.answers("node-2"));
+    demo.press("2p");
+    until("node-2 is cut off", || !demo.answers("node-2"));
+    assert!(demo.state("node-2").is_some(), "a partition kills nobody");
+    demo.press("p");
+    until("node-2 is connected again", || demo.answers("node-2"));
+    demo.press("q");
+    let mut status = None;
+    until("the demo ends", || {
+        status = demo.process.try_wait().expect("can be waited for");
+        status.is_some()
+    });
+    let shown = demo.screen.join().expect("the screen was read");
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(status.is_some_and(|status| status.success()), "{status:?}: {shown}");
+    assert!(shown.contains("acknowledged"), "the keys are counted at the end: {shown}");
+    assert_eq!(processes_in(&demo.dir), []);
+    assert!(!demo.dir.exists());
+}
+
+#[test]
+fn keys_do_what_they_say_on_bundled_nodes() {
+    keys_do_what_they_say("");
+}
+
+#[test]
+fn keys_do_what_they_say_on_redis_nodes() {
+    keys_do_what_they_say("--server redis-server");
 }

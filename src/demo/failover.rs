@@ -159,8 +159,8 @@ impl Failover {
         let first = |seen: &[(usize, Instant)]| seen.first().map(|(_, at)| *at);
         let accepted_note = self.accepted.map_or(String::new(), |(node, _)| {
             let confirmed = match self.acknowledged {
-                Some(at) => format!("on a replica, too, at +{}", seconds(after(at))),
-                None => "not yet on a replica".into(),
+                Some(at) => format!("+{} on a replica", seconds(after(at))),
+                None => "on no replica yet".into(),
             };
             format!("by {}; {confirmed}", Who::Node(node))
         });
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(notes[1], "sentinel-2, quorum 2/2");
         assert_eq!(notes[3], "node-3");
         assert_eq!(notes[4], "sentinel-2; 2 of 3 so far");
-        assert_eq!(notes[5], "by node-3; on a replica, too, at +1.025 s");
+        assert_eq!(notes[5], "by node-3; +1.025 s on a replica");
         assert_eq!(failover.sdown_to_write(), Some(Duration::from_millis(20)));
         assert_eq!(failover.gap(), Some(Duration::from_millis(1020)));
     }

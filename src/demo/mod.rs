@@ -145,6 +145,7 @@ async fn perform_in(dir: &Path, options: &Options) -> Result<Report, Failure> {
     let (keys, mut commands) = mpsc::channel(MAX_COMMANDS);
     let mut stage = Stage::open(options, &board, keys)?;
     board.send_modify(|model| {
+        model.say("Watchfire demo: one master, two replicas, three sentinels on this machine");
         model.say(model.title.clone());
         model.say(format!("files are in {}", dir.display()));
     });
@@ -232,7 +233,7 @@ fn title(options: &Options) -> String {
         None => bundled.to_string(),
     };
     format!(
-        "one master, two replicas ({}), three sentinels ({}), down after {}",
+        "data nodes: {}; sentinels: {}; down after {}",
         shown(&options.server, "watchfire server"),
         shown(&options.sentinel, "watchfire sentinel"),
         humantime::format_duration(options.down_after)

@@ -108,7 +108,7 @@ fn draw(frame: &mut Frame, model: &Model, selected: Option<usize>, now: Instant)
     ])
     .areas(frame.area());
     let [nodes, sentinels] =
-        Layout::horizontal([Constraint::Percentage(57), Constraint::Percentage(43)]).areas(top);
+        Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).areas(top);
     let elapsed = now.saturating_duration_since(model.started).as_secs_f64();
     let head = Line::from(vec![
         " Watchfire demo ".black().on_yellow().bold(),
@@ -122,9 +122,7 @@ fn draw(frame: &mut Frame, model: &Model, selected: Option<usize>, now: Instant)
     draw_writes(frame, writes, model, now);
     frame.render_widget(Line::from(format!(" {}", model.status)).bold(), status);
     let keys = match selected {
-        Some(_) => {
-            " 1-6 ↑ ↓ select   k kill -9   f freeze/thaw   p partition/heal   r restart   q quit"
-        }
+        Some(_) => " 1-6 ↑↓ select  k kill -9  f freeze/thaw  p partition/heal  r restart  q quit",
         None => " q or Ctrl-C: stop and clean up",
     };
     frame.render_widget(Line::from(keys).dim(), help);
@@ -138,7 +136,7 @@ fn draw_nodes(frame: &mut Frame, area: Rect, model: &Model, selected: Option<usi
         let name = format!("{}{}", marker(selected == Some(at)), Who::Node(at));
         Row::new([name, state.into(), role, offset, lag, follows]).style(style)
     });
-    let widths = [8, 8, 8, 9, 6, 6].map(Constraint::Length);
+    let widths = [7, 7, 7, 8, 5, 6].map(Constraint::Length);
     let header = Row::new([" node", "state", "role", "offset", "lag", "of"]).dim();
     let table = Table::new(rows, widths).header(header).column_spacing(1);
     frame.render_widget(table.block(Block::bordered().title(" data nodes ")), area);
@@ -172,7 +170,7 @@ fn node_cells(model: &Model, node: &Node) -> [String; 4] {
     }
     let master = model.nodes.iter().find(|master| Some(master.port) == info.master_port);
     let lag = match master.and_then(|master| master.info.as_ref()) {
-        _ if !info.link_up => "no link".into(),
+        _ if !info.link_up => "down".into(),
         Some(master) => master.offset.saturating_sub(info.offset).to_string(),
         None => String::new(),
     };
@@ -275,7 +273,7 @@ mod tests {
     fn a_healthy_group_and_what_a_fault_makes_of_it() {
         let mut model = healthy_model();
         let text = drawn(&model, None);
-        for shown in ["node-1  up       master", "node-2  up       replica  100      0", "2+2"] {
+        for shown in ["node-1 up      master", "node-2 up      replica 100      0", "2+2"] {
             assert!(text.contains(shown), "'{shown}' in\n{text}");
         }
         model.nodes[0].run = Run::Dead;
@@ -283,13 +281,9 @@ mod tests {
         model.sentinels[2].run = Run::Frozen;
         model.failover = Some(Failover::new("kill -9 of node-1".into(), 0, model.started, 3));
         let text = drawn(&model, Some(3));
-        for shown in [
-            "node-1  dead",
-            "node-2  cut off",
-            "▶sentinel-1",
-            "sentinel-3 frozen",
-            "○ down noticed",
-        ] {
+        for shown in
+            ["node-1 dead", "node-2 cut off", "▶sentinel-1", "sentinel-3 frozen", "○ down noticed"]
+        {
             assert!(text.contains(shown), "'{shown}' in\n{text}");
         }
     }

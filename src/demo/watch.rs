@@ -126,12 +126,13 @@ async fn ask_sentinel(
     let master = master_port(connection).await?;
     let replicas = flags(connection, "REPLICAS").await?;
     let peers = flags(connection, "SENTINELS").await?;
-    let well = |all: &[String], flags: &str| all.iter().filter(|f| *f == flags).count();
+    let is_ill = |flag: &str| matches!(flag, "s_down" | "o_down" | "disconnected");
+    let well = |all: &[String]| all.iter().filter(|flags| !flags.split(',').any(is_ill)).count();
     let info = SentinelInfo {
         master,
-        replicas_well: well(&replicas, "slave"),
+        replicas_well: well(&replicas),
         replicas: replicas.len(),
-        peers_well: well(&peers, "sentinel"),
+        peers_well: well(&peers),
         peers: peers.len(),
     };
     Ok((info, id))
