@@ -24,12 +24,12 @@ pub(super) enum Failure {
     Died { who: Who, status: String, log: PathBuf, tail: Vec<String> },
     /// A wait was in vain.
     #[error(
-        "waited {} s until {what}, in vain: {lacking}\n{}",
-        within.as_secs(), shown(log, tail)
+        "waited {} until {what}, in vain: {lacking}\n{}",
+        humantime::format_duration(*within), shown(log, tail)
     )]
     Awaited { what: String, lacking: String, within: Duration, log: PathBuf, tail: Vec<String> },
-    #[error("the demo is not done after {} s and gives up", .0.as_secs())]
-    TooLong(Duration),
+    #[error("the demo is not done after {} and gives up; {doing}", humantime::format_duration(*within))]
+    TooLong { within: Duration, doing: String },
     /// SIGINT, SIGTERM or SIGHUP, by its number.
     #[error("interrupted")]
     Interrupted(u8),

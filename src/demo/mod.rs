@@ -177,25 +177,23 @@ async fn act(
     commands: &mut mpsc::Receiver<Command>,
     slot: &mut Option<Group>,
 ) -> Result<Report, Failure> {
-    let total = TOTAL_WITHIN + 4 * plan.down_after;
-    let raise = async {
-        story::raise(dir, plan, board, &mut *slot).await?;
-        slot.as_mut().ok_or(Failure::TooLong(total))
-    };
     if options.interactive {
         let group = tokio::select! {
-            group = raise => group?,
+            group = story::raise(dir, plan, board, slot) => group?,
             failure = only_quit(commands) => return Err(failure),
         };
         let text = interactive::obey(group, board, commands).await?;
         return Ok(Report { text, passed: true });
     }
-    let scripted = async {
-        let group = raise.await?;
+    let within = TOTAL_WITHIN + 4 * plan.down_after;
+    let story = async {
+        let group = story::raise(dir, plan, board, slot).await?;
         story::tell(group, plan.down_after).await
     };
     let verdict = tokio::select! {
-        verdict = timeout(total, scripted) => verdict.map_err(|_| Failure::TooLong(total))??,
+        told = timeout(within, story) => told.map_err(|_| {
+            Failure::TooLong { within, doing: board.borrow().status.clone() }
+        })??,
         failure = only_quit(commands) => return Err(failure),
     };
     let model = board.borrow();

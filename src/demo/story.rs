@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::cluster::{Cluster, NODES, Plan, SENTINELS};
 use super::failover::Failover;
@@ -17,6 +17,8 @@ use super::writer::{Writer, read_back};
 
 /// How often ports are tried that turn out to be taken.
 const PORT_ATTEMPTS: usize = 5;
+/// Until the port of a node that was killed is tried again, if it was taken.
+const PORT_FREE_AFTER: Duration = Duration::from_secs(1);
 /// How long the data nodes may take to start and to synchronise.
 const NODES_WITHIN: Duration = Duration::from_secs(20);
 /// How long the sentinels may take to find the replicas and each other.
@@ -53,25 +55,28 @@ fn lack(who: Who, what: impl Into<String>) -> Result<(), Lack> {
 
 /// Starts the group below `dir` and waits until it is healthy. It is put into `slot` from the first
 /// process on, so that the caller can end it even if this is cancelled.
-pub(super) async fn raise(
+pub(super) async fn raise<'a>(
     dir: &Path,
     plan: &Plan,
     board: &Board,
-    slot: &mut Option<Group>,
-) -> Result<(), Failure> {
-    for attempt in 1.. {
+    slot: &'a mut Option<Group>,
+) -> Result<&'a mut Group, Failure> {
+    let mut attempts_left = PORT_ATTEMPTS;
+    loop {
+        attempts_left -= 1;
         let cluster = Cluster::lay_out(dir, plan, board).await?;
         let watchers = watch(&cluster, board);
         let group = slot.insert(Group { cluster, _watchers: watchers, board: board.clone() });
         match group.start().await {
-            Err(failure) if failure.is_port_taken() && attempt < PORT_ATTEMPTS => {
-                board.send_modify(|model| model.say("a port was taken meanwhile: trying others"));
+            Ok(()) => break,
+            Err(failure) if failure.is_port_taken() && attempts_left > 0 => {
+                group.say("a port was taken meanwhile: trying others");
                 group.cluster.stop().await;
             }
-            outcome => return outcome,
+            Err(failure) => return Err(failure),
         }
     }
-    unreachable!("the last attempt returns its outcome")
+    Ok(slot.as_mut().expect("inserted in the loop above"))
 }
 
 impl Group {
@@ -94,21 +99,49 @@ impl Group {
         self.board.send_modify(|model| model.say(text));
     }
 
-    /// Waits until the condition holds. Fails when a child dies by itself, and after `within`.
+    /// Starts the old master again and waits until it is a replica.
+    async fn bring_back(&mut self, old: usize) -> Result<(), Failure> {
+        let mut attempts_left = PORT_ATTEMPTS;
+        loop {
+            attempts_left -= 1;
+            self.cluster.start(Who::Node(old))?;
+            let what = "the old master is a replica";
+            match self.until(what, RETURN_WITHIN, |model| returned(model, old)).await {
+                Ok(_) => break,
+                // A passing connection of another program may have it; it must be this port.
+                Err(failure) if failure.is_port_taken() && attempts_left > 0 => {
+                    self.say(format!("port taken meanwhile: {} starts again", Who::Node(old)));
+                    sleep(PORT_FREE_AFTER).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        note_return(&self.board);
+        self.say("the old master is a replica of the new one, its link is up");
+        Ok(())
+    }
+
+    /// Waits until the condition holds, and returns the model for which it did. Fails when a child
+    /// dies by itself, and after `within`.
     async fn until(
         &mut self,
         what: &str,
         within: Duration,
         condition: impl Fn(&Model) -> Result<(), Lack>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Model, Failure> {
         let deadline = Instant::now() + within;
         let mut changes = self.board.subscribe();
         loop {
             if let Some(death) = self.cluster.death() {
                 return Err(death);
             }
-            let outcome = condition(&changes.borrow_and_update());
-            let Err(lack) = outcome else { return Ok(()) };
+            let lack = {
+                let model = changes.borrow_and_update();
+                match condition(&model) {
+                    Ok(()) => return Ok(model.clone()),
+                    Err(lack) => lack,
+                }
+            };
             // No news to anybody who waits for the model to change: it is for the eyes only.
             self.board.send_if_modified(|model| {
                 model.status = format!("waiting until {what}: {}", lack.what);
@@ -143,12 +176,7 @@ pub(super) async fn tell(group: &mut Group, down_after: Duration) -> Result<Verd
     group.until("the failover is done", within, |model| failed_over(model, old)).await?;
     group.say("all sentinels name the new master, and it takes writes");
 
-    group.cluster.start(Who::Node(old))?;
-    group.until("the old master is a replica", RETURN_WITHIN, |model| returned(model, old)).await?;
-    note_return(&board);
-    group.say("the old master is a replica of the new one, its link is up");
-    group.until("all is at peace", SETTLE_WITHIN, |model| settled(model, old)).await?;
-
+    group.bring_back(old).await?;
     board.send_modify(|model| model.status = "reading all keys back".into());
     let ledger = writer.stop().await.unwrap_or_default();
     let new = board.borrow().named_master();
@@ -156,8 +184,13 @@ pub(super) async fn tell(group: &mut Group, down_after: Duration) -> Result<Verd
         Some(port) => read_back(port, ledger.keys.len()).await.map_err(|error| error.to_string()),
         None => Err("no master is known".into()),
     };
-    let verdict = judge(&board.borrow(), &ledger, found);
-    Ok(verdict)
+    let what = "all follow the new master";
+    let model = match group.until(what, SETTLE_WITHIN, |model| settled(model, old)).await {
+        // The verdict tells what is wrong, and more.
+        Err(Failure::Awaited { .. }) => board.borrow().clone(),
+        outcome => outcome?,
+    };
+    Ok(judge(&model, &ledger, found))
 }
 
 /// Notes that a fault is being done to the master `old` now, so that a timeline begins.
@@ -294,6 +327,7 @@ fn settled(model: &Model, old: usize) -> Result<(), Lack> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::child::Program;
     use super::super::model::healthy_model;
     use super::*;
 
@@ -324,6 +358,29 @@ mod tests {
             lacking(sentinels_know(&model)).as_deref(),
             Some("sentinel-1 does not answer yet")
         );
+    }
+
+    #[tokio::test]
+    async fn a_wait_in_vain_says_what_it_lacked() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let plan = Plan {
+            node: Program::bundled("server").expect("this program"),
+            sentinel: Program::bundled("sentinel").expect("this program"),
+            down_after: Duration::from_secs(1),
+            proxies: false,
+        };
+        let board = Board::new(healthy_model());
+        let cluster = Cluster::lay_out(dir.path(), &plan, &board).await.expect("is laid out");
+        let mut group = Group { cluster, _watchers: JoinSet::new(), board };
+        std::fs::write(group.cluster.log(Who::Node(0)).0, "its last words\n").expect("writes");
+        let within = Duration::from_millis(20);
+        let error = group.until("the replicas follow", within, replicas_follow).await;
+        let text = error.expect_err("nothing was started").to_string();
+        assert!(text.starts_with(
+            "waited 20ms until the replicas follow, in vain: \
+             node-1 does not answer as a master yet\nthe end of "
+        ));
+        assert!(text.ends_with("its last words"), "{text}");
     }
 
     #[test]

@@ -112,6 +112,10 @@ impl Client {
             }
             sleep(SEARCH_EVERY).await;
         }
+        if self.ledger.keys.len() >= MAX_KEYS {
+            let text = format!("{MAX_KEYS} keys are enough: the client writes no more");
+            self.board.send_modify(|model| model.say(text));
+        }
         self.ledger
     }
 
