@@ -205,6 +205,8 @@ pub(super) struct Client {
     pub(super) in_batch: bool,
     pub(super) blocked: Option<Blocked>,
     pub(super) closing: bool,
+    /// It killed itself: it ends once its present command is answered.
+    pub(super) kill_after_reply: bool,
     /// The replication offset behind this client's last write, for `WAIT`.
     pub(super) wrote_until: u64,
     pub(super) outbox: Outbox,
@@ -241,6 +243,7 @@ impl Client {
             in_batch: false,
             blocked: None,
             closing: false,
+            kill_after_reply: false,
             wrote_until: 0,
             outbox,
             has_output: false,

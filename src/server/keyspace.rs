@@ -188,8 +188,10 @@ pub(super) struct Keyspace {
     pub(super) expiry: Expiry,
     /// Keys deleted because their time had come, in order, until somebody takes them.
     pub(super) expired: Vec<(usize, Bytes)>,
-    /// Counts changes; a command that leaves it alone has changed nothing.
-    pub(super) revision: u64,
+    /// Counts changes that commands made; one that leaves it alone has changed nothing.
+    pub(super) dirty: u64,
+    /// Counts changes of any kind, for `WATCH`.
+    revision: u64,
     watched: HashMap<(usize, Bytes), Watched>,
 }
 
@@ -200,6 +202,7 @@ impl Keyspace {
             now_ms: 0,
             expiry: Expiry::Delete,
             expired: Vec::new(),
+            dirty: 0,
             revision: 0,
             watched: HashMap::new(),
         }
@@ -270,7 +273,7 @@ impl Keyspace {
 
     pub(super) fn set(&mut self, db: usize, key: &Bytes, value: Value, expire_at_ms: Option<u64>) {
         self.dbs[db].insert(Entry { key: owned(key), value, expire_at_ms });
-        self.touch(db, key);
+        self.changed(db, key);
     }
 
     /// Changes a value in place and keeps its deadline; `false` if there is no such key.
@@ -282,26 +285,27 @@ impl Keyspace {
         if let Some(entry) = self.dbs[db].slots[slot as usize].as_mut() {
             f(&mut entry.value);
         }
-        self.touch(db, key);
+        self.changed(db, key);
         true
     }
 
     pub(super) fn remove(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
         self.entry(db, key)?;
         let entry = self.dbs[db].remove(key)?;
-        self.touch(db, key);
+        self.changed(db, key);
         Some(entry)
     }
 
     /// Gives a key a deadline, or takes it away.
     pub(super) fn set_deadline(&mut self, db: usize, key: &[u8], expire_at_ms: Option<u64>) {
         self.dbs[db].set_deadline(key, expire_at_ms);
-        self.touch(db, key);
+        self.changed(db, key);
     }
 
     /// Empties a database; gives its old content, so that the caller may free it elsewhere.
     pub(super) fn clear(&mut self, db: usize) -> Db {
         let old = std::mem::take(&mut self.dbs[db]);
+        self.dirty += 1;
         self.revision += 1;
         self.touch_watched(|(d, key)| *d == db && old.get(key).is_some());
         old
@@ -317,6 +321,7 @@ impl Keyspace {
             .cloned()
             .collect();
         self.dbs.swap(a, b);
+        self.dirty += 1;
         self.revision += 1;
         self.touch_watched(|watched| changed.contains(watched));
     }
@@ -337,6 +342,11 @@ impl Keyspace {
         let dbs = &self.dbs[db];
         let mut pick = || dbs.random(|n| rand::random_range(0..n));
         (0..TRIES).find_map(|_| pick().filter(|e| !self.is_past(e)))
+    }
+
+    fn changed(&mut self, db: usize, key: &[u8]) {
+        self.dirty += 1;
+        self.touch(db, key);
     }
 
     fn touch(&mut self, db: usize, key: &[u8]) {

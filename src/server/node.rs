@@ -11,9 +11,10 @@ use hashbrown::HashMap;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::net::Gate;
 use crate::resp::{ProtocolError, Request, Value};
 
-use super::client::{Blocked, Client, ClientId, Delivery, Kind, Outbox, ReplyMode, Shared};
+use super::client::{Client, ClientId, Delivery, Kind, Outbox, ReplyMode, Shared};
 use super::config::Config;
 use super::dispatch::Pause;
 use super::info::Stats;
@@ -70,13 +71,22 @@ pub(super) struct Node {
     pub(super) stopping: bool,
     /// For tasks that report back.
     pub(super) events: mpsc::WeakSender<Event>,
+    /// Clients in `WAIT`, and until when.
+    pub(super) waiting: Vec<(Option<Instant>, ClientId)>,
+    /// Counts connections and holds them to `maxclients`.
+    pub(super) gate: Arc<Gate>,
     /// Clients with output not yet handed over.
     with_output: Vec<ClientId>,
     next_tick: Instant,
 }
 
 impl Node {
-    pub(super) fn new(config: Config, port: u16, events: mpsc::WeakSender<Event>) -> Node {
+    pub(super) fn new(
+        config: Config,
+        port: u16,
+        gate: Arc<Gate>,
+        events: mpsc::WeakSender<Event>,
+    ) -> Node {
         let now = Instant::now();
         Node {
             keyspace: Keyspace::new(config.databases as usize),
@@ -93,6 +103,8 @@ impl Node {
             now,
             stopping: false,
             events,
+            waiting: Vec::new(),
+            gate,
             with_output: Vec::new(),
             next_tick: now + TICK,
         }
@@ -148,28 +160,16 @@ impl Node {
     }
 
     fn connected(&mut self, id: ClientId, peer: SocketAddr, local: SocketAddr, outbox: Outbox) {
-        self.stats.connections += 1;
         let mut client = Client::new(id, peer.to_string(), local.to_string(), outbox);
         client.authenticated = self.config.requirepass.is_none();
         client.outbox.shared.authenticated.store(client.authenticated, Ordering::Relaxed);
         let is_open = !self.config.protected_mode || self.config.requirepass.is_some();
-        let refusal = if self.ordinary_clients() >= self.config.maxclients as usize {
-            Some("ERR max number of clients reached")
-        } else if !is_open && !peer.ip().to_canonical().is_loopback() {
-            Some(PROTECTED)
-        } else {
-            None
-        };
+        let is_refused = !is_open && !peer.ip().to_canonical().is_loopback();
         self.clients.insert(id, client);
-        if let Some(refusal) = refusal {
-            self.stats.rejected_connections += 1;
-            self.reply(id, &Value::error(refusal));
+        if is_refused {
+            self.reply(id, &Value::error(PROTECTED));
             self.close_after_reply(id);
         }
-    }
-
-    fn ordinary_clients(&self) -> usize {
-        self.clients.values().filter(|c| !c.is_master()).count()
     }
 
     fn requests(&mut self, id: ClientId, requests: Vec<Request>, error: Option<ProtocolError>) {
@@ -338,10 +338,7 @@ impl Node {
             }
             _ => None,
         };
-        let waits = self.clients.values().filter_map(|c| match c.blocked {
-            Some(Blocked::Wait { until, .. }) => until,
-            _ => None,
-        });
+        let waits = self.waiting.iter().filter_map(|(until, _)| *until);
         let pause = self.pause.as_ref().map(|p| p.until);
         let others = [expiry, pause, self.next_connect()].into_iter().flatten();
         others.chain(waits).fold(self.next_tick, Instant::min)
