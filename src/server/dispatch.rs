@@ -64,7 +64,7 @@ impl Node {
         self.set_clock();
         let answer = self.call(id, command, &args);
         if self.send_effects() {
-            let offset = self.replication.offset;
+            let offset = self.replication.offset();
             if let Some(client) = self.clients.get_mut(&id) {
                 client.wrote_until = offset;
             }
@@ -98,6 +98,9 @@ impl Node {
             return Err(format!("ERR wrong number of arguments for '{name}' command").into());
         }
         let Some(client) = self.clients.get(&id) else { return Ok(command) };
+        if client.is_master() {
+            return Ok(command);
+        }
         if command.name == "debug" && !self.may_debug(&client.addr) {
             return Err(NO_DEBUG.into());
         }
@@ -150,7 +153,7 @@ impl Node {
     fn must_pause(&self, id: ClientId, command: &Command) -> bool {
         let Some(pause) = &self.pause else { return false };
         let Some(client) = self.clients.get(&id) else { return false };
-        if client.is_replica() {
+        if client.is_replica() || client.is_master() {
             return false;
         }
         let may_replicate = WRITE | MAY_REPLICATE;

@@ -340,7 +340,7 @@ impl Keyspace {
     pub(super) fn random(&self, db: usize) -> Option<&Entry> {
         const TRIES: usize = 100;
         let dbs = &self.dbs[db];
-        let mut pick = || dbs.random(|n| rand::random_range(0..n));
+        let pick = || dbs.random(|n| rand::random_range(0..n));
         (0..TRIES).find_map(|_| pick().filter(|e| !self.is_past(e)))
     }
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -70,11 +70,14 @@ pub(super) struct Node {
     pub(super) now: Instant,
     pub(super) stopping: bool,
     /// For tasks that report back.
-    pub(super) events: mpsc::WeakSender<Event>,
+    pub(super) events: mpsc::Sender<Event>,
     /// Clients in `WAIT`, and until when.
     pub(super) waiting: Vec<(Option<Instant>, ClientId)>,
     /// Counts connections and holds them to `maxclients`.
     pub(super) gate: Arc<Gate>,
+    ids: Arc<AtomicU64>,
+    /// The command being executed is part of a transaction and must not wait.
+    pub(super) inside_exec: bool,
     /// Clients with output not yet handed over.
     with_output: Vec<ClientId>,
     next_tick: Instant,
@@ -85,7 +88,8 @@ impl Node {
         config: Config,
         port: u16,
         gate: Arc<Gate>,
-        events: mpsc::WeakSender<Event>,
+        ids: Arc<AtomicU64>,
+        events: mpsc::Sender<Event>,
     ) -> Node {
         let now = Instant::now();
         Node {
@@ -105,6 +109,8 @@ impl Node {
             events,
             waiting: Vec::new(),
             gate,
+            ids,
+            inside_exec: false,
             with_output: Vec::new(),
             next_tick: now + TICK,
         }
@@ -185,6 +191,10 @@ impl Node {
         }
     }
 
+    pub(super) fn new_client_id(&self) -> ClientId {
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn address_of(&self, id: ClientId) -> &str {
         self.clients.get(&id).map_or("?", |c| &c.addr)
     }
@@ -225,7 +235,7 @@ impl Node {
         }
     }
 
-    fn note_output(&mut self, id: ClientId) {
+    pub(super) fn note_output(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(&id)
             && !std::mem::replace(&mut client.has_output, true)
         {

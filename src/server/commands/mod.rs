@@ -199,7 +199,7 @@ impl Command {
 
 /// Looks a command up by its first word, and by the second if the first names a container.
 pub(super) fn find(args: &[Bytes]) -> Result<&'static Command, Cow<'static, str>> {
-    let unknown = || {
+    let unknown = || -> Cow<'static, str> {
         let shown = |b: &Bytes| String::from_utf8_lossy(&b[..b.len().min(128)]).into_owned();
         let mut rest = String::new();
         for arg in &args[1..] {

@@ -46,10 +46,8 @@ fn remove(call: &mut Call<'_>, patterns: bool) -> Answer {
     let what = if patterns { "punsubscribe" } else { "unsubscribe" };
     let client = call.client();
     let own = if patterns { &client.patterns } else { &client.channels };
-    let names: Vec<Bytes> = match call.args.len() {
-        1 => own.iter().cloned().collect(),
-        _ => call.args[1..].to_vec(),
-    };
+    let all: Vec<Bytes> = own.iter().cloned().collect();
+    let names = if call.args.len() == 1 { all } else { call.args[1..].to_vec() };
     if names.is_empty() {
         confirm(call, what, Value::Null);
     }

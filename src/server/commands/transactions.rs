@@ -28,6 +28,7 @@ pub(super) fn exec(call: &mut Call<'_>) -> Answer {
         return value(Value::NullArray);
     }
     let mut replies = Vec::with_capacity(transaction.queue.len());
+    call.node.inside_exec = true;
     for (command, args) in transaction.queue {
         replies.push(match call.node.call(call.id, command, &args) {
             Ok(Reply::Value(reply)) => reply,
@@ -38,6 +39,7 @@ pub(super) fn exec(call: &mut Call<'_>) -> Answer {
             }
         });
     }
+    call.node.inside_exec = false;
     value(Value::Array(replies))
 }
 

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::conf;
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::rewrite::{Setting, rewrite};
 use crate::config::settings::LogLevel;
 use crate::config::types::{Address, Secret};
@@ -188,7 +188,7 @@ impl Config {
             };
             found.push(Diagnostic::error(problem).at(line, 0).help(help));
         } else if let Some(warning) = self.without_effect(&name) {
-            found.push(Diagnostic::warning(warning).at(line, 0));
+            found.push(Diagnostic::new(Severity::Warning, warning).at(line, 0));
         }
     }
 
@@ -287,15 +287,13 @@ impl Config {
         for parameter in PARAMETERS {
             let value = (parameter.lines)(self);
             let unchanged = (parameter.get)(self) == (parameter.get)(&default);
-            let with_name = |words: &Words| {
-                [parameter.name.to_string()].into_iter().chain(words.iter().cloned())
-            };
-            match value {
-                value if value.is_empty() => lines.push(Setting::absent(parameter.name)),
-                value if unchanged => {
-                    lines.extend(value.iter().map(|w| Setting::default_line(with_name(w))));
-                }
-                value => lines.extend(value.iter().map(|w| Setting::line(with_name(w)))),
+            if value.is_empty() {
+                lines.push(Setting::absent(parameter.name));
+            }
+            for mut words in value {
+                words.insert(0, parameter.name.to_string());
+                let line = if unchanged { Setting::default_line } else { Setting::line };
+                lines.push(line(words));
             }
         }
         lines

@@ -18,8 +18,8 @@ pub(super) enum When {
 /// One parameter.
 pub(super) struct Parameter {
     pub(super) name: &'static str,
-    /// The old spelling with `slave`.
-    alias: Option<&'static str>,
+    /// The old spelling with `slave`, if there is one.
+    aliases: &'static [&'static str],
     pub(super) when: When,
     /// The value as `CONFIG GET` shows it.
     pub(super) get: fn(&Config) -> String,
@@ -35,7 +35,7 @@ impl Parameter {
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        [self.name].into_iter().chain(self.alias)
+        [self.name].into_iter().chain(self.aliases.iter().copied())
     }
 }
 
@@ -46,7 +46,7 @@ macro_rules! parameter {
     ($when:ident, $name:literal $(| $alias:literal)?, $field:ident, $check:expr) => {
         Parameter {
             name: $name,
-            alias: None::<&'static str>$(.or(Some($alias)))?,
+            aliases: &[$($alias)?],
             when: When::$when,
             get: |c| c.$field.show(),
             set: |c, words| {
