@@ -1,5 +1,5 @@
-//! The loop that accepts connections, with `maxclients` and with patience when the process is out of
-//! file descriptors.
+//! The loop that accepts connections, with `maxclients` and with patience when the process is out
+//! of file descriptors.
 
 use std::io;
 use std::net::SocketAddr;
@@ -73,11 +73,12 @@ impl Drop for Permit {
     }
 }
 
-/// Accepts connections on one socket until `stop` is cancelled and hands each to `serve`, which must not
-/// block: it spawns a task that holds the permit as long as the connection lives. Nagle's delay is off.
+/// Accepts connections on one socket until `stop` is cancelled and hands each to `serve`, which
+/// must not block: it spawns a task that holds the permit as long as the connection lives. Nagle's
+/// delay is off.
 ///
-/// A connection above the gate's limit gets Redis's error and is closed. When the system runs out of file
-/// descriptors or memory, the loop waits a little and tries again; the log says so once.
+/// A connection above the gate's limit gets Redis's error and is closed. When the system runs out
+/// of file descriptors or memory, the loop waits a little and tries again; the log says so once.
 pub async fn accept(
     listener: TcpListener,
     gate: Arc<Gate>,
@@ -139,8 +140,8 @@ fn is_peer_s_fault(error: &io::Error) -> bool {
     )
 }
 
-/// Sets `tcp-keepalive`: the kernel asks a silent peer after `seconds`, then three times at a third of
-/// that. 0 turns it off.
+/// Sets `tcp-keepalive`: the kernel asks a silent peer after `seconds`, then three times at a third
+/// of that. 0 turns it off.
 pub fn set_keepalive(stream: &TcpStream, seconds: u64) -> io::Result<()> {
     let socket = SockRef::from(stream);
     if seconds == 0 {

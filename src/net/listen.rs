@@ -70,9 +70,9 @@ fn reason(cause: &io::Error) -> String {
 
 /// Opens a socket on each address of `bind`, inside a tokio runtime.
 ///
-/// As in Redis, no address means `* -::*`: all interfaces, IPv6 only where the machine has it. `*` is
-/// every IPv4 address, `::*` (or `::`) every IPv6 address; a leading `-` lets the address be missing.
-/// With port 0 the system chooses a port.
+/// As in Redis, no address means `* -::*`: all interfaces, IPv6 only where the machine has it. `*`
+/// is every IPv4 address, `::*` (or `::`) every IPv6 address; a leading `-` lets the address be
+/// missing. With port 0 the system chooses a port.
 pub fn listen(bind: &[String], port: u16, backlog: u32) -> Result<Listening, ListenError> {
     let everywhere = ["*".to_owned(), "-::*".to_owned()];
     let bind = if bind.is_empty() { &everywhere[..] } else { bind };
@@ -150,8 +150,8 @@ fn open(address: SocketAddr, backlog: u32) -> Result<TcpListener, Failure> {
     TcpListener::from_std(socket.into()).map_err(at("listen"))
 }
 
-/// Redis passes over an optional address that no interface has, and over any whose protocol the system
-/// lacks.
+/// Redis passes over an optional address that no interface has, and over any whose protocol the
+/// system lacks.
 fn may_be_missing(cause: &io::Error, optional: bool) -> bool {
     match Errno::from_io_error(cause) {
         Some(Errno::ADDRNOTAVAIL) => optional,

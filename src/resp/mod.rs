@@ -1,5 +1,5 @@
-//! RESP2 and RESP3, the wire format of Redis and Valkey: values, incremental decoders of requests and
-//! of replies, an encoder. Pure: bytes in, values out; no socket is known here.
+//! RESP2 and RESP3, the wire format of Redis and Valkey: values, incremental decoders of requests
+//! and of replies, an encoder. Pure: bytes in, values out; no socket is known here.
 
 mod encode;
 pub mod number;

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// Reads a decimal integer by Redis's strict rule (`string2ll`): an optional minus sign and digits, with
-/// no plus sign, blanks, leading zeros or `-0`, within 64 bits. `None` for all else.
+/// Reads a decimal integer by Redis's strict rule (`string2ll`): an optional minus sign and digits,
+/// with no plus sign, blanks, leading zeros or `-0`, within 64 bits. `None` for all else.
 pub fn parse_int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -29,8 +29,8 @@ pub(crate) fn put_int(number: impl itoa::Integer, out: &mut BytesMut) {
     out.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// A double as Redis 7.2 and Valkey print it: the shortest digits that read back as the same number,
-/// `inf`, `-inf`, `nan`; an exponent only where plain digits would be long.
+/// A double as Redis 7.2 and Valkey print it: the shortest digits that read back as the same
+/// number, `inf`, `-inf`, `nan`; an exponent only where plain digits would be long.
 pub fn format_double(number: f64) -> String {
     if number.is_nan() {
         return "nan".into();
@@ -47,8 +47,8 @@ pub fn format_double(number: f64) -> String {
     format!("{sign}{}", place_point(number, &digits, exponent))
 }
 
-/// Sets the decimal point, or an exponent, by the rules of Redis's `fpconv_dtoa`. `exponent` belongs to
-/// the form with one digit before the point.
+/// Sets the decimal point, or an exponent, by the rules of Redis's `fpconv_dtoa`. `exponent`
+/// belongs to the form with one digit before the point.
 fn place_point(number: f64, digits: &str, exponent: i32) -> String {
     let count = digits.len() as i32;
     // The number is `digits` times ten to the power of `scale`.

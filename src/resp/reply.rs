@@ -1,5 +1,5 @@
-//! What servers answer: an incremental decoder of replies of both protocol versions, for the link of a
-//! replica to its master, for tests and for the client of the demo.
+//! What servers answer: an incremental decoder of replies of both protocol versions, for the link
+//! of a replica to its master, for tests and for the client of the demo.
 //!
 //! Nesting is held on a list of its own, not on the call stack, so that depth costs memory that is
 //! counted rather than a crash.
@@ -30,7 +30,8 @@ impl Default for ReplyLimits {
     }
 }
 
-/// The peer broke the protocol; where its next reply begins is unknown, so the connection must be closed.
+/// The peer broke the protocol; where its next reply begins is unknown, so the connection must be
+/// closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// A reply begins with a byte that names no type.
@@ -93,9 +94,9 @@ impl ReplyDecoder {
 
     /// Takes the next whole reply out of `buf`; `None` asks for more bytes.
     ///
-    /// Bare line ends between replies are dropped: a master sends them while it prepares a snapshot.
-    /// Attributes are read and dropped. A big number becomes a bulk string, a blob error an error. Text
-    /// that is not UTF-8 in a line is replaced; bulk strings are kept as they are.
+    /// Bare line ends between replies are dropped: a master sends them while it prepares a
+    /// snapshot. Attributes are read and dropped. A big number becomes a bulk string, a blob error
+    /// an error. Text that is not UTF-8 in a line is replaced; bulk strings are kept as they are.
     pub fn feed(&mut self, buf: &mut BytesMut) -> Result<Option<Value>, ReplyError> {
         loop {
             let step = match self.string {
@@ -216,8 +217,8 @@ impl ReplyDecoder {
         }))
     }
 
-    /// Puts an element into the innermost open aggregate and closes what is complete by that; the whole
-    /// reply if nothing is open any more.
+    /// Puts an element into the innermost open aggregate and closes what is complete by that; the
+    /// whole reply if nothing is open any more.
     fn close(&mut self, mut value: Option<Value>) -> Option<Value> {
         while let Some(aggregate) = self.open.last_mut() {
             if let Some(value) = value.take() {

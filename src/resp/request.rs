@@ -1,8 +1,9 @@
-//! What clients send: an incremental decoder of commands, for servers and for the replication stream.
+//! What clients send: an incremental decoder of commands, for servers and for the replication
+//! stream.
 //!
-//! The decoder looks into the caller's read buffer, remembers how far it got, and takes a command out
-//! only once it is whole. It allocates by what has arrived, never by what a header claims, and it
-//! refuses a header that breaks a limit before its body is read.
+//! The decoder looks into the caller's read buffer, remembers how far it got, and takes a command
+//! out only once it is whole. It allocates by what has arrived, never by what a header claims, and
+//! it refuses a header that breaks a limit before its body is read.
 
 use std::mem::size_of;
 use std::ops::Range;
@@ -57,11 +58,11 @@ impl Limits {
 /// One whole command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The command's name and its arguments; never empty. For an array these are slices of `raw`: who
-    /// keeps one for long should copy it, since it holds the whole read buffer in memory.
+    /// The command's name and its arguments; never empty. For an array these are slices of `raw`:
+    /// who keeps one for long should copy it, since it holds the whole read buffer in memory.
     pub args: Vec<Bytes>,
-    /// The command as it came, without blank lines or empty arrays before it: the bytes that count in a
-    /// replication offset, and that a replica hands on unchanged.
+    /// The command as it came, without blank lines or empty arrays before it: the bytes that count
+    /// in a replication offset, and that a replica hands on unchanged.
     pub raw: Bytes,
     /// Whether it came as a line of text rather than as an array; a master never sends that.
     pub inline: bool,
@@ -74,8 +75,8 @@ impl Request {
     }
 }
 
-/// The peer broke the protocol: it gets [`ProtocolError::reply`] and its connection is closed, since where
-/// the next command begins is unknown. The texts are Redis's.
+/// The peer broke the protocol: it gets [`ProtocolError::reply`] and its connection is closed,
+/// since where the next command begins is unknown. The texts are Redis's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// The count after `*` is no number or too big.
@@ -120,7 +121,8 @@ impl ProtocolError {
 
 /// Takes commands out of a read buffer, one at a time.
 ///
-/// Between two calls the caller may append to the buffer but must not change or remove what is there.
+/// Between two calls the caller may append to the buffer but must not change or remove what is
+/// there.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
@@ -147,8 +149,8 @@ impl Decoder {
         self.limits = limits;
     }
 
-    /// Takes the next whole command out of `buf`; `None` asks for more bytes. Blank lines and empty arrays
-    /// are dropped in silence. After an error the connection must be closed.
+    /// Takes the next whole command out of `buf`; `None` asks for more bytes. Blank lines and empty
+    /// arrays are dropped in silence. After an error the connection must be closed.
     pub fn feed(&mut self, buf: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
         while self.missing == 0 {
             match buf.first() {
@@ -283,9 +285,9 @@ impl Decoder {
     }
 }
 
-/// Splits a line into words by the rules of Redis's `sdssplitargs`: words between blanks, `"..."` with
-/// escapes (`\n \r \t \b \a \xHH`), `'...'` with `\'` only. `None` if a quote is not closed or something
-/// follows right behind a closing one.
+/// Splits a line into words by the rules of Redis's `sdssplitargs`: words between blanks, `"..."`
+/// with escapes (`\n \r \t \b \a \xHH`), `'...'` with `\'` only. `None` if a quote is not closed or
+/// something follows right behind a closing one.
 fn split_words(line: &[u8]) -> Option<Vec<Bytes>> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii_start();

@@ -1,10 +1,11 @@
-//! Which history of writes this node holds, how far it got, and the latest piece of it: what decides
-//! whether a replica may continue where it stopped or needs everything anew. Pure; random ids come from
-//! the caller.
+//! Which history of writes this node holds, how far it got, and the latest piece of it: what
+//! decides whether a replica may continue where it stopped or needs everything anew. Pure; random
+//! ids come from the caller.
 //!
-//! A *history* is named by a replication id. Its bytes are counted from 1; `offset` is the number of the
-//! last one. A node remembers one earlier history as well, up to the byte where the present one parted
-//! from it, so that replicas of the old master can follow the new one without a full resynchronisation.
+//! A *history* is named by a replication id. Its bytes are counted from 1; `offset` is the number
+//! of the last one. A node remembers one earlier history as well, up to the byte where the present
+//! one parted from it, so that replicas of the old master can follow the new one without a full
+//! resynchronisation.
 
 use crate::config::types::RunId;
 
@@ -69,14 +70,14 @@ impl History {
         self.backlog.as_ref().map_or(0, |ring| self.offset + 1 - ring.length as u64)
     }
 
-    /// What this node asks of a master to continue this history: the id and the first byte wanted, for
-    /// `PSYNC <id> <offset>`. A master that becomes a replica asks this too.
+    /// What this node asks of a master to continue this history: the id and the first byte wanted,
+    /// for `PSYNC <id> <offset>`. A master that becomes a replica asks this too.
     pub fn wanted(&self) -> (&RunId, u64) {
         (&self.id, self.offset + 1)
     }
 
-    /// Creates the backlog when the first replica attaches to a master: a new history begins, since bytes
-    /// written before were not counted. Does nothing if there is a backlog.
+    /// Creates the backlog when the first replica attaches to a master: a new history begins, since
+    /// bytes written before were not counted. Does nothing if there is a backlog.
     pub fn begin(&mut self, new_id: RunId, size: usize) {
         if self.backlog.is_none() {
             self.id = new_id;
@@ -85,8 +86,8 @@ impl History {
         }
     }
 
-    /// Frees the backlog of a master that had no replica for `repl-backlog-ttl`. Writes are no longer
-    /// counted, so the history ends here.
+    /// Frees the backlog of a master that had no replica for `repl-backlog-ttl`. Writes are no
+    /// longer counted, so the history ends here.
     pub fn end(&mut self, new_id: RunId) {
         self.id = new_id;
         self.previous = None;
@@ -100,8 +101,8 @@ impl History {
         }
     }
 
-    /// Counts and keeps bytes of the stream. Without a backlog nobody follows this history, and nothing
-    /// happens.
+    /// Counts and keeps bytes of the stream. Without a backlog nobody follows this history, and
+    /// nothing happens.
     pub fn append(&mut self, bytes: &[u8]) {
         if let Some(ring) = &mut self.backlog {
             ring.append(bytes);
@@ -109,11 +110,12 @@ impl History {
         }
     }
 
-    /// Whether a replica that asks `PSYNC <id> <offset>` may continue: the position to send from, for
-    /// [`History::since`]. `None` means a full resynchronisation.
+    /// Whether a replica that asks `PSYNC <id> <offset>` may continue: the position to send from,
+    /// for [`History::since`]. `None` means a full resynchronisation.
     ///
-    /// The id must be the present one, or the previous one with an offset that is not behind the parting;
-    /// and the backlog must hold all from the offset on, which may be the byte to be written next.
+    /// The id must be the present one, or the previous one with an offset that is not behind the
+    /// parting; and the backlog must hold all from the offset on, which may be the byte to be
+    /// written next.
     pub fn accepts(&self, id: &str, offset: i64) -> Option<u64> {
         let offset = u64::try_from(offset).ok()?;
         let id = RunId::parse(id)?;
@@ -124,8 +126,9 @@ impl History {
         ((id == self.id || shared) && self.since(offset).is_some()).then_some(offset)
     }
 
-    /// All bytes from `position` to the end of the history, in two pieces since the backlog is a ring.
-    /// `None` if the backlog does not reach back that far, or if the position is beyond the next byte.
+    /// All bytes from `position` to the end of the history, in two pieces since the backlog is a
+    /// ring. `None` if the backlog does not reach back that far, or if the position is beyond the
+    /// next byte.
     pub fn since(&self, position: u64) -> Option<[&[u8]; 2]> {
         let ring = self.backlog.as_ref()?;
         let wanted = (self.offset + 1).checked_sub(position)?;
@@ -139,14 +142,15 @@ impl History {
         self.previous = Some(Previous { id: old, parted_at: self.offset + 1 });
     }
 
-    /// A full resynchronisation was loaded: `+FULLRESYNC <id> <offset>`. This node now holds its master's
-    /// history up to `offset` (at most 2^63 - 1), with an empty backlog for replicas of its own.
+    /// A full resynchronisation was loaded: `+FULLRESYNC <id> <offset>`. This node now holds its
+    /// master's history up to `offset` (at most 2^63 - 1), with an empty backlog for replicas of
+    /// its own.
     pub fn adopt(&mut self, id: RunId, offset: u64, backlog_size: usize) {
         *self = History { id, previous: None, offset, backlog: Some(Ring::new(backlog_size)) };
     }
 
-    /// The master let this node continue: `+CONTINUE` or `+CONTINUE <id>`. `true` if the id is another
-    /// one; then the node's own replicas must reconnect to learn it.
+    /// The master let this node continue: `+CONTINUE` or `+CONTINUE <id>`. `true` if the id is
+    /// another one; then the node's own replicas must reconnect to learn it.
     pub fn proceed(&mut self, id: Option<RunId>, backlog_size: usize) -> bool {
         self.backlog.get_or_insert_with(|| Ring::new(backlog_size));
         match id {
@@ -357,9 +361,11 @@ mod tests {
                     prop_assert_eq!(history.since(position).map(joined), expected);
                     let accepted = history.accepts(history.id().as_str(), position as i64);
                     prop_assert_eq!(accepted, held.then_some(position));
-                    if let (Some(old), Some(parted)) = (history.previous_id(), history.second_offset()) {
+                    let previous = history.previous_id().zip(history.second_offset());
+                    if let Some((old, parted)) = previous {
                         let accepted = history.accepts(old.as_str(), position as i64);
-                        prop_assert_eq!(accepted, (held && position <= parted).then_some(position));
+                        let expected = (held && position <= parted).then_some(position);
+                        prop_assert_eq!(accepted, expected);
                     }
                 }
             }
