@@ -1,5 +1,6 @@
 //! Drives a core with tokio.
 
 mod handle;
+mod link;
 
 pub use handle::Handle;
