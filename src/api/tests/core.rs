@@ -11,7 +11,7 @@ use crate::config::state::{GroupState, State};
 use crate::config::types::{Address, RunId};
 use crate::sentinel::{Clock, Effect, Input, Instant, RequestId, Sentinel};
 
-/// A server over a core that watches `mymaster` on a port where nobody listens, and whose disk is quick.
+/// A server over a core that watches `mymaster`, on a port where nobody listens; its disk is quick.
 fn start() -> Server {
     let (server, mut asked) = Server::unanswered(|settings| settings.deny_scripts_reconfig = false);
     let handle = server.handle.clone();
