@@ -74,7 +74,8 @@ pub(super) fn unwatch(call: &mut Call<'_>) -> Answer {
 /// Ends all watches of the client; tells whether a watched key has changed.
 fn end_watches(call: &mut Call<'_>) -> bool {
     let watches = std::mem::take(&mut call.client().watches);
-    watches.into_iter().fold(false, |changed, w| call.node.keyspace.unwatch(w) || changed)
+    // All of them end, also behind the first that has changed.
+    watches.into_iter().filter_map(|w| call.node.keyspace.unwatch(w).then_some(())).count() > 0
 }
 
 /// Leaves a transaction, as `RESET` does.
