@@ -106,7 +106,7 @@ impl Process {
             let deadline = Instant::now() + PATIENCE;
             // It ends early if somebody else took the port meanwhile.
             while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
-                if Client::try_connect(port).is_some_and(|mut c| c.call("PING") == pong()) {
+                if Client::try_connect(port).is_some_and(|mut c| is_awake(&c.call("PING"))) {
                     return Process { child, port, _folder: folder };
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -129,6 +129,11 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A server that asks for a password has started as well.
+fn is_awake(reply: &Value) -> bool {
+    *reply == pong() || matches!(reply, Value::Error(e) if e.starts_with("NOAUTH"))
 }
 
 pub(crate) fn pong() -> Value {

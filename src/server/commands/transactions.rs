@@ -8,8 +8,7 @@ use super::{Answer, Call, Reply, ok, refuse, value};
 
 pub(super) fn multi(call: &mut Call<'_>) -> Answer {
     let client = call.client();
-    if let Some(transaction) = &mut client.transaction {
-        transaction.broken = true;
+    if client.transaction.is_some() {
         return refuse("ERR MULTI calls can not be nested");
     }
     client.transaction = Some(Transaction::default());
