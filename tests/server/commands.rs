@@ -541,3 +541,38 @@ fn connections_above_maxclients_are_refused() {
     assert_eq!(second.read(), Value::Error("ERR max number of clients reached".into()));
     assert_eq!(second.try_read(), None);
 }
+
+/// Flags that say nothing about a node without scripts, modules and a slow log.
+const NOT_HERE: [&str; 4] = ["allow_busy", "skip_slowlog", "no_async_loading", "movablekeys"];
+
+/// Name, arity, flags, key positions and categories of a row of COMMAND, and of its subcommands.
+fn rows(of: &Value) -> Vec<String> {
+    let Value::Array(parts) = of else { return Vec::new() };
+    let list = |value: &Value| match value {
+        Value::Array(items) => items.iter().filter_map(|v| v.text().map(str::to_string)).collect(),
+        _ => Vec::<String>::new(),
+    };
+    let flags = list(&parts[2]).into_iter().filter(|f| !NOT_HERE.contains(&f.as_str()));
+    let flags: Vec<String> = flags.collect();
+    let (name, keys, groups) = (parts[0].text().unwrap_or(""), &parts[3..6], list(&parts[6]));
+    let mut found = vec![format!("{name} {:?} {flags:?} {keys:?} {groups:?}", parts[1])];
+    if let Value::Array(subcommands) = &parts[9] {
+        found.extend(subcommands.iter().flat_map(rows));
+    }
+    found
+}
+
+#[test]
+fn the_table_of_commands_is_that_of_redis() {
+    let (ours, real) = (Ours::start(""), redis(""));
+    let Value::Array(table) = ours.client().call("COMMAND") else { panic!("no array") };
+    assert_eq!(table.len() as i64, ours.client().int("COMMAND COUNT"));
+    let Value::Array(expected) = real.client().call("COMMAND") else { panic!("no array") };
+    let expected: Vec<String> = expected.iter().flat_map(rows).collect();
+    // Newer than the server at hand.
+    let newer = ["client|setinfo", "client|no-touch", "command|getkeys"];
+    for row in table.iter().flat_map(rows) {
+        let is_newer = newer.iter().any(|name| row.starts_with(name));
+        assert!(is_newer || expected.contains(&row), "redis-server does not list {row}");
+    }
+}

@@ -108,7 +108,7 @@ pub(super) fn info(call: &mut Call<'_>) -> Answer {
     if call.args.len() == 2 {
         return all(call);
     }
-    let found = call.args[2..].iter().map(|n| by_full_name(n).map_or(Value::NullArray, describe));
+    let found = call.args[2..].iter().map(|n| by_full_name(n).map_or(Value::Null, describe));
     value(Value::Array(found.collect()))
 }
 
