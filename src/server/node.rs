@@ -170,6 +170,7 @@ impl Node {
         client.authenticated = self.config.requirepass.is_none();
         client.outbox.shared.authenticated.store(client.authenticated, Ordering::Relaxed);
         let is_open = !self.config.protected_mode || self.config.requirepass.is_some();
+        client.outbox.deliver(Delivery::BatchDone);
         let is_refused = !is_open && !peer.ip().to_canonical().is_loopback();
         self.clients.insert(id, client);
         if is_refused {

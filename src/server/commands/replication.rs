@@ -20,8 +20,8 @@ pub(super) fn replicaof(call: &mut Call<'_>) -> Answer {
         call.node.become_master();
         return ok();
     }
-    let port = parse_int(&call.args[2]).ok_or(NOT_INT)?;
-    let Ok(port @ 1..) = u16::try_from(port) else { return refuse("ERR Invalid master port") };
+    let port = parse_int(&call.args[2]).and_then(|port| u16::try_from(port).ok());
+    let Some(port @ 1..) = port else { return refuse("ERR Invalid master port") };
     let Ok(host) = std::str::from_utf8(&call.args[1]) else { return refuse(SYNTAX) };
     let target = Address::new(host, port);
     if call.node.replication.upstream.as_ref().is_some_and(|u| u.target == target) {
