@@ -2,5 +2,6 @@
 
 mod handle;
 mod link;
+mod store;
 
 pub use handle::Handle;
