@@ -7,7 +7,6 @@ mod state_file;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::Sender;
 
@@ -17,7 +16,8 @@ use self::replace::{ReplaceError, remove_leftovers, replace};
 use self::state_file::StateFile;
 use crate::config::load::{Loaded, Syntax};
 use crate::config::state::State;
-use crate::sentinel::{Input, Revision};
+use crate::config::types::RunId;
+use crate::sentinel::{Input, Revision, reconcile};
 
 /// States that may wait for the writer: the core hands out one at a time.
 const JOBS_MAX: usize = 1;
@@ -41,22 +41,29 @@ pub(super) struct ConfFile {
 }
 
 impl Memory {
-    /// Opens what this configuration calls for, and returns what it remembers. `dir` is absolute.
-    pub(super) fn open(loaded: &Loaded) -> Result<(Memory, Option<State>), StateFileError> {
+    /// Opens what this configuration calls for. Returns the state to start with, and what of it an
+    /// operator should know.
+    pub(super) fn open(
+        loaded: &Loaded,
+        fresh_id: RunId,
+    ) -> Result<(Memory, State, Vec<String>), StateFileError> {
         if loaded.syntax == Syntax::Yaml {
-            let (file, state) = StateFile::open(&loaded.settings.dir, loaded.settings.port)?;
-            return Ok((Memory::Own(file), state));
+            let (file, remembered) = StateFile::open(&loaded.settings.dir, loaded.settings.port)?;
+            let (state, notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
+            return Ok((Memory::Own(file), state, notes));
         }
         // A link leads to the file that is to be replaced.
         let path = fs::canonicalize(&loaded.path).unwrap_or_else(|_| loaded.path.clone());
         remove_leftovers(&path);
-        let state = loaded.conf_state.clone().and_then(|found| {
-            let (current_epoch, groups) = (found.current_epoch, found.groups);
-            let removed = Default::default();
-            found.my_id.map(|my_id| State { my_id, current_epoch, groups, removed })
-        });
+        let found = loaded.conf_state.clone().unwrap_or_default();
+        let state = State {
+            my_id: found.my_id.unwrap_or(fresh_id),
+            current_epoch: found.current_epoch,
+            groups: found.groups,
+            removed: Default::default(),
+        };
         let file = ConfFile { path, text: loaded.text.clone(), loaded: loaded.clone() };
-        Ok((Memory::Conf(Box::new(file)), state))
+        Ok((Memory::Conf(Box::new(file)), state, Vec::new()))
     }
 
     /// The file.
@@ -84,17 +91,15 @@ impl Memory {
 /// The writer.
 pub(super) struct Store {
     jobs: SyncSender<(Revision, Box<State>)>,
-    thread: JoinHandle<()>,
 }
 
 impl Store {
     /// Starts the thread; it answers to `answers`.
     pub(super) fn start(memory: Memory, answers: Sender<Input>) -> std::io::Result<Store> {
         let (jobs, queue) = sync_channel(JOBS_MAX);
-        let thread = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || write_all(memory, &queue, &answers))?;
-        Ok(Store { jobs, thread })
+        let work = move || write_all(memory, &queue, &answers);
+        std::thread::Builder::new().name("store".into()).spawn(work)?;
+        Ok(Store { jobs })
     }
 
     /// Hands a state over; an input to give to the core if that is not possible.
@@ -105,9 +110,9 @@ impl Store {
         })
     }
 
-    /// Ends the thread when the write in flight is done.
-    pub(super) fn stop(self) -> JoinHandle<()> {
-        self.thread
+    /// Lets the thread end; when the write in flight is done, its answers end.
+    pub(super) fn stop(self) {
+        drop(self.jobs);
     }
 }
 
@@ -128,8 +133,6 @@ fn write_all(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::sync::mpsc::channel;
 
     use super::*;
@@ -171,16 +174,17 @@ mod tests {
     #[test]
     fn a_conf_file_is_rewritten_in_place_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut memory, nothing) = Memory::open(&conf(folder.path())).unwrap();
-        assert_eq!(nothing, None);
+        let id = RunId::from_bytes([9; 20]);
+        let (mut memory, fresh, _) = Memory::open(&conf(folder.path()), id.clone()).unwrap();
+        assert_eq!((&fresh.my_id, fresh.current_epoch), (&id, 0));
         for epoch in [5, 6] {
             memory.write(&state(epoch)).unwrap();
         }
         let text = fs::read_to_string(memory.path()).unwrap();
         assert!(text.starts_with("# mine\nport 26400\n"), "{text}");
         assert_eq!(text.matches("leader-epoch").count(), 1, "{text}");
-        let (_, found) = Memory::open(&conf(folder.path())).unwrap();
-        assert_eq!(found, Some(state(6)));
+        let (_, found, _) = Memory::open(&conf(folder.path()), id).unwrap();
+        assert_eq!(found, state(6));
     }
 
     #[test]
@@ -189,7 +193,8 @@ mod tests {
         conf(folder.path());
         let link = folder.path().join("link.conf");
         std::os::unix::fs::symlink(folder.path().join("sentinel.conf"), &link).unwrap();
-        let (mut memory, _) = Memory::open(&load_sentinel(&link, &[]).unwrap()).unwrap();
+        let loaded = load_sentinel(&link, &[]).unwrap();
+        let (mut memory, _, _) = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap();
         memory.write(&state(5)).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&link).unwrap().contains("current-epoch 5"));
@@ -198,7 +203,8 @@ mod tests {
     #[test]
     fn the_writer_answers_for_each_state_good_or_bad() {
         let folder = tempfile::tempdir().unwrap();
-        let (memory, _) = Memory::open(&conf(folder.path())).unwrap();
+        let loaded = conf(folder.path());
+        let (memory, _, _) = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap();
         let (sender, mut answers) = channel(2);
         let store = Store::start(memory, sender).unwrap();
         let mut answer = |revision| {
@@ -213,11 +219,7 @@ mod tests {
         assert!(reason.contains(folder.path().to_str().unwrap()), "{reason}");
         fs::rename(&away, folder.path()).unwrap();
         assert_eq!(answer(3), Input::Persisted { revision: Revision(3) });
-        let thread = store.stop();
-        let start = std::time::Instant::now();
-        while !thread.is_finished() {
-            assert!(start.elapsed() < Duration::from_secs(20), "the thread does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        store.stop();
+        assert_eq!(answers.blocking_recv(), None, "the thread ends");
     }
 }

@@ -88,7 +88,7 @@ fn way_out() -> &'static str {
 }
 
 /// An open state file. The lock goes with it.
-pub(super) struct StateFile {
+pub(in super::super) struct StateFile {
     path: PathBuf,
     _lock: File,
 }
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(complaint(good.as_bytes()), None);
         for end in 0..good.len() - 1 {
             // Only the line end after the last brace may be missing.
-            assert!(complaint(&good.as_bytes()[..end]).is_some(), "cut at {end}");
+            assert!(decode(Path::new("f"), &good.as_bytes()[..end]).is_err(), "cut at {end}");
         }
         for at in 0..good.len() {
             let mut bad = good.clone().into_bytes();
