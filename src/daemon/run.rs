@@ -164,10 +164,11 @@ impl Driver {
                 log(event.kind.level(), text.trim_end());
                 self.handle.announce(Arc::new(event));
             }
-            Effect::Say { level, group: Some(group), text } => {
-                log(level, &format!("{group}: {text}"))
-            }
-            Effect::Say { level, group: None, text } => log(level, &text),
+            Effect::Say { level, group, text } => match group {
+                // Most sentences name their group themselves.
+                Some(group) if !text.contains(&*group) => log(level, &format!("{group}: {text}")),
+                _ => log(level, &text),
+            },
         }
     }
 
