@@ -17,8 +17,8 @@ pub(crate) fn info(_: &mut Session, args: &[Bytes]) -> Outcome {
     Value::Array(entries).into()
 }
 
-/// Ten parts: name, arity, flags, first key, last key, step, ACL categories, tips, key specifications,
-/// subcommands. A sentinel's commands have no keys.
+/// Ten parts: name, arity, flags, first key, last key, step, ACL categories, tips, key
+/// specifications, subcommands. A sentinel's commands have no keys.
 fn entry(found: Found) -> Value {
     let simple =
         |words: &[&str]| Value::Set(words.iter().map(|w| Value::Simple((*w).into())).collect());

@@ -97,7 +97,8 @@ fn client_type(word: &[u8]) -> Result<Type, Value> {
     }
 }
 
-/// `CLIENT KILL ip:port`, or `CLIENT KILL option value ...` with ID, TYPE, USER, ADDR, LADDR, SKIPME.
+/// `CLIENT KILL ip:port`, or `CLIENT KILL option value ...` with ID, TYPE, USER, ADDR, LADDR,
+/// SKIPME.
 pub(crate) fn kill(session: &mut Session, args: &[Bytes]) -> Outcome {
     let (matches, skip_self): (Filter, bool) = match &args[2..] {
         [addr] => (by_addr(addr, |client| client.addr.to_string()), false),

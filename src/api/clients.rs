@@ -82,7 +82,8 @@ impl State {
         }
     }
 
-    /// `RESET`: forgets what the client asked for; the library's name and version stay, as in Redis.
+    /// `RESET`: forgets what the client asked for; the library's name and version stay, as in
+    /// Redis.
     pub(crate) fn reset(&mut self) {
         let fresh = State::new(self.active);
         let old = std::mem::replace(self, fresh);
@@ -94,7 +95,8 @@ impl State {
 impl Client {
     /// The changing part. Never held across an await.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is a plain assignment, so that a panic elsewhere leaves it whole.
+        // Every change under the lock is a plain assignment, so that a panic elsewhere leaves it
+        // whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,5 +1,5 @@
-//! The commands of a connection about itself and the server: PING, AUTH, HELLO, QUIT, RESET, SHUTDOWN,
-//! ACL WHOAMI.
+//! The commands of a connection about itself and the server: PING, AUTH, HELLO, QUIT, RESET,
+//! SHUTDOWN, ACL WHOAMI.
 
 use bytes::Bytes;
 
@@ -66,8 +66,8 @@ fn same(secret: &[u8], given: &[u8]) -> bool {
     secret.len() == given.len() && pairs.fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
-/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Nothing is changed if anything in
-/// it is wrong.
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Nothing is changed if anything
+/// in it is wrong.
 pub(crate) fn hello(session: &mut Session, args: &[Bytes]) -> Outcome {
     greet(session, args).into()
 }
@@ -148,8 +148,8 @@ pub(crate) fn reset(session: &mut Session, _: &[Bytes]) -> Outcome {
     Value::Simple("RESET".into()).into()
 }
 
-/// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`: the sentinel ends, without a reply. There is nothing
-/// to save and nothing to wait for, so all words but ABORT mean the same.
+/// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]`: the sentinel ends, without a reply. There is
+/// nothing to save and nothing to wait for, so all words but ABORT mean the same.
 pub(crate) fn shutdown(session: &mut Session, args: &[Bytes]) -> Outcome {
     let (mut save, mut nosave, mut abort, mut other) = (false, false, false, false);
     for word in &args[1..] {

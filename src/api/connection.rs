@@ -1,10 +1,10 @@
 //! One connection: bytes in, requests carried out in order, replies and events out.
 //!
-//! One loop does it all. Requests to the core may overtake nothing and wait for nothing: several are under
-//! way at once, and their replies are sent in their order. A command that the connection itself answers
-//! starts only when every earlier reply is written, so that it finds the state that its sender expects.
-//! Every buffer has its bound: a client that does not read gets no further command carried out, a
-//! subscriber that does not read is cut off.
+//! One loop does it all. Requests to the core may overtake nothing and wait for nothing: several
+//! are under way at once, and their replies are sent in their order. A command that the connection
+//! itself answers starts only when every earlier reply is written, so that it finds the state that
+//! its sender expects. Every buffer has its bound: a client that does not read gets no further
+//! command carried out, a subscriber that does not read is cut off.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,7 +30,8 @@ use crate::sentinel::Event;
 const IN_FLIGHT_MAX: usize = 32;
 /// Bytes that wait to be sent at which no further command is started.
 const OUTPUT_HIGH: usize = 64 << 10;
-/// Bytes that wait to be sent at which a subscriber is cut off (`client-output-buffer-limit pubsub`).
+/// Bytes that wait to be sent at which a subscriber is cut off (`client-output-buffer-limit
+/// pubsub`).
 const OUTPUT_MAX: usize = 32 << 20;
 /// Bytes in one argument: far more than any request to a sentinel holds.
 const BULK_MAX: usize = 1 << 20;
@@ -43,7 +44,8 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// How long it may then take to close its own side.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 
-/// Serves one client until it goes, is killed, idles too long, breaks the protocol, or the server stops.
+/// Serves one client until it goes, is killed, idles too long, breaks the protocol, or the server
+/// stops.
 pub(super) async fn run(api: Arc<Api>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
     let Ok(local) = stream.local_addr() else { return };
     let guest = api.clients.add(peer, local, stream.as_raw_fd());
@@ -264,7 +266,7 @@ impl Connection {
 
     /// The peer broke the protocol: it is told so behind the replies that it has coming, and left.
     fn refuse(&mut self, error: ProtocolError) {
-        tracing::info!(peer = %self.session.client.addr, "{error}");
+        tracing::debug!(peer = %self.session.client.addr, "{error}");
         self.session.silent = false;
         self.await_reply(Box::pin(std::future::ready(error.reply())), false);
         self.close();
@@ -276,9 +278,9 @@ impl Connection {
         self.closing = Some(Instant::now() + CLOSE_WAIT);
     }
 
-    /// Waits for the next thing to happen. Writing goes first, so that the output only grows while the
-    /// peer does not read; events go before answers, so that what the core announced before it answered
-    /// is told before the answer.
+    /// Waits for the next thing to happen. Writing goes first, so that the output only grows while
+    /// the peer does not read; events go before answers, so that what the core announced before it
+    /// answered is told before the answer.
     async fn news(&mut self) -> io::Result<News> {
         let deadline = self.deadline();
         let reads = self.closing.is_none()
@@ -391,8 +393,8 @@ impl Connection {
         (state.input, state.output) = (self.input.len(), self.output.len());
     }
 
-    /// Ends our side first: were unread bytes simply dropped, the system would tell the peer with a reset,
-    /// which can overtake the last reply.
+    /// Ends our side first: were unread bytes simply dropped, the system would tell the peer with a
+    /// reset, which can overtake the last reply.
     async fn say_goodbye(&mut self) -> End {
         let goodbye = async {
             self.stream.shutdown().await?;

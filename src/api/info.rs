@@ -251,7 +251,8 @@ fn cpu() -> String {
         .0
 }
 
-/// User and system time, own and of children that have ended, in seconds; zeros where there is no /proc.
+/// User and system time, own and of children that have ended, in seconds; zeros where there is no
+/// /proc.
 fn cpu_seconds(stat: &str) -> [f64; 4] {
     let text = fs::read_to_string(stat).unwrap_or_default();
     // The second field is the program's name in brackets, which may hold anything.

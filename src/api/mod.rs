@@ -1,8 +1,8 @@
 //! The RESP server of a sentinel: what clients, exporters and other sentinels talk to.
 //!
-//! [`serve`] accepts connections; each is a task of its own (`connection`), which looks up every request
-//! in one table (`table`). What concerns masters is asked of the core through a [`Handle`]; the rest is
-//! answered by the connection itself.
+//! [`serve`] accepts connections; each is a task of its own (`connection`), which looks up every
+//! request in one table (`table`). What concerns masters is asked of the core through a [`Handle`];
+//! the rest is answered by the connection itself.
 
 mod catalog;
 mod client;
@@ -11,6 +11,7 @@ mod commands;
 mod connection;
 mod info;
 mod pubsub;
+mod rows;
 mod sentinel;
 mod session;
 mod table;
@@ -44,7 +45,8 @@ pub struct ApiSettings {
     pub requirepass: Option<Secret>,
     /// `maxclients`: connections at a time.
     pub maxclients: u32,
-    /// `timeout`: seconds after which an idle connection without subscriptions is closed; 0 for never.
+    /// `timeout`: seconds after which an idle connection without subscriptions is closed; 0 for
+    /// never.
     pub timeout_s: u64,
     /// `sentinel deny-scripts-reconfig`.
     pub deny_scripts_reconfig: bool,

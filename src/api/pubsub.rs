@@ -8,7 +8,8 @@ use super::session::{Outcome, Session};
 use crate::resp::{Value, glob};
 use crate::sentinel::{Event, Level};
 
-/// Channels and patterns that one connection may subscribe to; there are fewer than a hundred events.
+/// Channels and patterns that one connection may subscribe to; there are fewer than a hundred
+/// events.
 const SUBSCRIPTIONS_MAX: usize = 1024;
 
 /// What one connection listens to.

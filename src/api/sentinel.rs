@@ -102,8 +102,8 @@ pub(crate) fn flushconfig(_: &[Bytes]) -> Parsed {
     Ok(Request::FlushConfig)
 }
 
-/// `SENTINEL SET name option value ...`. The core cannot look at files, so scripts are looked at here;
-/// not where the core refuses to change them anyway.
+/// `SENTINEL SET name option value ...`. The core cannot look at files, so scripts are looked at
+/// here; not where the core refuses to change them anyway.
 pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
     let words = args[2..].iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>();
     let mut options = match words {
@@ -126,7 +126,8 @@ pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
     }))
 }
 
-/// The scripts among the options of SENTINEL SET, each with the error that is due if it cannot be run.
+/// The scripts among the options of SENTINEL SET, each with the error that is due if it cannot be
+/// run.
 fn scripts(options: &[String]) -> Vec<(PathBuf, &'static str)> {
     let mut found = Vec::new();
     let mut rest = options;

@@ -1,5 +1,5 @@
-//! What one connection is to the commands: its protocol, its user, its subscriptions; and the plan for
-//! each request.
+//! What one connection is to the commands: its protocol, its user, its subscriptions; and the plan
+//! for each request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -117,8 +117,8 @@ impl Session {
         }
     }
 
-    /// True for a RESP2 connection with subscriptions: it can tell a message from a reply only if few
-    /// commands are allowed.
+    /// True for a RESP2 connection with subscriptions: it can tell a message from a reply only if
+    /// few commands are allowed.
     pub(crate) fn is_confined(&self) -> bool {
         let state = self.client.state();
         state.protocol == Protocol::Resp2 && state.subscriptions.count() > 0
@@ -136,16 +136,12 @@ impl Session {
 const SUBSCRIBER_COMMANDS: &[&str] =
     &["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];
 
-/// An argument as text; names and values that are not UTF-8 are refused, since the configuration file
-/// could not hold them.
+/// An argument as text; names and values that are not UTF-8 are refused, since the configuration
+/// file could not hold them.
 pub(crate) fn text(arg: &[u8]) -> Result<String, Value> {
-    match std::str::from_utf8(arg) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(Value::error(format!(
-            "ERR Invalid argument '{}': it is not valid UTF-8",
-            table::quoted(arg, 128)
-        ))),
-    }
+    // The argument is not shown: it may be a password.
+    let refused = "ERR Invalid argument: names and values must be valid UTF-8";
+    std::str::from_utf8(arg).map(str::to_owned).map_err(|_| Value::error(refused))
 }
 
 /// `ERR syntax error`

@@ -13,7 +13,8 @@ struct Oracle {
 
 impl Oracle {
     async fn start(extra: &str) -> Oracle {
-        // Another process may take a free port before the oracle does: then it ends, and we try again.
+        // Another process may take a free port before the oracle does: then it ends, and we try
+        // again.
         for _ in 0..10 {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("sentinel.conf");
@@ -26,18 +27,31 @@ impl Oracle {
                 .stdout(Stdio::null())
                 .spawn()
                 .expect("redis-server is needed: apt-get install redis-server");
-            let mut up = false;
-            until("a sentinel of Redis", async || {
-                up = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
-                up || child.try_wait().unwrap().is_some()
-            })
-            .await;
-            if up {
+            if answers(port, &mut child).await {
                 return Oracle { child, port, _directory: directory };
             }
         }
         panic!("redis-server does not start");
     }
+}
+
+/// Waits until the sentinel of this process listens; false if it ended, since another has its port.
+async fn answers(port: u16, child: &mut Child) -> bool {
+    let name = format!("process_id:{}\r\n", child.id());
+    let mut up = false;
+    until("a sentinel of Redis", async || {
+        if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await {
+            let mut wire = Wire { stream, input: BytesMut::new() };
+            // Whichever of the two it accepts.
+            let asked = b"info server\r\nauth sesame\r\ninfo server\r\n";
+            let _ = within(wire.stream.write_all(asked)).await;
+            let _ = wire.stream.shutdown().await;
+            up = wire.rest().await.contains(&name);
+        }
+        up || child.try_wait().unwrap().is_some()
+    })
+    .await;
+    up
 }
 
 impl Drop for Oracle {
