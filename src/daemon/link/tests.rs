@@ -295,7 +295,7 @@ async fn odd_hellos_are_dropped() {
     }
     linked
         .until(|event| match event {
-            LinkEvent::Hello { payload } => Some(assert_eq!(payload, "good")),
+            LinkEvent::Hello { payload } => (payload == "good").then_some(()),
             LinkEvent::Unsubscribed { reason } => panic!("{reason}"),
             _ => None,
         })
