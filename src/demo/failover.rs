@@ -68,7 +68,7 @@ impl Failover {
         // A master is `master NAME IP PORT`, a replica `slave IP:PORT IP PORT @ ...`.
         let subject = words
             .get(3)
-            .and_then(|port| port.parse().ok())
+            .and_then(|port| port.parse::<u16>().ok())
             .and_then(|port| nodes.iter().position(|node| node.port == port));
         let of_old_master = words.first() == Some(&"master") && subject == Some(self.old);
         match event.name.as_str() {
