@@ -2,10 +2,133 @@
 
 use std::process::ExitCode;
 
-/// Run a data node.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use tracing::{info, warn};
 
-pub(super) fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+use crate::config::settings::LogLevel;
+use crate::server::{Config, Server};
+
+/// Run a data node: strings, keys, Pub/Sub, and replication by Redis's own protocol.
+///
+/// The arguments are those of redis-server: an optional configuration file in the syntax of
+/// redis.conf, then any of its directives as an option.
+#[derive(Debug, clap::Args)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "watchfire server [FILE] [--DIRECTIVE VALUE...]...",
+    after_help = EXAMPLES
+)]
+pub(super) struct Args {
+    /// A file such as redis.conf, then directives: --port 7000 --replicaof "127.0.0.1 7001"
+    #[arg(
+        value_name = "FILE, --DIRECTIVE VALUE",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    arguments: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  watchfire server                                       a master on port 6379
+  watchfire server --port 7001 --replicaof \"127.0.0.1 7000\"
+  watchfire server node.conf --port 7002                 options win over the file
+  watchfire server --requirepass secret --masterauth secret --protected-mode no
+
+Data lives in memory and in replicas: there is no persistence yet.
+SIGTERM, SIGINT and SHUTDOWN end it with exit code 0.";
+
+pub(super) fn run(args: Args) -> ExitCode {
+    if args.arguments.iter().any(|a| a == "--help" || a == "-h") {
+        return help();
+    }
+    let (config, warnings) = match Config::from_args(&args.arguments) {
+        Ok(read) => read,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}\n");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    log_to_stderr(config.loglevel);
+    for warning in warnings {
+        eprintln!("{warning}\n");
+    }
+    if let Err(e) = std::env::set_current_dir(&config.dir) {
+        eprintln!("error: can't chdir to '{}': {e}", config.dir);
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("error: can't start the runtime: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(serve(config));
+    // Tasks that still wait, for a stuck replica for example, must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// Trailing arguments would swallow `--help`, so it is answered here.
+fn help() -> ExitCode {
+    use clap::Args as _;
+    let command = Args::augment_args(clap::Command::new("watchfire server"));
+    println!("{}", command.max_term_width(100).render_long_help());
+    ExitCode::SUCCESS
+}
+
+fn log_to_stderr(level: LogLevel) {
+    let filter = match level {
+        LogLevel::Debug => LevelFilter::TRACE,
+        LogLevel::Verbose => LevelFilter::DEBUG,
+        LogLevel::Notice => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Nothing => LevelFilter::OFF,
+    };
+    // A logger that is set already, by a test for example, serves as well.
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(filter)
+        .with_target(false)
+        .with_ansi(false)
+        .try_init();
+}
+
+async fn serve(config: Config) -> ExitCode {
+    let pidfile = config.pidfile.clone();
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
+        eprintln!("error: can't install signal handlers");
+        return ExitCode::FAILURE;
+    };
+    let mut server = match Server::start(config) {
+        Ok(server) => server,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if !pidfile.is_empty()
+        && let Err(e) = std::fs::write(&pidfile, format!("{}\n", std::process::id()))
+    {
+        warn!("Failed to write PID file {pidfile}: {e}");
+    }
+    let signal = tokio::select! {
+        () = server.ended() => None,
+        _ = terminate.recv() => Some("SIGTERM"),
+        _ = interrupt.recv() => Some("SIGINT"),
+    };
+    if let Some(name) = signal {
+        info!("Received {name}, shutting down");
+        server.stop().await;
+    }
+    if !pidfile.is_empty() {
+        // It may never have been written.
+        let _ = std::fs::remove_file(&pidfile);
+    }
+    ExitCode::SUCCESS
 }

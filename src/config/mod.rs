@@ -1,6 +1,13 @@
 //! Text in, validated settings out: our YAML, Redis's `sentinel.conf` and `redis.conf` syntax, and the
 //! rewriting that keeps comments and order. Pure but for one place that reads the file.
 
+pub mod conf;
+pub mod diagnostic;
+pub mod load;
+pub mod rewrite;
+pub mod rules;
+pub mod sentinel_conf;
 pub mod settings;
 pub mod state;
 pub mod types;
+mod yaml;

@@ -12,6 +12,9 @@ pub(crate) const REQUESTS_MAX: usize = 1024;
 /// Events that a slow subscriber may lag behind before it loses the oldest and is told so.
 pub(crate) const EVENTS_MAX: usize = 4096;
 
+/// What is answered while the core stops.
+const STOPPING: &str = "ERR The sentinel is shutting down";
+
 /// A request on its way, with the place for its answer.
 pub(crate) type Asked = (Request, oneshot::Sender<Value>);
 
@@ -31,12 +34,16 @@ impl Handle {
 
     /// The core's answer. While the sentinel stops it is an error reply.
     pub async fn ask(&self, request: Request) -> Value {
+        self.submit(request).await.await
+    }
+
+    /// Hands a request over, which waits only for room in the queue; the answer comes from the future
+    /// returned. Who submits several before awaiting the first answer keeps their order.
+    pub async fn submit(&self, request: Request) -> impl Future<Output = Value> + Send + use<> {
         let (answer, answered) = oneshot::channel();
-        let stopping = || Value::error("ERR The sentinel is shutting down");
-        if self.requests.send((request, answer)).await.is_err() {
-            return stopping();
-        }
-        answered.await.unwrap_or_else(|_| stopping())
+        // If the core is gone, so is `answer` with it, and the wait below ends at once.
+        let _ = self.requests.send((request, answer)).await;
+        async { answered.await.unwrap_or_else(|_| Value::error(STOPPING)) }
     }
 
     /// Every event from now on, in order.

@@ -1,7 +1,14 @@
-//! RESP2 and RESP3, the wire format of Redis and Valkey: values, an incremental request decoder, an
-//! encoder. Pure: bytes in, values out; no socket is known here.
+//! RESP2 and RESP3, the wire format of Redis and Valkey: values, incremental decoders of requests
+//! and of replies, an encoder. Pure: bytes in, values out; no socket is known here.
 
+mod encode;
 pub mod glob;
+pub mod number;
+mod reply;
+mod request;
 mod value;
 
+pub use encode::{Protocol, encode, encode_command};
+pub use reply::{ReplyDecoder, ReplyError, ReplyLimits};
+pub use request::{Decoder, Limits, ProtocolError, Request};
 pub use value::Value;

@@ -50,7 +50,8 @@ impl Value {
         Value::Error(text.into())
     }
 
-    /// The text of a simple, bulk or verbatim string; `None` for all else or for bytes that are not UTF-8.
+    /// The text of a simple, bulk or verbatim string; `None` for all else or for bytes that are not
+    /// UTF-8.
     pub fn text(&self) -> Option<&str> {
         match self {
             Value::Simple(s) | Value::Verbatim(s) => Some(s),

@@ -218,6 +218,15 @@ impl Core {
         }
     }
 
+    /// Counts a question for a peer and sends it at once.
+    pub(super) fn send_peer_now(&mut self, id: &RunId, command: Command) {
+        if let Some(link) = self.peers.get_mut(id) {
+            link.health.pending += 1;
+            let link = link.health.link;
+            self.send(link, command);
+        }
+    }
+
     /// A group knows this peer: the link to it is opened, or shared if another group has it.
     pub(super) fn join_peer(
         &mut self,

@@ -454,10 +454,12 @@ impl Group {
         self.master.reconf = None;
         self.master.sdown_since = None;
         self.master.settled_since = core.now();
+        self.master.hasten_info();
         for node in self.replicas.values_mut() {
             node.followed = false;
             node.reconf = None;
             node.settled_since = core.now();
+            node.hasten_info();
         }
         core.out.touch();
         let new = self.shown_master(core);

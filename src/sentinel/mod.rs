@@ -36,6 +36,8 @@ mod repair;
 mod request;
 mod settle;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 mod timers;
 pub mod types;
@@ -164,7 +166,8 @@ impl Sentinel {
                 self.groups.get_mut(name).and_then(|group| group.step(&mut self.core))
             }
             Subject::Peer(id) => self.run_peer(id),
-            Subject::Write => self.core.out.retry_at(),
+            // Waking is all: `poll` begins the write.
+            Subject::Write => None,
             Subject::Tilt => self.run_tilt(),
         };
         self.timers.set(subject, next);
@@ -183,7 +186,7 @@ impl Sentinel {
     }
 
     fn persisted(&mut self, revision: Revision) {
-        if self.core.out.written(revision) {
+        if self.core.out.written(revision, self.core.now()) {
             self.core.say(Level::Notice, None, "My state can be written again");
         }
         self.timers.set(Subject::Write, None);

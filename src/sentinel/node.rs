@@ -141,6 +141,11 @@ impl Node {
         self.next_hello = core.now();
     }
 
+    /// INFO is asked for at once: what it said was said under another configuration.
+    pub(super) fn hasten_info(&mut self) {
+        self.info_asked_at = None;
+    }
+
     /// Closes its connection and opens another.
     pub(super) fn reopen(&mut self, core: &mut Core, group: &GroupName, settings: &GroupSettings) {
         core.disconnect(self.health.link);

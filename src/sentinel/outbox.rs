@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::effect::Effect;
+use super::effect::{Command, Effect};
 use super::types::{Instant, Revision};
 use crate::resp::Value;
 
@@ -15,6 +15,8 @@ struct Waiting {
     needs: u64,
     effect: Effect,
     otherwise: Option<Value>,
+    /// It waits only so as not to overtake another.
+    in_line: bool,
 }
 
 /// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
@@ -27,7 +29,10 @@ pub(super) struct Outbox {
     /// The latest revision that was handed out to be written.
     handed: u64,
     durable: u64,
-    in_flight: bool,
+    /// Since when a write has been in flight.
+    in_flight: Option<Instant>,
+    /// How long a write takes these days, in ms: the longest of late, slowly forgotten.
+    write_ms: u64,
     /// Why the last write failed, and when to try again.
     failed: Option<(String, Instant)>,
 }
@@ -53,40 +58,43 @@ impl Outbox {
     /// The same; a reply becomes `otherwise` if the state cannot be written.
     pub(super) fn emit_durable_or(&mut self, effect: Effect, otherwise: Option<Value>) {
         if self.newest > self.durable {
-            self.waiting.push_back(Waiting { needs: self.newest, effect, otherwise });
+            let needs = self.newest;
+            self.waiting.push_back(Waiting { needs, effect, otherwise, in_line: false });
         } else {
             self.ready.push_back(effect);
         }
     }
 
-    /// Like `emit`, but never ahead of something that waits: announcements keep their order.
+    /// Like `emit`, but not ahead of something that waits: announcements keep their order, as long as
+    /// the disk works.
     pub(super) fn emit_in_order(&mut self, effect: Effect) {
         match self.waiting.back() {
-            Some(last) => {
+            Some(last) if self.failed.is_none() => {
                 let needs = last.needs;
-                self.waiting.push_back(Waiting { needs, effect, otherwise: None });
+                self.waiting.push_back(Waiting { needs, effect, otherwise: None, in_line: true });
             }
-            None => self.ready.push_back(effect),
+            _ => self.ready.push_back(effect),
         }
     }
 
     /// The revision to be written now, if one is due. The caller then writes the state as it is now.
     pub(super) fn begin_write(&mut self, now: Instant) -> Option<Revision> {
         let may_try = self.failed.as_ref().is_none_or(|(_, retry_at)| now >= *retry_at);
-        if self.in_flight || self.newest == self.durable || !may_try {
+        if self.in_flight.is_some() || self.newest == self.durable || !may_try {
             return None;
         }
-        self.in_flight = true;
+        self.in_flight = Some(now);
         self.handed = self.newest;
         Some(Revision(self.newest))
     }
 
     /// A write succeeded: lets go what waited for it. True if writing had failed before.
-    pub(super) fn written(&mut self, revision: Revision) -> bool {
-        if !self.in_flight || revision.0 != self.handed {
+    pub(super) fn written(&mut self, revision: Revision, now: Instant) -> bool {
+        let Some(since) = self.in_flight.filter(|_| revision.0 == self.handed) else {
             return false;
-        }
-        self.in_flight = false;
+        };
+        self.in_flight = None;
+        self.write_ms = now.since(since).max(self.write_ms * 7 / 8);
         self.durable = revision.0;
         while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
             if let Some(waiting) = self.waiting.pop_front() {
@@ -96,27 +104,26 @@ impl Outbox {
         self.failed.take().is_some()
     }
 
-    /// A write failed: answers those who wait for an answer, forgets messages to nodes and peers (they
-    /// would be stale), keeps announcements. True if this is news.
+    /// A write failed: answers those who wait for an answer, and forgets orders to nodes, which would
+    /// come too late to be right. All else goes on waiting. True if this is news.
     pub(super) fn write_failed(
         &mut self,
         revision: Revision,
         reason: String,
         now: Instant,
     ) -> bool {
-        if !self.in_flight || revision.0 != self.handed {
+        if self.in_flight.is_none() || revision.0 != self.handed {
             return false;
         }
-        self.in_flight = false;
+        self.in_flight = None;
         for waiting in std::mem::take(&mut self.waiting) {
-            match (waiting.effect, waiting.otherwise) {
+            match (&waiting.effect, &waiting.otherwise) {
                 (Effect::Reply { id, .. }, Some(reply)) => {
-                    self.ready.push_back(Effect::Reply { id, reply });
+                    self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
                 }
-                (Effect::Send { .. }, _) => {}
-                (effect, otherwise) => {
-                    self.waiting.push_back(Waiting { needs: waiting.needs, effect, otherwise });
-                }
+                (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
+                _ if waiting.in_line => self.ready.push_back(waiting.effect),
+                _ => self.waiting.push_back(waiting),
             }
         }
         let news = self.failed.as_ref().is_none_or(|(old, _)| *old != reason);
@@ -129,9 +136,14 @@ impl Outbox {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }
 
+    /// How long it takes to make something durable, in ms.
+    pub(super) fn write_ms(&self) -> u64 {
+        self.write_ms
+    }
+
     /// When a failed write is due again.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.failed.as_ref().filter(|_| !self.in_flight).map(|(_, at)| *at)
+        self.failed.as_ref().filter(|_| self.in_flight.is_none()).map(|(_, at)| *at)
     }
 
     /// The next effect that may go.
@@ -166,10 +178,10 @@ mod tests {
         // A change while the write is in flight needs the next one.
         out.touch();
         out.emit_durable(send(3));
-        out.written(first);
+        out.written(first, now);
         assert_eq!(drain(&mut out), [send(1)]);
         let second = out.begin_write(now).expect("the second write is due");
-        out.written(second);
+        out.written(second, now);
         assert_eq!(drain(&mut out), [send(3)]);
         assert_eq!(out.begin_write(now), None, "all is durable");
     }
@@ -180,14 +192,14 @@ mod tests {
         out.touch();
         let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
         out.emit_durable_or(reply("voted"), Some(Value::bulk("no vote")));
-        out.emit_durable(Effect::Send { link: LinkId(1), command: crate::sentinel::Command::Ping });
+        out.emit_durable(Effect::Send { link: LinkId(1), command: Command::Promote });
         let revision = out.begin_write(Instant::from_ms(0)).expect("due");
         assert!(out.write_failed(revision, "disk full".into(), Instant::from_ms(10)));
         assert_eq!(drain(&mut out), [reply("no vote")]);
         assert_eq!(out.failure(), Some("disk full"));
         assert_eq!(out.begin_write(Instant::from_ms(500)), None);
         let revision = out.begin_write(Instant::from_ms(1010)).expect("due again");
-        assert!(out.written(revision));
+        assert!(out.written(revision, Instant::from_ms(1010)));
         assert_eq!(out.failure(), None);
         assert_eq!(drain(&mut out), []);
     }
@@ -200,7 +212,7 @@ mod tests {
         out.emit_in_order(send(2));
         assert_eq!(drain(&mut out), []);
         let revision = out.begin_write(Instant::from_ms(0)).expect("due");
-        out.written(revision);
+        out.written(revision, Instant::from_ms(0));
         assert_eq!(drain(&mut out), [send(1), send(2)]);
     }
 }
