@@ -1,5 +1,5 @@
-//! Configuration over real files: what is read, what is refused and how, and that Redis Sentinel and
-//! Watchfire read each other's `sentinel.conf`.
+//! Configuration over real files: what is read, what is refused and how, and that Redis Sentinel
+//! and Watchfire read each other's `sentinel.conf`.
 
 use std::fs;
 use std::io::{Read, Write};

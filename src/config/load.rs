@@ -1,9 +1,10 @@
-//! The one place of `config` that reads files: the file itself, what it includes, and what a YAML file
-//! keeps elsewhere. Tells the two syntaxes apart by content.
+//! The one place of `config` that reads files: the file itself, what it includes, and what a YAML
+//! file keeps elsewhere. Tells the two syntaxes apart by content.
 //!
-//! A file is **YAML** if its lines look like `key:` or `- item`, and **sentinel.conf** if they look like
-//! `directive value`; the majority of lines decides, so that one slip does not change the syntax, and a
-//! tie is refused. A file without any setting is a sentinel.conf, since Redis starts with one.
+//! A file is **YAML** if its lines look like `key:` or `- item`, and **sentinel.conf** if they look
+//! like `directive value`; the majority of lines decides, so that one slip does not change the
+//! syntax, and a tie is refused. A file without any setting is a sentinel.conf, since Redis starts
+//! with one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,8 +70,8 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// The text of a `sentinel.conf` with these settings and this state: comments, order and unknown
-    /// lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
+    /// The text of a `sentinel.conf` with these settings and this state: comments, order and
+    /// unknown lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
     pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
         sentinel_conf::render(original, &self.declared, settings, state)
     }

@@ -1,5 +1,5 @@
-//! Text in, validated settings out: our YAML, Redis's `sentinel.conf` and `redis.conf` syntax, and the
-//! rewriting that keeps comments and order. Pure but for one place that reads the file.
+//! Text in, validated settings out: our YAML, Redis's `sentinel.conf` and `redis.conf` syntax, and
+//! the rewriting that keeps comments and order. Pure but for one place that reads the file.
 
 pub mod conf;
 pub mod diagnostic;

@@ -34,8 +34,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A file that includes another group's `monitor` line gets its own one at the first rewrite, and
-    /// that is the one that follows the failovers. Redis does not start any more then.
+    /// A file that includes another group's `monitor` line gets its own one at the first rewrite,
+    /// and that is the one that follows the failovers. Redis does not start any more then.
     fn monitored_twice(&mut self, name: &str, first: usize) -> Result<(), Fault> {
         let (this, other) = (&self.statements[self.index], &self.statements[first]);
         if this.included == other.included {
@@ -156,8 +156,8 @@ impl Reader<'_> {
             self.with(args[0], |g| g.replicas.push(address));
             return Ok(());
         }
-        // Redis 7.0 writes a known-replica line beside a known-slave line and then does not start any
-        // more; that must not happen to its users here.
+        // Redis 7.0 writes a known-replica line beside a known-slave line and then does not start
+        // any more; that must not happen to its users here.
         let spellings = self.statements.iter().filter(|s| {
             let words: Vec<&str> = s.line.args().collect();
             words.len() == 4 && words[1..] == *args

@@ -32,8 +32,8 @@ pub struct ConfState {
     pub groups: BTreeMap<String, GroupState>,
 }
 
-/// What the files declare, without the command line, and the command line beside it: a rewrite adds only
-/// what differs.
+/// What the files declare, without the command line, and the command line beside it: a rewrite adds
+/// only what differs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Declared {
     pub(super) settings: SentinelSettings,

@@ -1,5 +1,5 @@
-//! Our own syntax: YAML with times as people write them (`5s`), no runtime state, and passwords that
-//! may live elsewhere. All problems of a file are found at once, each with its place.
+//! Our own syntax: YAML with times as people write them (`5s`), no runtime state, and passwords
+//! that may live elsewhere. All problems of a file are found at once, each with its place.
 
 mod node;
 #[cfg(test)]
@@ -29,8 +29,17 @@ const TOP: &[&str] = &[
     "scripts",
     "groups",
 ];
-const LISTEN: &[&str] =
-    &["bind", "port", "max_clients", "password", "password_file", "password_env"];
+const LISTEN: &[&str] = &[
+    "bind",
+    "port",
+    "password",
+    "password_file",
+    "password_env",
+    "max_clients",
+    "idle_timeout",
+    "keepalive",
+    "backlog",
+];
 const LOG: &[&str] = &["level", "file"];
 const ANNOUNCE: &[&str] = &["ip", "port"];
 const HOSTNAMES: &[&str] = &["resolve", "announce"];
@@ -54,6 +63,9 @@ const FROM_REDIS: &[(&str, &str)] = &[
     ("port", "listen: {port: ...}"),
     ("bind", "listen: {bind: ...}"),
     ("maxclients", "listen: {max_clients: ...}"),
+    ("timeout", "listen: {idle_timeout: ...}"),
+    ("tcp-keepalive", "listen: {keepalive: ...}"),
+    ("tcp-backlog", "listen: {backlog: ...}"),
     ("requirepass", "listen: {password: ...}"),
     ("dir", "state_dir"),
     ("logfile", "log: {file: ...}"),
@@ -161,6 +173,9 @@ impl Reader<'_> {
         self.set(listen, "bind", Self::bind, |bind| settings.bind = bind);
         self.set(listen, "port", Self::port, |port| settings.port = port);
         self.set(listen, "max_clients", Self::count, |count| settings.maxclients = count);
+        self.set(listen, "idle_timeout", Self::seconds, |s| settings.timeout_s = s);
+        self.set(listen, "keepalive", Self::seconds, |s| settings.tcp_keepalive_s = s);
+        self.set(listen, "backlog", Self::count, |count| settings.tcp_backlog = count);
         settings.requirepass = self.password(listen);
     }
 

@@ -77,11 +77,9 @@ pub(super) fn parse(text: &str) -> Result<Node, Diagnostic> {
             // The parser repeats the place in its text; ours is shown with the line.
             let message = message.split([';', '\n']).next().unwrap_or_default();
             let message = message.split(" at line ").next().unwrap_or_default();
-            Err(Diagnostic::error(format!("This is not YAML: {message}")).at_place(
-                line_of(text, place.0),
-                place,
-                secret_column(text, place.0),
-            ))
+            Err(Diagnostic::error(format!("This is not YAML: {message}"))
+                .at_place(line_of(text, place.0), place, secret_column(text, place.0))
+                .help("quotes, brackets and indentation must match, also in the lines above"))
         }
     }
 }
