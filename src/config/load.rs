@@ -37,6 +37,35 @@ pub enum Syntax {
     Conf,
 }
 
+/// What a file configures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A sentinel, in our syntax.
+    SentinelYaml,
+    /// A sentinel, in Redis's syntax.
+    SentinelConf,
+    /// A data node.
+    ServerConf,
+}
+
+/// Tells by its content what a file configures. A data node's file is one in Redis's syntax without a
+/// line that begins with `sentinel`.
+///
+/// # Errors
+/// What keeps the file from being read or told apart.
+pub fn kind(path: &Path) -> Result<Kind, Diagnostic> {
+    let text = read_text(path)?;
+    let sentinel = |line: &str| {
+        let first = line.split_ascii_whitespace().next();
+        first.is_some_and(|word| word.eq_ignore_ascii_case("sentinel"))
+    };
+    Ok(match detect(&text).map_err(|d| d.in_file(path))? {
+        Syntax::Yaml => Kind::SentinelYaml,
+        Syntax::Conf if text.lines().any(sentinel) => Kind::SentinelConf,
+        Syntax::Conf => Kind::ServerConf,
+    })
+}
+
 /// A sentinel's configuration, read and found good.
 #[derive(Clone)]
 pub struct Loaded {
@@ -143,7 +172,7 @@ impl Loaded {
         sentinel_conf::read_votes(&self.text, &mut state);
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
-        if state.groups.is_empty() {
+        if state.groups.is_empty() && !found.iter().any(Diagnostic::is_error) {
             found.push(
                 Diagnostic::new(Severity::Note, "No group is watched")
                     .in_file(path)

@@ -10,9 +10,23 @@ use super::super::types::{Address, RunId, Secret};
 use super::{Fault, Reader};
 
 impl Reader<'_> {
-    /// `sentinel monitor <name> <host> <port> <quorum>`
+    /// `sentinel monitor <name> <host> <port> <quorum>`. A group that is not good stands in for itself
+    /// all the same, so that its other directives are looked at too.
     pub(super) fn monitor(&mut self, args: &[&str]) -> Result<(), Fault> {
         let name = args[0];
+        if self.broken.remove(name) {
+            self.state.groups.remove(name);
+        }
+        let outcome = self.try_monitor(name, args);
+        if outcome.is_err() && !self.state.groups.contains_key(name) {
+            let settings = GroupSettings::new(Address::new("", 0), 0);
+            self.state.groups.insert(name.to_owned(), GroupState::fresh(settings, None));
+            self.broken.insert(name.to_owned());
+        }
+        outcome
+    }
+
+    fn try_monitor(&mut self, name: &str, args: &[&str]) -> Result<(), Fault> {
         if !valid_group_name(name) {
             return Err(Fault::new(2, "Invalid master name.").help(GROUP_NAME_RULE));
         }

@@ -178,6 +178,21 @@ fn errors_are_in_the_words_of_redis() {
 }
 
 #[test]
+fn a_bad_group_does_not_make_its_other_lines_bad() {
+    let text = "sentinel monitor a x 1 1\nsentinel parallel-syncs a 2\n\
+                sentinel failover-timeout a 0\n";
+    assert_eq!(
+        findings(text),
+        [
+            "error 1:20 Can't resolve instance hostname.",
+            "error 3:29 negative or zero time parameter."
+        ]
+    );
+    let twice = "sentinel monitor a x 1 1\nsentinel monitor a 1.1.1.1 1 2\n";
+    assert_eq!(findings(twice), ["error 1:20 Can't resolve instance hostname."]);
+}
+
+#[test]
 fn an_error_shows_line_caret_and_mend() {
     let found = read_text("# x\nsentinel monitor mymaster localhost 6379 2\nprot 1\n").2;
     assert_eq!(
