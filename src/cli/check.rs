@@ -1,5 +1,5 @@
-//! `watchfire check`: tells all that is wrong with a configuration, and whether a start would find what
-//! it needs. Starts nothing and writes nothing.
+//! `watchfire check`: tells all that is wrong with a configuration, and whether a start would find
+//! what it needs. Starts nothing and writes nothing.
 
 use std::fmt::Write as _;
 use std::io;

@@ -48,8 +48,8 @@ pub enum Kind {
     ServerConf,
 }
 
-/// Tells by its content what a file configures. A data node's file is one in Redis's syntax without a
-/// line that begins with `sentinel`.
+/// Tells by its content what a file configures. A data node's file is one in Redis's syntax without
+/// a line that begins with `sentinel`.
 ///
 /// # Errors
 /// What keeps the file from being read or told apart.

@@ -10,8 +10,8 @@ use super::super::types::{Address, RunId, Secret};
 use super::{Fault, Reader};
 
 impl Reader<'_> {
-    /// `sentinel monitor <name> <host> <port> <quorum>`. A group that is not good stands in for itself
-    /// all the same, so that its other directives are looked at too.
+    /// `sentinel monitor <name> <host> <port> <quorum>`. A group that is not good stands in for
+    /// itself all the same, so that its other directives are looked at too.
     pub(super) fn monitor(&mut self, args: &[&str]) -> Result<(), Fault> {
         let name = args[0];
         if self.broken.remove(name) {
