@@ -131,6 +131,9 @@ fn check_sentinel(report: &mut Report) {
             let groups: Vec<&str> = loaded.groups.keys().map(String::as_str).collect();
             report.would_start = match groups[..] {
                 [] => format!("Port {}, no group", settings.port),
+                [_, _, _, _, _, _, ..] => {
+                    format!("Port {}, watching {} groups", settings.port, groups.len())
+                }
                 _ => format!("Port {}, watching {}", settings.port, groups.join(", ")),
             };
         }

@@ -13,7 +13,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::rules::{GROUP_NAME_RULE, closest, remarks, valid_group_name};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::types::{Address, Secret};
-use node::{Key, Node, Place, Value};
+use node::{Key, Lines, Node, Place, Value};
 
 /// Where the state is kept if the file does not say.
 const STATE_DIR: &str = "./state";
@@ -110,7 +110,8 @@ pub(super) fn read(
     let mut settings =
         SentinelSettings { dir: PathBuf::from(STATE_DIR), ..SentinelSettings::default() };
     let mut groups = BTreeMap::new();
-    let mut reader = Reader { text, outside, found: Vec::new(), resolve_hostnames: false };
+    let mut reader =
+        Reader { lines: Lines::of(text), outside, found: Vec::new(), resolve_hostnames: false };
     match node::parse(text) {
         Ok(root) => reader.top(&root, &mut settings, &mut groups),
         Err(diagnostic) => reader.found.push(diagnostic),
@@ -123,7 +124,7 @@ pub(super) fn read(
 type Section<'n> = BTreeMap<&'static str, &'n Node>;
 
 struct Reader<'a> {
-    text: &'a str,
+    lines: Lines<'a>,
     outside: &'a Outside<'a>,
     found: Vec<Diagnostic>,
     resolve_hostnames: bool,
@@ -376,10 +377,8 @@ impl Reader<'_> {
         message: impl Into<String>,
         help: impl Into<Box<str>>,
     ) {
-        let secret = node::secret_column(self.text, place.0);
-        let line = node::line_of(self.text, place.0);
-        self.found
-            .push(Diagnostic::new(severity, message).at_place(line, place, secret).help(help));
+        let finding = Diagnostic::new(severity, message).help(help);
+        self.found.push(self.lines.point(finding, place));
     }
 
     fn error(&mut self, place: Place, message: impl Into<String>, help: impl Into<Box<str>>) {

@@ -174,6 +174,7 @@ fn no_password_is_shown() {
         "requirepass: hunter2\ngroups: {}\n",
         "listen: {password: 'hunter2}",
         "listen:\n  password: |\n    hunter2\n   hunter2: x\n",
+        "groups:\n  a:\n    auth: hunter2\n",
         "groups: {a: {auth: {password: hunter2, x: 1}}}",
         "listen: {port: 0, password: hunter2}",
     ] {
