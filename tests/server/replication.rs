@@ -230,7 +230,7 @@ fn data_stays_equal_under_load_while_links_are_cut() {
             })
         };
         follow(&*replica, &*master);
-        for _ in 0..5 {
+        for _ in 0..10 {
             wait_for_link(&*replica);
             let before = master.replication("master_repl_offset");
             wait_until("writes go on", || master.replication("master_repl_offset") != before);
