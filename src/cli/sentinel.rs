@@ -1,11 +1,257 @@
-//! `watchfire sentinel`.
+//! `watchfire sentinel`: a sentinel as a process: arguments, log, working directory, signals.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Run a sentinel.
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiSettings};
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::load::{Loaded, Syntax, load_sentinel};
+use crate::config::settings::GroupSettings;
+use crate::daemon::{self, log};
+
+/// Tasks that do not end by themselves, a name server's answer for example, are left behind after this.
+const RUNTIME_STOP_MAX: Duration = Duration::from_millis(200);
+/// A sentinel waits more than it works; two threads keep a busy client from delaying a failover.
+const THREADS: usize = 2;
+
+/// Run a sentinel: watch masters and replicas, and promote a replica when a master is gone.
+///
+/// FILE is a YAML file of Watchfire, which is never written, or a sentinel.conf of Redis, which is
+/// rewritten in place as Redis does; its content tells which. Directives of sentinel.conf may follow as
+/// options and win over the file.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(
+    disable_help_flag = true,
+    override_usage = "watchfire sentinel FILE [--DIRECTIVE VALUE...]...",
+    after_help = HELP
+)]
+pub(super) struct Args {
+    /// The configuration, then directives: --port 26380 --loglevel debug
+    #[arg(
+        value_name = "FILE, --DIRECTIVE VALUE",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    arguments: Vec<String>,
+}
 
-pub(super) fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+const HELP: &str = "\
+Examples:
+  watchfire sentinel sentinel.yaml
+  watchfire sentinel /etc/redis/sentinel.conf            the file of a Redis Sentinel
+  watchfire sentinel sentinel.conf --port 26380 --loglevel verbose
+  watchfire check sentinel.yaml                          look for mistakes without starting
+  redis-cli -p 26379 SENTINEL GET-MASTER-ADDR-BY-NAME mymaster
+
+With a YAML file, votes and known nodes are kept in 'state_dir' (./state if not set) in the file
+watchfire-state-PORT.json. Lose it and the sentinel begins anew; copy it with a sentinel that moves.
+
+SIGTERM, SIGINT and SHUTDOWN end it with exit code 0. Exit code 1: it could not start (configuration,
+port, state), and the reason stands on the standard error. The log goes to 'logfile', or to the
+standard output.";
+
+pub(super) fn run(args: Args) -> ExitCode {
+    let asked = |words: &[&str]| args.arguments.iter().any(|a| words.contains(&a.as_str()));
+    if asked(&["--help", "-h"]) {
+        return help();
+    }
+    if asked(&["--version", "-v"]) {
+        println!("watchfire sentinel {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    match try_run(&args.arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Trailing arguments would swallow `--help`, so it is answered here.
+fn help() -> ExitCode {
+    use clap::Args as _;
+    let command = Args::augment_args(clap::Command::new("watchfire sentinel"));
+    println!("{}", command.max_term_width(100).render_long_help());
+    ExitCode::SUCCESS
+}
+
+fn try_run(arguments: &[String]) -> Result<(), String> {
+    let (file, options) = match arguments.split_first() {
+        Some((file, options)) if !file.starts_with('-') => (Path::new(file), options),
+        _ => return Err("Sentinel needs config file on disk to save state. Exiting...".into()),
+    };
+    let mut loaded = load_sentinel(file, options).map_err(|found| complaint(file, &found))?;
+    enter_directory(&mut loaded)?;
+    let settings = &loaded.settings;
+    log::init(settings.loglevel, settings.logfile.as_deref()).map_err(|error| {
+        let file = settings.logfile.clone().unwrap_or_default();
+        format!("Can't open the log file {}: {error}", file.display())
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("Can't start the runtime: {error}"))?;
+    let served = serve(&runtime, &loaded);
+    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+    served
+}
+
+/// All findings, worst first, with their places.
+fn complaint(file: &Path, found: &[Diagnostic]) -> String {
+    let errors = found.iter().filter(|finding| finding.is_error()).count();
+    let mut text = String::new();
+    for severity in [Severity::Error, Severity::Warning] {
+        for finding in found.iter().filter(|finding| finding.severity == severity) {
+            text.push_str(&format!("{finding}\n\n"));
+        }
+    }
+    let errors = if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
+    text + &format!("The sentinel was not started: {errors} in {}", file.display())
+}
+
+/// Redis works in `dir`, and relative paths of a sentinel.conf mean that folder; paths of a YAML file
+/// mean the folder where the sentinel starts.
+fn enter_directory(loaded: &mut Loaded) -> Result<(), String> {
+    let dir = loaded.settings.dir.clone();
+    let error = |error: std::io::Error| {
+        format!("Can't chdir to '{}': {error}. Create it, or correct 'dir'", dir.display())
+    };
+    if loaded.syntax == Syntax::Conf {
+        std::env::set_current_dir(&dir).map_err(error)
+    } else {
+        loaded.settings.dir = std::path::absolute(&dir).map_err(error)?;
+        Ok(())
+    }
+}
+
+/// Runs until a signal or SHUTDOWN comes.
+fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
+    runtime.block_on(async {
+        let mut signals = Signals::new().map_err(|error| format!("Can't take signals: {error}"))?;
+        let stop = CancellationToken::new();
+        let pid = std::process::id();
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::warn!("Watchfire version={version}, pid={pid}, just started");
+        let (running, listening) =
+            daemon::start(loaded, stop.clone()).map_err(|error| error.to_string())?;
+        tell(loaded, &running, listening.port);
+        let pidfile = PidFile::write(loaded.settings.pidfile.clone());
+        let settings = ApiSettings::new(&loaded.settings, &loaded.path);
+        let serving = api::serve(listening, running.handle.clone(), settings, stop.clone());
+        let serving = tokio::spawn(serving);
+        let ended = running.ended();
+        tokio::pin!(ended);
+        let ended_early = tokio::select! {
+            () = signals.wait(&stop) => false,
+            () = &mut ended => !stop.is_cancelled(),
+        };
+        stop.cancel();
+        if !ended_early {
+            ended.await;
+        }
+        // A panic has been told by the panic hook.
+        let _ = serving.await;
+        drop(pidfile);
+        if ended_early {
+            return Err(
+                "The sentinel ended by a fault of its own: please report what is above".into()
+            );
+        }
+        tracing::warn!("Sentinel is now ready to exit, bye bye...");
+        Ok(())
+    })
+}
+
+/// What an operator finds at the head of the log.
+fn tell(loaded: &Loaded, running: &daemon::Running, port: u16) {
+    for finding in &loaded.notes {
+        let place = match (&finding.file, finding.line) {
+            (Some(file), 0) => format!(" ({})", file.display()),
+            (Some(file), line) => format!(" ({}:{line})", file.display()),
+            (None, _) => String::new(),
+        };
+        let help = finding.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        let text = format!("{}{place}{help}", finding.message);
+        match finding.severity {
+            Severity::Note => tracing::info!("{text}"),
+            _ => tracing::warn!("{text}"),
+        }
+    }
+    tracing::info!("Running mode=sentinel, port={port}.");
+    tracing::info!("Configuration is read from {}", loaded.path.display());
+    tracing::info!("State is kept in {}", running.state_file.display());
+    tracing::warn!("Sentinel ID is {}", running.id);
+    for (name, group) in &loaded.groups {
+        for script in scripts(group) {
+            tracing::warn!(
+                "{name}: {script} is NOT run: this version of Watchfire does not run scripts yet"
+            );
+        }
+    }
+}
+
+fn scripts(group: &GroupSettings) -> impl Iterator<Item = &'static str> {
+    let notification = group.notification_script.as_ref().map(|_| "notification-script");
+    let reconfig = group.client_reconfig_script.as_ref().map(|_| "client-reconfig-script");
+    notification.into_iter().chain(reconfig)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Taken so that it ends nothing: log files are opened for each line, there is nothing to reopen.
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when it is time to end.
+    async fn wait(&mut self, stop: &CancellationToken) {
+        loop {
+            let reason = tokio::select! {
+                _ = self.terminate.recv() => "Received SIGTERM scheduling shutdown...",
+                _ = self.interrupt.recv() => "Received SIGINT scheduling shutdown...",
+                () = stop.cancelled() => "User requested shutdown...",
+                _ = self.hangup.recv() => continue,
+            };
+            tracing::warn!("{reason}");
+            return;
+        }
+    }
+}
+
+/// A file with our process id, removed at the end.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: Option<PathBuf>) -> Option<PidFile> {
+        let path = path?;
+        match std::fs::write(&path, format!("{}\n", std::process::id())) {
+            Ok(()) => Some(PidFile(path)),
+            Err(error) => {
+                tracing::warn!("Failed to write PID file {}: {error}", path.display());
+                None
+            }
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }

@@ -1,7 +1,10 @@
 //! The syntax of `redis.conf` and `sentinel.conf`: lines of words, Redis's quoting, comments; and the
 //! same from the command line (`--port 7000`). What the words mean is decided elsewhere.
 
-use super::diagnostic::Diagnostic;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::diagnostic::{Diagnostic, Severity};
 
 /// One directive as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +15,28 @@ pub struct Line {
     pub words: Vec<Word>,
     /// The line as written, without its end.
     pub text: String,
+}
+
+/// A directive and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The directive.
+    pub line: Line,
+    /// The file it stands in; `None` for the command line.
+    pub file: Option<Arc<Path>>,
+    /// Whether that file was included by another.
+    pub included: bool,
+}
+
+impl Statement {
+    /// A finding about word number `word` of this directive (0 is its name).
+    pub fn finding(&self, severity: Severity, word: usize, message: &str) -> Diagnostic {
+        let finding = Diagnostic::new(severity, message).at(&self.line, word);
+        match &self.file {
+            Some(file) => finding.in_file(file),
+            None => finding,
+        }
+    }
 }
 
 /// One word of a directive.

@@ -3,7 +3,11 @@
 
 pub mod conf;
 pub mod diagnostic;
+pub mod load;
 pub mod rewrite;
+pub mod rules;
+pub mod sentinel_conf;
 pub mod settings;
 pub mod state;
 pub mod types;
+mod yaml;

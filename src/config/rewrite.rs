@@ -32,8 +32,8 @@ impl Setting {
         Setting { words: words.into_iter().map(Into::into).collect(), presence: Presence::Always }
     }
 
-    /// A line that says the default: it replaces a line about the same thing (all words alike but the
-    /// last), and is not added where there is none.
+    /// A line that need not be there, since it says a default: it takes the place of a line with its
+    /// key (of its own group, if it has one), and is not added where there is none.
     pub fn default_line<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Setting {
         Setting { presence: Presence::InPlace, ..Setting::line(words) }
     }
@@ -45,9 +45,12 @@ impl Setting {
 
     fn text(&self) -> String {
         let mut text = self.words.first().cloned().unwrap_or_default();
+        let comment = text == "#";
         for word in self.words.iter().skip(1) {
             text.push(' ');
-            text.push_str(&quote(word));
+            // A comment is never unquoted, but nothing may break its line.
+            let plain = comment && !word.contains(|c: char| c.is_whitespace() || c.is_control());
+            text.push_str(&if plain { word.clone() } else { quote(word) });
         }
         text
     }
@@ -171,7 +174,7 @@ impl File {
     ) -> bool {
         let count = prefix(setting.words.len());
         let same_thing = setting.words.len() - 1;
-        if count > same_thing || (setting.presence == Presence::InPlace && count < same_thing) {
+        if count > same_thing {
             return false;
         }
         let alike = |&at: &usize| {
@@ -223,8 +226,14 @@ fn read_words(text: &str) -> (Vec<String>, bool) {
     let names = key_len(&words);
     for name in words.iter_mut().take(names) {
         name.make_ascii_lowercase();
-        outdated |= name.contains("slave");
-        *name = name.replace("slave", "replica");
+        outdated |= name.contains("slave") || name.contains("primary-reboot");
+        *name = name.replace("slave", "replica").replace("primary-reboot", "master-reboot");
+    }
+    // The name of a command is no matter of case either.
+    if let [_, key, _, command, ..] = words.as_mut_slice()
+        && key == "rename-command"
+    {
+        command.make_ascii_uppercase();
     }
     (words, outdated)
 }
@@ -306,6 +315,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn rewriting_its_own_output_changes_nothing(
             lines in prop::collection::vec(

@@ -33,6 +33,28 @@ pub enum LogLevel {
     Nothing,
 }
 
+impl LogLevel {
+    /// All levels with their names in Redis.
+    const NAMES: [(&'static str, LogLevel); 5] = [
+        ("debug", LogLevel::Debug),
+        ("verbose", LogLevel::Verbose),
+        ("notice", LogLevel::Notice),
+        ("warning", LogLevel::Warning),
+        ("nothing", LogLevel::Nothing),
+    ];
+
+    /// The level of this name, in any case.
+    pub fn parse(name: &str) -> Option<LogLevel> {
+        let named = |(n, _): &&(&str, LogLevel)| n.eq_ignore_ascii_case(name);
+        Self::NAMES.iter().find(named).map(|(_, level)| *level)
+    }
+
+    /// Its name in Redis.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
 /// What one sentinel process is told, apart from its groups. Redis's directive of the same name is
 /// meant wherever there is one.
 #[derive(Debug, Clone, PartialEq)]

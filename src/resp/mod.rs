@@ -2,6 +2,7 @@
 //! and of replies, an encoder. Pure: bytes in, values out; no socket is known here.
 
 mod encode;
+pub mod glob;
 pub mod number;
 mod reply;
 mod request;

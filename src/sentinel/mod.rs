@@ -1,1 +1,340 @@
-//! Stub.
+//! The decision core: pure and deterministic. Time and input go in, effects come out.
+//!
+//! ```text
+//! loop {
+//!     sentinel.handle(clock, input);              // mutate
+//!     while let Some(effect) = sentinel.poll() {  // drain to the end
+//!         carry_out(effect);
+//!     }
+//!     wait_for(sentinel.deadline() or the next input);
+//! }
+//! ```
+//!
+//! Start reading at [`Sentinel::handle`], then `Group::step` in `group.rs`, the one place in which all
+//! that is due is done. `election`, `failover`, `promote` and `repair` are the parts of that step;
+//! `outbox` holds the rule *durable before said aloud*.
+
+mod answer;
+mod core;
+mod durable;
+mod effect;
+pub mod election;
+mod entries;
+mod event;
+mod failover;
+mod group;
+mod health;
+pub mod hello;
+mod info;
+mod input;
+mod meet;
+mod node;
+mod outbox;
+mod peer;
+mod promote;
+mod repair;
+mod request;
+mod settle;
+mod stall;
+#[cfg(test)]
+mod tests;
+
+mod timers;
+pub mod types;
+mod view;
+
+use std::collections::BTreeMap;
+
+pub use durable::reconcile;
+pub use effect::{Command, Effect, Target, TargetKind};
+pub use event::{Event, EventKind, Level};
+pub use input::{Input, LinkEvent, LostReason};
+pub use request::Request;
+pub use types::{Clock, Epoch, GroupName, Instant, LinkId, RequestId, Revision};
+pub use view::{GroupView, NodeView, View};
+
+use self::core::{Core, Owner};
+use self::group::Group;
+use self::timers::{Subject, Timers};
+use self::types::{Address, RunId};
+use crate::config::settings::{GroupSettings, SentinelSettings};
+use crate::config::state::{GroupState, State};
+use crate::resp::Value;
+
+/// One sentinel's mind: a function of settings, durable state, seed and the sequence of (clock, input).
+pub struct Sentinel {
+    core: Core,
+    groups: BTreeMap<GroupName, Group>,
+    /// See [`State::removed`].
+    removed: BTreeMap<String, GroupSettings>,
+    timers: Timers,
+    /// Groups that MONITOR added and that are announced after its reply.
+    new_groups: Vec<(GroupName, GroupState)>,
+}
+
+impl Sentinel {
+    /// A sentinel as it starts, with what [`reconcile`] made of configuration and memory. `seed` decides
+    /// all that is left to chance. The state is written once at the start, so that a sentinel which
+    /// cannot write knows it before it is needed.
+    pub fn new(clock: Clock, settings: SentinelSettings, state: State, seed: u64) -> Sentinel {
+        let State { my_id, current_epoch, groups, removed } = state;
+        let mut core = Core::new(clock, settings, my_id, current_epoch, seed);
+        core.out.touch();
+        let mut sentinel = Sentinel {
+            core,
+            groups: BTreeMap::new(),
+            removed,
+            timers: Timers::default(),
+            new_groups: Vec::new(),
+        };
+        for (name, state) in groups {
+            sentinel.add_group(name.into(), state);
+        }
+        sentinel
+    }
+
+    /// The only way in. Total: never an error, never a panic on any input. Drain [`poll`](Self::poll)
+    /// afterwards.
+    pub fn handle(&mut self, clock: Clock, input: Input) {
+        self.notice_stall(clock);
+        self.core.clock = clock;
+        match input {
+            Input::Wake => {}
+            Input::Link { link, event } => self.take_link_event(link, event),
+            Input::Request { id, request } => self.answer(id, request),
+            Input::Persisted { revision } => self.persisted(revision),
+            Input::PersistFailed { revision, reason } => self.persist_failed(revision, reason),
+        }
+        while let Some(subject) = self.timers.pop_due(self.core.now()) {
+            self.run(subject);
+        }
+    }
+
+    /// The next thing to do; `None` once all are taken.
+    pub fn poll(&mut self) -> Option<Effect> {
+        let Some(revision) = self.core.out.begin_write(self.core.now()) else {
+            return self.core.out.pop();
+        };
+        Some(Effect::Persist { revision, state: Box::new(self.state()) })
+    }
+
+    /// When [`Input::Wake`] is due if nothing else happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.first()
+    }
+
+    /// What can be read of this sentinel.
+    pub fn view(&self) -> View<'_> {
+        View::new(&self.core, &self.groups)
+    }
+
+    /// All that must survive a crash, as it is now.
+    fn state(&self) -> State {
+        let groups = self.groups.iter().map(|(name, g)| (name.to_string(), g.state())).collect();
+        State {
+            my_id: self.core.my_id.clone(),
+            current_epoch: self.core.current_epoch,
+            groups,
+            removed: self.removed.clone(),
+        }
+    }
+
+    fn add_group(&mut self, name: GroupName, state: GroupState) {
+        let group = Group::new(&mut self.core, name.clone(), state);
+        let payload =
+            format!("{} quorum {}", group.master_details(&self.core), group.settings.quorum);
+        self.core.announce(EventKind::Monitor, Some(&name), payload);
+        self.groups.insert(name.clone(), group);
+        self.touch(Subject::Group(name));
+    }
+
+    /// This subject's step is run before `handle` returns.
+    fn touch(&mut self, subject: Subject) {
+        self.timers.set(subject, Some(self.core.now()));
+    }
+
+    fn touch_groups_of(&mut self, peer: &RunId) {
+        let groups = self.core.peers.get(peer).map(|link| link.groups.clone());
+        for name in groups.unwrap_or_default() {
+            self.touch(Subject::Group(name));
+        }
+    }
+
+    fn run(&mut self, subject: Subject) {
+        let next = match &subject {
+            Subject::Group(name) => {
+                self.groups.get_mut(name).and_then(|group| group.step(&mut self.core))
+            }
+            Subject::Peer(id) => self.run_peer(id),
+            // Waking is all: `poll` begins the write.
+            Subject::Write => None,
+            Subject::Tilt => self.run_tilt(),
+        };
+        self.timers.set(subject, next);
+        let peers = self.core.new_peers();
+        for id in peers {
+            self.touch(Subject::Peer(id));
+        }
+    }
+
+    fn run_peer(&mut self, id: &RunId) -> Option<Instant> {
+        let mut link = self.core.peers.remove(id)?;
+        self.core.begin_step();
+        link.tend(&mut self.core, id);
+        self.core.peers.insert(id.clone(), link);
+        self.core.end_step()
+    }
+
+    fn persisted(&mut self, revision: Revision) {
+        if self.core.out.written(revision, self.core.now()) {
+            self.core.say(Level::Notice, None, "My state can be written again");
+        }
+        self.timers.set(Subject::Write, None);
+    }
+
+    fn persist_failed(&mut self, revision: Revision, reason: String) {
+        let text = format!(
+            "WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason}. It goes \
+             on watching and answering, but takes no part in elections until this is mended"
+        );
+        if self.core.out.write_failed(revision, reason, self.core.now()) {
+            self.core.say(Level::Warning, None, text);
+        }
+        self.timers.set(Subject::Write, self.core.out.retry_at());
+    }
+
+    fn take_link_event(&mut self, link: LinkId, event: LinkEvent) {
+        match self.core.links.get(&link).cloned() {
+            None => {}
+            Some(Owner::Node(group, address)) => self.take_node_event(group, address, event),
+            Some(Owner::Peer(id)) => self.take_peer_event(id, event),
+        }
+    }
+
+    fn take_node_event(&mut self, name: GroupName, address: Address, event: LinkEvent) {
+        if let LinkEvent::Hello { payload } = event {
+            self.hear_hello(&payload);
+            return;
+        }
+        let core = &mut self.core;
+        let Some(group) = self.groups.get_mut(&name) else { return };
+        let Some(node) = group.node_mut(&address) else { return };
+        match event {
+            LinkEvent::Up { local_ip, remote_ip } => node.connected(core, local_ip, remote_ip),
+            LinkEvent::Down { reason } => {
+                node.lost(core);
+                let payload = format!("{} #{reason}", group.node_details(core, &address));
+                core.announce(EventKind::CmdLinkReconnection, Some(&name), payload);
+            }
+            LinkEvent::Subscribed => node.subscribed = true,
+            LinkEvent::Unsubscribed { reason } => {
+                node.subscribed = false;
+                let payload = format!("{} #{reason}", group.node_details(core, &address));
+                core.announce(EventKind::PubsubLinkReconnection, Some(&name), payload);
+            }
+            LinkEvent::Reply { command, reply } => {
+                node.health.replied(core);
+                group.take_node_reply(core, &address, &command, &reply);
+            }
+            LinkEvent::Hello { .. } => {}
+        }
+        self.touch(Subject::Group(name));
+    }
+
+    fn take_peer_event(&mut self, id: RunId, event: LinkEvent) {
+        let Some(mut link) = self.core.peers.remove(&id) else { return };
+        let mut changed = true;
+        let mut answered = None;
+        match event {
+            LinkEvent::Up { local_ip, .. } => {
+                link.health.connected(&self.core);
+                link.local_ip = Some(local_ip);
+            }
+            LinkEvent::Down { .. } => link.health.lost(&self.core),
+            LinkEvent::Reply { command, reply } => {
+                link.health.replied(&self.core);
+                changed = false;
+                if command == Command::Ping {
+                    // Only a silence long enough to have been noticed concerns the groups.
+                    changed = link.health.silent_ms(&self.core) > link.down_after_ms;
+                    link.health.pong(&self.core, &reply);
+                } else {
+                    answered = Some((command, reply));
+                }
+            }
+            LinkEvent::Subscribed | LinkEvent::Unsubscribed { .. } | LinkEvent::Hello { .. } => {}
+        }
+        let groups = link.groups.clone();
+        self.core.peers.insert(id.clone(), link);
+        if let Some((command, reply)) = answered {
+            self.take_peer_reply(&id, &command, &reply);
+        } else if changed {
+            for name in &groups {
+                if let Some(peer) = self.groups.get_mut(name).and_then(|g| g.peers.get_mut(&id)) {
+                    peer.connection_changed();
+                }
+            }
+            self.touch_groups_of(&id);
+        }
+        self.touch(Subject::Peer(id));
+    }
+
+    fn take_peer_reply(&mut self, id: &RunId, command: &Command, reply: &Value) {
+        let names = self.core.peers.get(id).map(|link| link.groups.clone()).unwrap_or_default();
+        for name in names {
+            let Some(group) = self.groups.get_mut(&name) else { continue };
+            match command {
+                Command::IsMasterDown { master, epoch, candidate } => {
+                    let question = (master, *epoch, candidate.is_some());
+                    group.take_opinion(&self.core, id, question, reply);
+                    self.touch(Subject::Group(name));
+                }
+                Command::Hello { payload } => {
+                    let mine = hello::Hello::parse(payload).is_ok_and(|h| *h.group == *name);
+                    if let Some(peer) = group.peers.get_mut(id).filter(|_| mine) {
+                        peer.hello_in_flight = false;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Group {
+    /// A node answered.
+    fn take_node_reply(
+        &mut self,
+        core: &mut Core,
+        address: &Address,
+        command: &Command,
+        reply: &Value,
+    ) {
+        let Some(node) = self.node_mut(address) else { return };
+        match command {
+            Command::Ping => {
+                if node.health.pong(core, reply) {
+                    node.rebooted_at = None;
+                }
+                let busy = matches!(reply, Value::Error(error) if error.starts_with("BUSY"));
+                if busy && node.sdown_since.is_some() && !node.script_killed {
+                    node.script_killed = true;
+                    node.health.send(core, Command::ScriptKill);
+                }
+            }
+            Command::Info => {
+                node.info_answered();
+                match reply {
+                    // LOADING, NOAUTH and the like: PING tells the same, and that is judged.
+                    Value::Error(_) => {}
+                    other => self.take_info(core, address, other.text()),
+                }
+            }
+            Command::Hello { .. } => node.hello_answered(),
+            Command::Promote | Command::Follow { .. } => {
+                self.take_transaction(core, address, reply)
+            }
+            Command::IsMasterDown { .. } | Command::ScriptKill => {}
+        }
+    }
+}

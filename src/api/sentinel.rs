@@ -1,0 +1,174 @@
+//! SENTINEL, ROLE and PUBLISH: from words to a [`Request`] of the core, which answers them.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rustix::fs::{Access, access};
+
+use super::session::{Outcome, Session, integer, text};
+use crate::resp::Value;
+use crate::sentinel::{Request, hello};
+
+type Parsed = Result<Request, Value>;
+
+const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+
+/// `ROLE`
+pub(crate) fn role(_: &[Bytes]) -> Parsed {
+    Ok(Request::Role)
+}
+
+/// `PUBLISH __sentinel__:hello payload`: another sentinel greets us.
+pub(crate) fn publish(args: &[Bytes]) -> Parsed {
+    if args[1] != hello::CHANNEL.as_bytes() {
+        return Err(Value::error("ERR Only HELLO messages are accepted by Sentinel instances."));
+    }
+    Ok(Request::Hello(String::from_utf8_lossy(&args[2]).into_owned()))
+}
+
+/// `SENTINEL MASTERS`
+pub(crate) fn masters(_: &[Bytes]) -> Parsed {
+    Ok(Request::Masters)
+}
+
+/// `SENTINEL MASTER name`
+pub(crate) fn master(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::Master)
+}
+
+/// `SENTINEL REPLICAS name`
+pub(crate) fn replicas(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::Replicas)
+}
+
+/// `SENTINEL SENTINELS name`
+pub(crate) fn sentinels(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::Sentinels)
+}
+
+/// `SENTINEL GET-MASTER-ADDR-BY-NAME name`
+pub(crate) fn master_address(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::MasterAddress)
+}
+
+/// `SENTINEL IS-MASTER-DOWN-BY-ADDR ip port epoch id|*`
+pub(crate) fn is_master_down(args: &[Bytes]) -> Parsed {
+    let candidate = text(&args[5])?;
+    Ok(Request::IsMasterDown {
+        host: text(&args[2])?,
+        port: integer(&args[3], NOT_AN_INTEGER)?,
+        epoch: integer(&args[4], NOT_AN_INTEGER)?,
+        candidate: (candidate != "*").then_some(candidate),
+    })
+}
+
+/// `SENTINEL MYID`
+pub(crate) fn myid(_: &[Bytes]) -> Parsed {
+    Ok(Request::MyId)
+}
+
+/// `SENTINEL CKQUORUM name`
+pub(crate) fn ckquorum(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::CkQuorum)
+}
+
+/// `SENTINEL FAILOVER name`
+pub(crate) fn failover(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::Failover)
+}
+
+/// `SENTINEL RESET pattern`
+pub(crate) fn reset(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::Reset)
+}
+
+/// `SENTINEL MONITOR name host port quorum`
+pub(crate) fn monitor(args: &[Bytes]) -> Parsed {
+    Ok(Request::Monitor {
+        name: text(&args[2])?,
+        host: text(&args[3])?,
+        port: text(&args[4])?,
+        quorum: text(&args[5])?,
+    })
+}
+
+/// `SENTINEL REMOVE name`
+pub(crate) fn remove(args: &[Bytes]) -> Parsed {
+    text(&args[2]).map(Request::Remove)
+}
+
+/// `SENTINEL FLUSHCONFIG`
+pub(crate) fn flushconfig(_: &[Bytes]) -> Parsed {
+    Ok(Request::FlushConfig)
+}
+
+/// `SENTINEL SET name option value ...`. The core cannot look at files, so scripts are looked at
+/// here; not where the core refuses to change them anyway.
+pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
+    let words = args[2..].iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>();
+    let mut options = match words {
+        Ok(words) => words,
+        Err(error) => return error.into(),
+    };
+    let name = options.remove(0);
+    let scripts =
+        if session.api.settings.deny_scripts_reconfig { Vec::new() } else { scripts(&options) };
+    let handle = session.api.handle.clone();
+    Outcome::Later(Box::pin(async move {
+        if let Some(error) = missing(scripts).await {
+            // An unknown master is the error that comes first.
+            return match handle.ask(Request::Master(name)).await {
+                unknown @ Value::Error(_) => unknown,
+                _ => error,
+            };
+        }
+        handle.ask(Request::Set { name, options }).await
+    }))
+}
+
+/// The scripts among the options of SENTINEL SET, each with the error that is due if it cannot be
+/// run.
+fn scripts(options: &[String]) -> Vec<(PathBuf, &'static str)> {
+    let mut found = Vec::new();
+    let mut rest = options;
+    while let [option, value, more @ ..] = rest {
+        let error = match &option.to_ascii_lowercase()[..] {
+            "notification-script" => {
+                Some("ERR Notification script seems non existing or non executable")
+            }
+            "client-reconfig-script" => {
+                Some("ERR Client reconfiguration script seems non existing or non executable")
+            }
+            _ => None,
+        };
+        // An empty path takes the script away.
+        found.extend(error.filter(|_| !value.is_empty()).map(|error| (value.into(), error)));
+        // The only option of two values.
+        let skip = option.eq_ignore_ascii_case("rename-command") && !more.is_empty();
+        rest = if skip { &more[1..] } else { more };
+    }
+    found
+}
+
+/// The error of the first script that does not exist or must not be run.
+async fn missing(scripts: Vec<(PathBuf, &'static str)>) -> Option<Value> {
+    let runs = |path: &Path| access(path, Access::EXEC_OK).is_ok();
+    let look = move || scripts.into_iter().find(|(path, _)| !runs(path));
+    // A file system that hangs holds this connection, nobody else.
+    let found = tokio::task::spawn_blocking(look).await.ok()?;
+    found.map(|(_, error)| Value::error(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_found_among_the_options() {
+        let options = ["rename-command", "notification-script", "/a", "Notification-Script", "/b"];
+        let options = [&options[..], &["client-reconfig-script", "", "quorum"]].concat();
+        let options: Vec<String> = options.into_iter().map(String::from).collect();
+        let found: Vec<_> = scripts(&options).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(found, [PathBuf::from("/b")]);
+    }
+}

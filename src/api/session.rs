@@ -1,0 +1,155 @@
+//! What one connection is to the commands: its protocol, its user, its subscriptions; and the plan
+//! for each request.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use super::Api;
+use super::clients::Client;
+use super::table::{self, Run};
+use crate::resp::{Protocol, Value};
+use crate::sentinel::{Event, Request};
+
+/// A reply that is still being made.
+pub(crate) type Later = Pin<Box<dyn Future<Output = Value> + Send>>;
+
+/// What a command of the connection itself leads to.
+pub(crate) enum Outcome {
+    /// These replies, at once; mostly one.
+    Reply(Vec<Value>),
+    /// One reply, later. No other command of the connection starts before it is there.
+    Later(Later),
+    /// This reply, if any; then the connection is closed.
+    Close(Option<Value>),
+}
+
+impl From<Value> for Outcome {
+    fn from(value: Value) -> Outcome {
+        Outcome::Reply(vec![value])
+    }
+}
+
+impl From<Result<Value, Value>> for Outcome {
+    fn from(result: Result<Value, Value>) -> Outcome {
+        result.unwrap_or_else(|error| error).into()
+    }
+}
+
+/// How a request is to be answered.
+pub(crate) enum Plan {
+    /// With this, usually an error.
+    Answer(Value),
+    /// By the core.
+    Core(Request),
+    /// By the connection itself.
+    Here(fn(&mut Session, &[Bytes]) -> Outcome),
+}
+
+/// `CLIENT REPLY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replies {
+    /// Replies are sent.
+    On,
+    /// None is.
+    Off,
+    /// The next command gets none.
+    SkipNext,
+}
+
+/// The state of one connection that only its own task touches.
+pub(crate) struct Session {
+    /// What all connections share.
+    pub(crate) api: Arc<Api>,
+    /// What other connections may see of this one.
+    pub(crate) client: Arc<Client>,
+    /// False until AUTH where a password is required.
+    pub(crate) authenticated: bool,
+    /// The events, while there is a subscription.
+    pub(crate) events: Option<broadcast::Receiver<Arc<Event>>>,
+    /// `CLIENT REPLY`.
+    pub(crate) replies: Replies,
+    /// The command that runs gets no reply.
+    pub(crate) silent: bool,
+}
+
+impl Session {
+    /// A connection as it begins.
+    pub(crate) fn new(api: Arc<Api>, client: Arc<Client>) -> Session {
+        let authenticated = api.settings.requirepass.is_none();
+        let replies = Replies::On;
+        Session { api, client, authenticated, events: None, replies, silent: false }
+    }
+
+    /// The version that replies are written in.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.client.state().protocol
+    }
+
+    /// Looks the request up and checks it; changes nothing but `CLIENT LIST`'s last command.
+    pub(crate) fn plan(&self, args: &[Bytes]) -> Plan {
+        let found = match table::find(args) {
+            Ok(found) => found,
+            Err(error) => return Plan::Answer(error),
+        };
+        if !self.authenticated && !found.command.kind.is_open() {
+            return Plan::Answer(Value::error("NOAUTH Authentication required."));
+        }
+        let top = found.container.unwrap_or(found.command);
+        if self.is_confined() && !SUBSCRIBER_COMMANDS.contains(&top.name) {
+            return Plan::Answer(Value::error(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                found.name()
+            )));
+        }
+        self.client.state().last_command = Some(found);
+        match found.command.run {
+            Run::Container => Plan::Answer(table::wrong_arity(&found)),
+            Run::Here(run) => Plan::Here(run),
+            Run::Core(request) => match request(args) {
+                Ok(request) => Plan::Core(request),
+                Err(error) => Plan::Answer(error),
+            },
+        }
+    }
+
+    /// True for a RESP2 connection with subscriptions: it can tell a message from a reply only if
+    /// few commands are allowed.
+    pub(crate) fn is_confined(&self) -> bool {
+        let state = self.client.state();
+        state.protocol == Protocol::Resp2 && state.subscriptions.count() > 0
+    }
+
+    /// Starts a command: whether `CLIENT REPLY` silences it.
+    pub(crate) fn begin(&mut self) {
+        self.silent = self.replies != Replies::On;
+        if self.replies == Replies::SkipNext {
+            self.replies = Replies::On;
+        }
+    }
+}
+
+const SUBSCRIBER_COMMANDS: &[&str] =
+    &["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];
+
+/// An argument as text; names and values that are not UTF-8 are refused, since the configuration
+/// file could not hold them.
+pub(crate) fn text(arg: &[u8]) -> Result<String, Value> {
+    // The argument is not shown: it may be a password.
+    let refused = "ERR Invalid argument: names and values must be valid UTF-8";
+    std::str::from_utf8(arg).map(str::to_owned).map_err(|_| Value::error(refused))
+}
+
+/// `ERR syntax error`
+pub(crate) fn syntax_error() -> Value {
+    Value::error("ERR syntax error")
+}
+
+/// An integer argument, or `error`.
+pub(crate) fn integer(arg: &[u8], error: &str) -> Result<i64, Value> {
+    crate::resp::number::parse_int(arg).ok_or_else(|| Value::error(error))
+}

@@ -1,0 +1,335 @@
+//! The one place of `config` that reads files: the file itself, what it includes, and what a YAML file
+//! keeps elsewhere. Tells the two syntaxes apart by content.
+//!
+//! A file is **YAML** if its lines look like `key:` or `- item`, and **sentinel.conf** if they look like
+//! `directive value`; the majority of lines decides, so that one slip does not change the syntax, and a
+//! tie is refused. A file without any setting is a sentinel.conf, since Redis starts with one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::conf::{self, Line, Statement};
+use super::diagnostic::{Diagnostic, Severity};
+use super::sentinel_conf::{self, ConfState, Declared};
+use super::settings::{GroupSettings, SentinelSettings};
+use super::state::{GroupState, State};
+use super::yaml;
+
+/// Largest file that is read, in bytes. Ten thousand groups take about ten megabytes.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Largest password file, in bytes.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// How many files one file may include, those that they include among them.
+const INCLUDES_MAX: usize = 100;
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// Our own.
+    Yaml,
+    /// Redis's.
+    Conf,
+}
+
+/// A sentinel's configuration, read and found good.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// Its text as it was read.
+    pub text: String,
+    /// How it is written.
+    pub syntax: Syntax,
+    /// What the process is told, command line included.
+    pub settings: SentinelSettings,
+    /// The groups as declared.
+    pub groups: BTreeMap<String, GroupSettings>,
+    /// The state lines of a `sentinel.conf`; `None` for YAML, which carries no state.
+    pub conf_state: Option<ConfState>,
+    /// What is worth telling: notes and warnings.
+    pub notes: Vec<Diagnostic>,
+    declared: Declared,
+}
+
+/// Leaves the text out, which may hold passwords.
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("path", &self.path)
+            .field("syntax", &self.syntax)
+            .field("settings", &self.settings)
+            .field("groups", &self.groups)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// The text of a `sentinel.conf` with these settings and this state: comments, order and unknown
+    /// lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
+    pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
+        sentinel_conf::render(original, &self.declared, settings, state)
+    }
+}
+
+/// Reads a sentinel's configuration, with options of the command line over it (`--port`, `7000`).
+///
+/// # Errors
+/// All that is wrong with it, notes and warnings among the errors; at least one is an error.
+pub fn load_sentinel(path: &Path, overrides: &[String]) -> Result<Loaded, Vec<Diagnostic>> {
+    let text = read_text(path).map_err(|d| vec![d])?;
+    let syntax = detect(&text).map_err(|d| vec![d.in_file(path)])?;
+    let mut loaded = Loaded {
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        syntax,
+        settings: SentinelSettings::default(),
+        groups: BTreeMap::new(),
+        conf_state: None,
+        notes: Vec::new(),
+        declared: Declared::default(),
+        text,
+    };
+    let mut options = Reading::default();
+    options.options(overrides);
+    let found = match syntax {
+        Syntax::Yaml => loaded.read_yaml(path, options),
+        Syntax::Conf => loaded.read_conf(path, options),
+    };
+    if found.iter().any(Diagnostic::is_error) {
+        return Err(found);
+    }
+    loaded.notes = found;
+    Ok(loaded)
+}
+
+impl Loaded {
+    /// Takes in a YAML file, the command line over it. Returns all findings.
+    fn read_yaml(&mut self, path: &Path, options: Reading) -> Vec<Diagnostic> {
+        let outside =
+            yaml::Outside { executable: &is_executable, file: &read_secret, variable: &variable };
+        let (settings, groups, diagnostics) = yaml::read(&self.text, &outside);
+        let mut found: Vec<_> = diagnostics.into_iter().map(|d| d.in_file(path)).collect();
+        let fresh = |(name, group)| (name, GroupState::fresh(group, None));
+        let state =
+            ConfState { groups: groups.into_iter().map(fresh).collect(), ..ConfState::default() };
+        let (settings, state, diagnostics) =
+            sentinel_conf::read((settings, state), &options.statements, &is_executable);
+        found.extend(options.found.into_iter().chain(diagnostics));
+        self.settings = settings;
+        self.groups = group_settings(&state);
+        found
+    }
+
+    /// Takes in a `sentinel.conf`, the command line over it. Returns all findings.
+    fn read_conf(&mut self, path: &Path, options: Reading) -> Vec<Diagnostic> {
+        let mut reading = Reading::default();
+        reading.file(path, &self.text);
+        let nothing = || (SentinelSettings::default(), ConfState::default());
+        let (settings, state, _) =
+            sentinel_conf::read(nothing(), &reading.statements, &is_executable);
+        self.declared = Declared {
+            settings,
+            groups: group_settings(&state),
+            overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
+        };
+        reading.statements.extend(options.statements);
+        let (settings, mut state, diagnostics) =
+            sentinel_conf::read(nothing(), &reading.statements, &is_executable);
+        sentinel_conf::read_votes(&self.text, &mut state);
+        let mut found: Vec<_> =
+            reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
+        if state.groups.is_empty() {
+            found.push(
+                Diagnostic::new(Severity::Note, "No group is watched")
+                    .in_file(path)
+                    .help("add a line: sentinel monitor <name> <host> <port> <quorum>"),
+            );
+        }
+        self.settings = settings;
+        self.groups = group_settings(&state);
+        self.conf_state = Some(state);
+        found
+    }
+}
+
+fn group_settings(state: &ConfState) -> BTreeMap<String, GroupSettings> {
+    state.groups.iter().map(|(name, group)| (name.clone(), group.settings.clone())).collect()
+}
+
+/// Reads a file in Redis's syntax, what it includes, and options of the command line behind it.
+/// Returns its text and its directives; what they mean is the caller's matter.
+///
+/// # Errors
+/// All that cannot be read.
+pub fn load_conf(
+    path: &Path,
+    overrides: &[String],
+) -> Result<(String, Vec<Statement>), Vec<Diagnostic>> {
+    let text = read_text(path).map_err(|d| vec![d])?;
+    let mut reading = Reading::default();
+    reading.file(path, &text);
+    reading.options(overrides);
+    if reading.found.is_empty() { Ok((text, reading.statements)) } else { Err(reading.found) }
+}
+
+/// The directives of a file and of what it includes, while they are read.
+#[derive(Default)]
+struct Reading {
+    statements: Vec<Statement>,
+    found: Vec<Diagnostic>,
+    /// The files that are being read, each included by the one before it.
+    open: Vec<PathBuf>,
+    included: usize,
+}
+
+impl Reading {
+    fn file(&mut self, path: &Path, text: &str) {
+        let (lines, diagnostics) = conf::parse(text);
+        self.found.extend(diagnostics.into_iter().map(|d| d.in_file(path)));
+        self.open.push(path.to_owned());
+        self.lines(Some(path.into()), lines);
+        self.open.pop();
+    }
+
+    fn options(&mut self, overrides: &[String]) {
+        match conf::from_args(overrides) {
+            Ok(lines) => self.lines(None, lines),
+            Err(diagnostic) => self.found.push(diagnostic),
+        }
+    }
+
+    fn lines(&mut self, file: Option<Arc<Path>>, lines: Vec<Line>) {
+        let included = self.open.len() > 1;
+        for line in lines {
+            let statement = Statement { line, file: file.clone(), included };
+            if statement.line.name() == "include" {
+                self.include(&statement);
+            } else {
+                self.statements.push(statement);
+            }
+        }
+    }
+
+    /// Puts the lines of another file in place of an `include`.
+    fn include(&mut self, statement: &Statement) {
+        let mut error = |message: &str, help: &str| {
+            self.found.push(statement.finding(Severity::Error, 1, message).help(help));
+        };
+        let [path] = statement.line.args().collect::<Vec<_>>()[..] else {
+            return error("wrong number of arguments", "write: include <file>");
+        };
+        let path = Path::new(path);
+        if self.open.iter().any(|open| open == path) {
+            return error("This file includes itself", "remove the line");
+        }
+        if self.included == INCLUDES_MAX {
+            return error("Too many files are included", "does a file include itself?");
+        }
+        self.included += 1;
+        match read_text(path) {
+            Ok(text) => self.file(path, &text),
+            Err(reason) => error(
+                &reason.message,
+                "the path is taken from the directory of the start; wildcards are not offered",
+            ),
+        }
+    }
+}
+
+/// The text of a file, or what keeps it from being read, in Redis's words where it has them.
+fn read_text(path: &Path) -> Result<String, Diagnostic> {
+    let shown = path.display();
+    let cannot = |reason: String| {
+        Diagnostic::error(format!("Fatal error, can't open config file '{shown}': {reason}"))
+    };
+    let bytes = read_limited(path, FILE_BYTES_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => cannot(os_text(&error))
+            .help("give the path of a file that exists; the examples are in config/"),
+        io::ErrorKind::IsADirectory => {
+            cannot(os_text(&error)).help("give the path of the file in it")
+        }
+        io::ErrorKind::PermissionDenied => cannot(os_text(&error))
+            .help("let the user who starts this read the file and enter its directories"),
+        io::ErrorKind::FileTooLarge => cannot(format!("it has more than {FILE_BYTES_MAX} bytes"))
+            .help("a configuration is a small text; is this the right file?"),
+        _ => cannot(os_text(&error)),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
+        Diagnostic { line, ..Diagnostic::error("The file is not UTF-8 text") }
+            .in_file(path)
+            .help("save it as UTF-8; is this the right file?")
+    })?;
+    // Some editors of Windows begin a file with an invisible mark.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Reads a file up to a limit.
+fn read_limited(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// The system's words for an error, without Rust's number behind them.
+fn os_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+fn read_secret(path: &Path) -> Result<String, String> {
+    let bytes = read_limited(path, SECRET_BYTES_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => format!("it has more than {SECRET_BYTES_MAX} bytes"),
+        _ => os_text(&error),
+    })?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Whether a script is a file that somebody may execute.
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// Tells the two syntaxes apart, as the head of this module says.
+fn detect(text: &str) -> Result<Syntax, Diagnostic> {
+    let (mut yaml, mut conf) = (Vec::new(), Vec::new());
+    for (index, line) in text.lines().enumerate() {
+        let first = line.split_ascii_whitespace().next().unwrap_or("#");
+        let indented = line.starts_with([' ', '\t']);
+        if first.starts_with('#') {
+            continue;
+        }
+        let yaml_like = first.contains(':')
+            || matches!(first, "-" | "---" | "...")
+            || first.starts_with(['{', '}', '[', ']', '%', '&', '*', '?']);
+        if yaml_like {
+            yaml.push((index + 1, line));
+        } else if !indented || first == "sentinel" {
+            conf.push((index + 1, line));
+        }
+    }
+    match yaml.len().cmp(&conf.len()) {
+        std::cmp::Ordering::Greater => Ok(Syntax::Yaml),
+        std::cmp::Ordering::Less => Ok(Syntax::Conf),
+        std::cmp::Ordering::Equal if yaml.is_empty() => Ok(Syntax::Conf),
+        std::cmp::Ordering::Equal => {
+            let (y, c) = (yaml[0].0, conf[0].0);
+            Err(Diagnostic::error("This file is half YAML, half sentinel.conf").help(format!(
+                "line {y} looks like YAML (key: value), line {c} like sentinel.conf \
+                 (directive value); write all of it one way"
+            )))
+        }
+    }
+}

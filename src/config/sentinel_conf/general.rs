@@ -1,0 +1,348 @@
+//! The directives that a sentinel shares with a data node. Those that mean nothing to a sentinel are
+//! accepted, as Redis does, and noted; those that this version does not offer are warned about, and
+//! refused where a start would be less safe than the file asks for.
+
+use std::path::PathBuf;
+
+use super::super::rules::closest;
+use super::super::settings::LogLevel;
+use super::super::types::Secret;
+use super::{Fault, Reader, yes_no};
+
+/// What the end of the file decides, with the number of the statement that asked for it.
+#[derive(Default)]
+pub(super) struct General {
+    /// The last `port 0`.
+    port_off: Option<usize>,
+    /// The last `tls-port` other than 0.
+    tls_port: Option<usize>,
+    /// The last `unixsocket`.
+    unix_socket: Option<usize>,
+    /// A `user` or `aclfile` line that closes the default user or may do so.
+    closed: Option<usize>,
+    /// The password of a line `user default on >password ...`.
+    acl_password: Option<Secret>,
+}
+
+/// What `user default ...` asks for.
+#[derive(Debug, PartialEq)]
+enum DefaultUser {
+    /// All commands without a password.
+    Open,
+    /// All commands with this password.
+    Password(String),
+    /// All commands, and passwords of which only the hash is known.
+    Hashed,
+    /// Anything narrower.
+    Narrow,
+}
+
+impl Reader<'_> {
+    /// A directive other than `sentinel`; `words` begins with its name.
+    pub(super) fn general(&mut self, name: &str, words: &[&str]) -> Result<(), Fault> {
+        if !is_known(name) {
+            let fault = Fault::new(0, "Bad directive or wrong number of arguments");
+            return Err(match closest(name, ACTED_ON.iter().chain(SERVER_ONLY).copied()) {
+                Some(meant) => fault.help(format!("did you mean '{meant}'?")),
+                None => fault.help("no version of Redis or Valkey has this directive"),
+            });
+        }
+        let single = ACTED_ON.contains(&name) && !SEVERAL_VALUES.contains(&name);
+        if words.len() < 2 || (single && words.len() > 2) {
+            let help = format!("'{name}' takes {}", if single { "one value" } else { "a value" });
+            return Err(Fault::new(2, "wrong number of arguments").help(help));
+        }
+        let value = words[1];
+        match name {
+            "bind" => self.bind(&words[1..]),
+            "port" => {
+                let port = integer(value, 0, 65_535)?;
+                self.settings.port = port as u16;
+                self.general.port_off = (port == 0).then_some(self.index);
+                Ok(())
+            }
+            "maxclients" => {
+                self.settings.maxclients = integer(value, 1, u64::from(u32::MAX))? as u32;
+                Ok(())
+            }
+            "loglevel" => {
+                self.settings.loglevel = LogLevel::parse(value).ok_or_else(|| {
+                    Fault::new(1, "argument(s) must be one of the following: debug, verbose, notice, warning, nothing")
+                })?;
+                Ok(())
+            }
+            "dir" if value.is_empty() => Err(Fault::new(1, "No such file or directory")),
+            "dir" => {
+                self.settings.dir = PathBuf::from(value);
+                Ok(())
+            }
+            "logfile" => {
+                self.settings.logfile = path(value);
+                Ok(())
+            }
+            "pidfile" => {
+                self.settings.pidfile = path(value);
+                Ok(())
+            }
+            "requirepass" => {
+                self.settings.requirepass =
+                    Some(Secret::new(value)).filter(|s| !s.reveal().is_empty());
+                Ok(())
+            }
+            _ => self.not_offered(name, words),
+        }
+    }
+
+    fn bind(&mut self, addresses: &[&str]) -> Result<(), Fault> {
+        if let Some(at) = addresses.iter().position(|a| a.trim_start_matches('-').is_empty()) {
+            return Err(Fault::new(at + 1, "bind needs an address")
+                .help("give addresses of this machine, 127.0.0.1 for local use, or * for all"));
+        }
+        self.settings.bind = addresses.iter().map(|&a| a.to_owned()).collect();
+        Ok(())
+    }
+
+    /// Directives that say more than this version does.
+    fn not_offered(&mut self, name: &str, words: &[&str]) -> Result<(), Fault> {
+        let value = words[1];
+        match name {
+            "user" => return self.user(&words[1..]),
+            "aclfile" if value.is_empty() => {}
+            "aclfile" => {
+                self.general.closed = Some(self.index);
+                self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
+            }
+            "tls-port" => {
+                let port = integer(value, 0, 65_535)?;
+                self.general.tls_port = (port != 0).then_some(self.index);
+                if port != 0 {
+                    self.report(Fault::warning(0, NO_TLS).help("the port of 'port' is served"));
+                }
+            }
+            "tls-replication" => {
+                let on = yes_no(value).ok_or_else(not_yes_or_no)?;
+                if on {
+                    self.report(
+                        Fault::warning(1, NO_TLS)
+                            .help("links to nodes and other sentinels are made without TLS"),
+                    );
+                }
+            }
+            name if name.starts_with("tls-") => self.report(Fault::warning(0, NO_TLS)),
+            "unixsocket" => {
+                self.general.unix_socket = Some(self.index);
+                self.report(Fault::warning(0, "Unix sockets are not offered in this version"));
+            }
+            "daemonize" => {
+                if yes_no(value).ok_or_else(not_yes_or_no)? {
+                    self.report(
+                        Fault::warning(1, "The sentinel stays in the foreground")
+                            .help("let systemd or a container keep it, and set 'daemonize no'"),
+                    );
+                }
+            }
+            "protected-mode" => {
+                if yes_no(value).ok_or_else(not_yes_or_no)? {
+                    self.report(
+                        Fault::warning(1, "Protected mode is not offered in this version")
+                            .help("bind to an address that only friends reach, or set requirepass"),
+                    );
+                }
+            }
+            "rename-command" if words.len() == 3 => {
+                self.report(
+                    Fault::warning(0, "Renaming a sentinel's own commands is not offered")
+                        .help("to tell how the nodes call a command: sentinel rename-command"),
+                );
+            }
+            "rename-command" => {
+                return Err(Fault::new(0, "Bad directive or wrong number of arguments")
+                    .help("write: rename-command <command> <new-name>"));
+            }
+            // Redis writes it into every file.
+            "latency-tracking-info-percentiles" => {}
+            "supervised" if value.eq_ignore_ascii_case("no") => {}
+            name if ACTED_ON.contains(&name) => {
+                self.report(Fault::note(0, format!("'{name}' is accepted, not acted upon yet")));
+            }
+            name => self.report(Fault::note(0, format!("'{name}' means nothing to a sentinel"))),
+        }
+        Ok(())
+    }
+
+    /// `user <name> <rules>`: Redis writes `user default` into every file, so that one is understood as
+    /// far as it says what `requirepass` can say.
+    fn user(&mut self, words: &[&str]) -> Result<(), Fault> {
+        if words[0] != "default" {
+            self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
+            return Ok(());
+        }
+        match default_user(&words[1..]) {
+            DefaultUser::Open => {}
+            DefaultUser::Password(password) => {
+                self.general.acl_password = Some(Secret::new(password));
+            }
+            DefaultUser::Hashed => self.general.closed = Some(self.index),
+            DefaultUser::Narrow => {
+                self.general.closed = Some(self.index);
+                self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what only the whole file shows.
+    pub(super) fn finish_general(&mut self) {
+        if self.settings.requirepass.is_none() {
+            self.settings.requirepass = self.general.acl_password.take();
+        }
+        if let (Some(index), None) = (self.general.closed, &self.settings.requirepass) {
+            let fault = Fault::new(0, "Without ACLs this sentinel would be open to everyone");
+            self.report_at(index, fault.help(USE_REQUIREPASS));
+        }
+        if let Some(index) = self.general.port_off {
+            let fault = Fault::new(1, "Configured to not listen anywhere, exiting.");
+            let help = match (self.general.tls_port, self.general.unix_socket) {
+                (Some(_), _) => "this version offers no TLS: give a 'port'",
+                (None, Some(_)) => "this version offers no Unix sockets: give a 'port'",
+                (None, None) => "give a 'port', 26379 is usual",
+            };
+            self.report_at(index, fault.help(help));
+        }
+    }
+}
+
+const NO_ACL: &str = "ACLs are not offered in this version";
+const NO_TLS: &str = "TLS is not offered in this version";
+const USE_REQUIREPASS: &str = "set 'requirepass': one password for all that this sentinel answers";
+
+fn default_user(rules: &[&str]) -> DefaultUser {
+    let (mut on, mut nopass, mut all, mut narrow) = (false, false, false, false);
+    let mut hashed = false;
+    let mut password = None;
+    for rule in rules {
+        match rule.to_ascii_lowercase().as_str() {
+            "on" => on = true,
+            "off" => on = false,
+            "nopass" => nopass = true,
+            "+@all" | "allcommands" => all = true,
+            // Keys, channels and payload checks mean nothing to a sentinel's commands.
+            "~*"
+            | "&*"
+            | "allkeys"
+            | "allchannels"
+            | "sanitize-payload"
+            | "skip-sanitize-payload" => {}
+            _ if rule.starts_with('>') => password = Some(rule[1..].to_owned()),
+            _ if rule.starts_with('#') => hashed = true,
+            _ => narrow = true,
+        }
+    }
+    match (on && all && !narrow, nopass, password) {
+        (true, true, _) => DefaultUser::Open,
+        (true, false, Some(password)) if !hashed => DefaultUser::Password(password),
+        (true, false, None) if hashed => DefaultUser::Hashed,
+        _ => DefaultUser::Narrow,
+    }
+}
+
+fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
+    let Ok(number) = text.parse::<i64>() else {
+        return Err(Fault::new(1, "argument couldn't be parsed into an integer")
+            .help(format!("write a number from {min} to {max}")));
+    };
+    let number = u64::try_from(number).ok().filter(|n| (min..=max).contains(n));
+    number
+        .ok_or_else(|| Fault::new(1, format!("argument must be between {min} and {max} inclusive")))
+}
+
+fn not_yes_or_no() -> Fault {
+    Fault::new(1, "argument must be 'yes' or 'no'")
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn is_known(name: &str) -> bool {
+    let replica = name.replace("slave", "replica");
+    let known = |n: &str| ACTED_ON.contains(&n) || SERVER_ONLY.contains(&n);
+    known(name) || known(&replica)
+}
+
+/// Those of [`ACTED_ON`] that take more than one value.
+const SEVERAL_VALUES: &[&str] = &["bind", "user", "rename-command"];
+
+/// Directives that mean something to a sentinel, whether or not this version follows them.
+#[rustfmt::skip]
+const ACTED_ON: &[&str] = &[
+    "bind", "port", "dir", "logfile", "loglevel", "pidfile", "maxclients", "requirepass",
+    "daemonize", "protected-mode", "user", "aclfile", "rename-command", "unixsocket",
+    "bind-source-addr", "tcp-backlog", "tcp-keepalive", "timeout", "supervised",
+    "unixsocketperm", "unixsocketgroup", "syslog-enabled", "syslog-ident", "syslog-facility",
+    "acllog-max-len", "acl-pubsub-default", "crash-log-enabled", "set-proc-title",
+    "proc-title-template", "tls-auth-clients", "tls-auth-clients-user", "tls-ca-cert-dir",
+    "tls-ca-cert-file", "tls-cert-file", "tls-ciphers", "tls-ciphersuites",
+    "tls-client-cert-file", "tls-client-key-file", "tls-client-key-file-pass", "tls-cluster",
+    "tls-dh-params-file", "tls-key-file", "tls-key-file-pass", "tls-port",
+    "tls-prefer-server-ciphers", "tls-protocols", "tls-replication", "tls-session-cache-size",
+    "tls-session-cache-timeout", "tls-session-caching",
+];
+
+/// Directives of a data node, in Redis 7 or Valkey 8, that a sentinel only has to accept; `slave`
+/// spellings count too.
+#[rustfmt::skip]
+const SERVER_ONLY: &[&str] = &[
+    "active-defrag-cycle-max", "active-defrag-cycle-min", "active-defrag-ignore-bytes",
+    "active-defrag-max-scan-fields", "active-defrag-threshold-lower",
+    "active-defrag-threshold-upper", "active-expire-effort", "activedefrag", "activerehashing",
+    "always-show-logo", "aof-disable-auto-gc", "aof-load-truncated", "aof-rewrite-cpulist",
+    "aof-rewrite-incremental-fsync", "aof-timestamp-enabled", "aof-use-rdb-preamble",
+    "aof_rewrite_cpulist", "appenddirname", "appendfilename", "appendfsync", "appendonly",
+    "auto-aof-rewrite-min-size", "auto-aof-rewrite-percentage", "availability-zone",
+    "bgsave-cpulist", "bgsave_cpulist", "bio-cpulist", "bio_cpulist", "busy-reply-threshold",
+    "client-output-buffer-limit", "client-query-buffer-limit",
+    "cluster-allow-pubsubshard-when-down", "cluster-allow-reads-when-down",
+    "cluster-allow-replica-migration", "cluster-announce-bus-port",
+    "cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-announce-hostname",
+    "cluster-announce-human-nodename", "cluster-announce-ip", "cluster-announce-port",
+    "cluster-announce-tls-port", "cluster-config-file", "cluster-databases", "cluster-enabled",
+    "cluster-link-sendbuf-limit", "cluster-migration-barrier", "cluster-node-timeout",
+    "cluster-port", "cluster-preferred-endpoint-type", "cluster-replica-no-failover",
+    "cluster-replica-validity-factor", "cluster-require-full-coverage",
+    "cluster-slot-stats-enabled", "commandlog-execution-slower-than",
+    "commandlog-large-reply-max-len", "commandlog-large-request-max-len",
+    "commandlog-reply-larger-than", "commandlog-request-larger-than",
+    "commandlog-slow-execution-max-len", "crash-memcheck-enabled", "databases", "dbfilename",
+    "disable-thp", "dual-channel-replication-enabled", "dynamic-hz", "enable-debug-command",
+    "enable-module-command", "enable-protected-configs", "events-per-io-thread",
+    "extended-redis-compatibility", "hash-max-listpack-entries", "hash-max-listpack-value",
+    "hash-max-ziplist-entries", "hash-max-ziplist-value", "hide-user-data-from-log",
+    "hll-sparse-max-bytes", "hz", "ignore-warnings", "import-mode", "io-threads",
+    "io-threads-do-reads", "jemalloc-bg-thread", "latency-monitor-threshold",
+    "latency-tracking", "latency-tracking-info-percentiles", "lazyfree-lazy-eviction",
+    "lazyfree-lazy-expire", "lazyfree-lazy-server-del", "lazyfree-lazy-user-del",
+    "lazyfree-lazy-user-flush", "lfu-decay-time", "lfu-log-factor", "list-compress-depth",
+    "list-max-listpack-size", "list-max-ziplist-entries", "list-max-ziplist-size",
+    "list-max-ziplist-value", "loadmodule", "locale-collate", "log-format",
+    "log-timestamp-format", "lua-enable-deprecated-api", "lua-enable-insecure-api",
+    "lua-time-limit", "masterauth", "masteruser", "max-new-connections-per-cycle",
+    "max-new-tls-connections-per-cycle", "maxmemory", "maxmemory-clients",
+    "maxmemory-eviction-tenacity", "maxmemory-policy", "maxmemory-samples",
+    "min-replicas-max-lag", "min-replicas-to-write", "mptcp", "no-appendfsync-on-rewrite",
+    "notify-keyspace-events", "oom-score-adj", "oom-score-adj-values",
+    "prefetch-batch-max-size", "primaryauth", "primaryuser", "propagation-error-behavior",
+    "proto-max-bulk-len", "rdb-del-sync-files", "rdb-save-incremental-fsync",
+    "rdb-version-check", "rdbchecksum", "rdbcompression", "repl-backlog-size",
+    "repl-backlog-ttl", "repl-disable-tcp-nodelay", "repl-diskless-load", "repl-diskless-sync",
+    "repl-diskless-sync-delay", "repl-diskless-sync-max-replicas", "repl-mptcp",
+    "repl-ping-replica-period", "repl-timeout", "replica-announce-ip", "replica-announce-port",
+    "replica-announced", "replica-ignore-disk-write-errors", "replica-ignore-maxmemory",
+    "replica-lazy-flush", "replica-priority", "replica-read-only", "replica-serve-stale-data",
+    "replicaof", "sanitize-dump-payload", "save", "server-cpulist", "server_cpulist",
+    "set-max-intset-entries", "set-max-listpack-entries", "set-max-listpack-value",
+    "shutdown-on-sigint", "shutdown-on-sigterm", "shutdown-timeout", "slowlog-log-slower-than",
+    "slowlog-max-len", "socket-mark-id", "stop-writes-on-bgsave-error", "stream-node-max-bytes",
+    "stream-node-max-entries", "tracking-table-max-keys", "zset-max-listpack-entries",
+    "zset-max-listpack-value", "zset-max-ziplist-entries", "zset-max-ziplist-value",
+];

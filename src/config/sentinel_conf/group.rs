@@ -1,0 +1,280 @@
+//! The directives of a master group: `sentinel monitor` and all that follow a group's name.
+
+use std::path::PathBuf;
+
+use super::super::conf::{Line, Statement};
+use super::super::rules::{GROUP_NAME_RULE, TIME_MS_MAX, closest, valid_group_name, valid_host};
+use super::super::settings::GroupSettings;
+use super::super::state::GroupState;
+use super::super::types::{Address, RunId, Secret};
+use super::{Fault, Reader};
+
+impl Reader<'_> {
+    /// `sentinel monitor <name> <host> <port> <quorum>`
+    pub(super) fn monitor(&mut self, args: &[&str]) -> Result<(), Fault> {
+        let name = args[0];
+        if !valid_group_name(name) {
+            return Err(Fault::new(2, "Invalid master name.").help(GROUP_NAME_RULE));
+        }
+        let quorum = args[3].parse::<u32>().ok().filter(|&q| q > 0).ok_or_else(|| {
+            Fault::new(5, "Quorum must be 1 or greater.")
+                .help("the quorum is how many sentinels must agree, for example 2 of 3")
+        })?;
+        if let Some(&first) = self.monitored_at.get(name) {
+            return self.monitored_twice(name, first);
+        }
+        if self.state.groups.contains_key(name) {
+            return Err(Fault::new(2, "Duplicate master name.")
+                .help(format!("'{name}' stands in the YAML file already")));
+        }
+        let master = self.address(3, args[1], args[2])?;
+        let settings = GroupSettings::new(master, quorum);
+        self.state.groups.insert(name.to_owned(), GroupState::fresh(settings, None));
+        self.monitored_at.insert(name.to_owned(), self.index);
+        Ok(())
+    }
+
+    /// A file that includes another group's `monitor` line gets its own one at the first rewrite, and
+    /// that is the one that follows the failovers. Redis does not start any more then.
+    fn monitored_twice(&mut self, name: &str, first: usize) -> Result<(), Fault> {
+        let (this, other) = (&self.statements[self.index], &self.statements[first]);
+        if this.included == other.included {
+            return Err(Fault::new(2, "Duplicate master name.")
+                .help(format!("'{name}' is monitored by line {} already", other.line.number)));
+        }
+        let (void, counts) = if this.included { (self.index, first) } else { (first, self.index) };
+        self.report_at(
+            void,
+            Fault::note(
+                2,
+                format!("The main file says where '{name}' is; this line does not count"),
+            )
+            .help("the main file is rewritten after a failover, an included one never is"),
+        );
+        if counts == self.index {
+            self.monitored_at.remove(name);
+            self.state.groups.remove(name);
+            let line = self.statements[self.index].line.clone();
+            let args: Vec<&str> = line.args().skip(1).collect();
+            return self.monitor(&args);
+        }
+        Ok(())
+    }
+
+    /// A directive `sentinel <directive> <name> ...`; the number of arguments is right.
+    pub(super) fn group(&mut self, directive: &str, args: &[&str]) -> Result<(), Fault> {
+        if !self.state.groups.contains_key(args[0]) {
+            return Err(self.no_such_group(directive, args[0]));
+        }
+        match directive {
+            "config-epoch" | "leader-epoch" => {
+                let epoch = self.epoch(3, args[1])?;
+                self.with(args[0], |g| match directive {
+                    "config-epoch" => g.config_epoch = epoch,
+                    _ => g.leader_epoch = epoch,
+                });
+                Ok(())
+            }
+            "known-replica" | "known-slave" => self.known_replica(args),
+            "known-sentinel" => self.known_sentinel(args),
+            "rename-command" => self.rename_command(args),
+            "parallel-syncs" => self.parallel_syncs(args),
+            "notification-script" | "client-reconfig-script" => self.script(directive, args),
+            "auth-pass" | "auth-user" => {
+                let value = Some(args[1].to_owned()).filter(|v| !v.is_empty());
+                self.with(args[0], |g| match directive {
+                    "auth-pass" => g.settings.auth_pass = value.map(Secret::new),
+                    _ => g.settings.auth_user = value,
+                });
+                Ok(())
+            }
+            "down-after-milliseconds" => {
+                let ms = time_ms(args[1], 1)?;
+                self.with(args[0], |g| g.settings.down_after_ms = ms);
+                Ok(())
+            }
+            "failover-timeout" => {
+                let ms = time_ms(args[1], 1)?;
+                self.with(args[0], |g| g.settings.failover_timeout_ms = ms);
+                Ok(())
+            }
+            _ => {
+                let ms = time_ms(args[1], 0)?;
+                self.with(args[0], |g| g.settings.master_reboot_down_after_ms = ms);
+                Ok(())
+            }
+        }
+    }
+
+    /// Changes a group that is known to exist.
+    fn with(&mut self, group: &str, change: impl FnOnce(&mut GroupState)) {
+        if let Some(group) = self.state.groups.get_mut(group) {
+            change(group);
+        }
+    }
+
+    fn no_such_group(&self, directive: &str, name: &str) -> Fault {
+        let fault = Fault::new(2, "No such master with specified name.");
+        let names = self.state.groups.keys().map(String::as_str);
+        match closest(name, names.clone()) {
+            Some(meant) => fault.help(format!("did you mean '{meant}'?")),
+            // Here a password may stand where the name should.
+            None if directive == "auth-pass" => {
+                fault.help("write: sentinel auth-pass <name> <password>, after a monitor line")
+            }
+            None if names.len() == 0 => {
+                fault.help(format!("add: sentinel monitor {name} <host> <port> <quorum>"))
+            }
+            None => {
+                let names: Vec<&str> = names.take(5).collect();
+                fault.help(format!("the groups are: {}", names.join(", ")))
+            }
+        }
+    }
+
+    /// An address from two words, the first of which is word number `word` of the line.
+    fn address(&self, word: usize, host: &str, port: &str) -> Result<Address, Fault> {
+        if !valid_host(host, self.settings.resolve_hostnames) {
+            let fault = Fault::new(word, "Can't resolve instance hostname.");
+            return Err(match valid_host(host, true) {
+                true => fault
+                    .help("write its IP address, or add the line: sentinel resolve-hostnames yes"),
+                false => fault.help("this is neither an IP address nor a host name"),
+            });
+        }
+        match port.parse::<u16>() {
+            Ok(port @ 1..) => Ok(Address::new(host, port)),
+            _ => Err(Fault::new(word + 1, "Invalid port number.")
+                .help("a port is a number from 1 to 65535")),
+        }
+    }
+
+    fn known_replica(&mut self, args: &[&str]) -> Result<(), Fault> {
+        let address = self.address(3, args[1], args[2])?;
+        let again = self.state.groups.get(args[0]).is_some_and(|g| g.replicas.contains(&address));
+        if !again {
+            self.with(args[0], |g| g.replicas.push(address));
+            return Ok(());
+        }
+        // Redis 7.0 writes a known-replica line beside a known-slave line and then does not start any
+        // more; that must not happen to its users here.
+        let spellings = self.statements.iter().filter(|s| {
+            let words: Vec<&str> = s.line.args().collect();
+            words.len() == 4 && words[1..] == *args
+        });
+        let spelling = |s: &Statement| s.line.word(1).map(str::to_ascii_lowercase);
+        let this = spelling(&self.statements[self.index]);
+        if spellings.filter(|s| spelling(s) == this).count() > 1 {
+            return Err(Fault::new(3, "Duplicate hostname and port for replica.")
+                .help("remove one of the two lines; replicas are found again from their master"));
+        }
+        Ok(())
+    }
+
+    fn known_sentinel(&mut self, args: &[&str]) -> Result<(), Fault> {
+        // An old form without the id; Redis ignores it too.
+        let Some(id) = args.get(3) else { return Ok(()) };
+        let address = self.address(3, args[1], args[2])?;
+        let Some(id) = RunId::parse(id) else {
+            self.report(
+                Fault::warning(
+                    5,
+                    "This is not an id of 40 hexadecimal digits; the line is ignored",
+                )
+                .help("the sentinel is found again by its hello"),
+            );
+            return Ok(());
+        };
+        if self.state.groups.get(args[0]).is_some_and(|g| g.sentinels.contains_key(&id)) {
+            return Err(Fault::new(5, "Duplicate runid for sentinel.")
+                .help("remove one of the two lines; sentinels are found again by their hello"));
+        }
+        self.with(args[0], |g| drop(g.sentinels.insert(id, address)));
+        Ok(())
+    }
+
+    fn rename_command(&mut self, args: &[&str]) -> Result<(), Fault> {
+        let command = args[1].to_ascii_uppercase();
+        if command.is_empty() || args[2].is_empty() {
+            let word = if command.is_empty() { 3 } else { 4 };
+            return Err(Fault::new(word, "Unrecognized sentinel configuration statement.")
+                .help("name the command as Redis calls it, then as the nodes call it"));
+        }
+        let renamed = self.state.groups.get(args[0]).map(|g| &g.settings.rename_commands);
+        match renamed.and_then(|r| r.get(&command)) {
+            None => {
+                self.with(args[0], |g| {
+                    g.settings.rename_commands.insert(command, args[2].to_owned());
+                });
+                Ok(())
+            }
+            // The same line again, here and in an included file.
+            Some(name) if name == args[2] && self.is_included_twice() => Ok(()),
+            Some(_) => {
+                Err(Fault::new(3, "Same command renamed multiple times with rename-command.")
+                    .help("keep one of the lines"))
+            }
+        }
+    }
+
+    /// Whether the same directive stands in the main file and in an included one.
+    fn is_included_twice(&self) -> bool {
+        let this = &self.statements[self.index];
+        let same = |line: &Line| line.args().eq(this.line.args());
+        self.statements.iter().any(|s| s.included != this.included && same(&s.line))
+    }
+
+    fn parallel_syncs(&mut self, args: &[&str]) -> Result<(), Fault> {
+        let fault = || {
+            Fault::new(3, "value is not an integer or out of range")
+                .help("how many replicas may follow a new master at a time: 1 or more")
+        };
+        let count = args[1].parse::<i32>().map_err(|_| fault())?;
+        if count < 1 {
+            self.report(
+                Fault::warning(3, "parallel-syncs below 1 is taken as 1")
+                    .help("with 0, Redis leaves all replicas at the old master until a timeout"),
+            );
+        }
+        self.with(args[0], |g| g.settings.parallel_syncs = count.max(1).unsigned_abs());
+        Ok(())
+    }
+
+    fn script(&mut self, directive: &str, args: &[&str]) -> Result<(), Fault> {
+        let path = PathBuf::from(args[1]);
+        let notification = directive == "notification-script";
+        if !(self.executable)(&path) {
+            let kind = if notification { "Notification" } else { "Client reconfiguration" };
+            return Err(Fault::new(
+                3,
+                format!("{kind} script seems non existing or non executable."),
+            )
+            .help("give the path of a file that this user may execute (chmod +x)"));
+        }
+        self.with(args[0], |g| match notification {
+            true => g.settings.notification_script = Some(path),
+            false => g.settings.client_reconfig_script = Some(path),
+        });
+        Ok(())
+    }
+}
+
+/// A time in ms, at least `min`.
+fn time_ms(text: &str, min: i64) -> Result<u64, Fault> {
+    let Ok(ms) = text.parse::<i64>() else {
+        let help = match humantime::parse_duration(text) {
+            Ok(time) => format!("write it in milliseconds: {}", time.as_millis()),
+            Err(_) => "write a number of milliseconds, for example 5000".to_owned(),
+        };
+        return Err(Fault::new(3, "value is not an integer or out of range").help(help));
+    };
+    match u64::try_from(ms) {
+        Ok(ms) if ms > TIME_MS_MAX => Err(Fault::new(3, "value is not an integer or out of range")
+            .help("more than ten years is no timeout")),
+        Ok(time) if ms >= min => Ok(time),
+        _ if min > 0 => Err(Fault::new(3, "negative or zero time parameter.")
+            .help("write a number of milliseconds above 0, for example 5000")),
+        _ => Err(Fault::new(3, "negative time parameter.")
+            .help("write a number of milliseconds, 0 for never")),
+    }
+}

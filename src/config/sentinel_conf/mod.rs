@@ -1,0 +1,310 @@
+//! Redis's `sentinel.conf`: directives in, settings and state out, and back again when the state
+//! changes. The order of the lines does not matter, and all errors are found at once.
+
+mod general;
+mod group;
+mod render;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::conf::{Line, Statement};
+use super::diagnostic::{Diagnostic, Severity};
+use super::rules::{closest, remarks};
+use super::settings::{GroupSettings, SentinelSettings};
+use super::state::GroupState;
+use super::types::{RunId, Secret};
+
+pub(super) use render::render;
+
+/// The runtime state that a `sentinel.conf` carries among its settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConfState {
+    /// `sentinel myid`; `None` before the first start.
+    pub my_id: Option<RunId>,
+    /// `sentinel current-epoch`, or the highest epoch of a group where that is higher.
+    pub current_epoch: u64,
+    /// The groups with their settings and what is known of them.
+    pub groups: BTreeMap<String, GroupState>,
+}
+
+/// What the files declare, without the command line, and the command line beside it: a rewrite adds only
+/// what differs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Declared {
+    pub(super) settings: SentinelSettings,
+    pub(super) groups: BTreeMap<String, GroupSettings>,
+    pub(super) overrides: Vec<Line>,
+}
+
+/// When a directive is read: those of a group need the group, and a group needs to know whether it
+/// may be given by host name.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Process,
+    Monitor,
+    Group,
+}
+
+/// The directives that follow the word `sentinel`, with their arguments.
+const DIRECTIVES: &[(Phase, &str, &str)] = &[
+    (Phase::Process, "announce-ip", "<ip>"),
+    (Phase::Process, "announce-port", "<port>"),
+    (Phase::Process, "deny-scripts-reconfig", "yes|no"),
+    (Phase::Process, "sentinel-user", "<user>"),
+    (Phase::Process, "sentinel-pass", "<password>"),
+    (Phase::Process, "current-epoch", "<epoch>"),
+    (Phase::Process, "myid", "<id>"),
+    (Phase::Process, "resolve-hostnames", "yes|no"),
+    (Phase::Process, "announce-hostnames", "yes|no"),
+    (Phase::Monitor, "monitor", "<name> <host> <port> <quorum>"),
+    (Phase::Group, "down-after-milliseconds", "<name> <ms>"),
+    (Phase::Group, "failover-timeout", "<name> <ms>"),
+    (Phase::Group, "parallel-syncs", "<name> <count>"),
+    (Phase::Group, "notification-script", "<name> <path>"),
+    (Phase::Group, "client-reconfig-script", "<name> <path>"),
+    (Phase::Group, "auth-pass", "<name> <password>"),
+    (Phase::Group, "auth-user", "<name> <user>"),
+    (Phase::Group, "rename-command", "<name> <command> <new-name>"),
+    (Phase::Group, "master-reboot-down-after-period", "<name> <ms>"),
+    (Phase::Group, "primary-reboot-down-after-period", "<name> <ms>"),
+    (Phase::Group, "config-epoch", "<name> <epoch>"),
+    (Phase::Group, "leader-epoch", "<name> <epoch>"),
+    (Phase::Group, "known-replica", "<name> <ip> <port>"),
+    (Phase::Group, "known-slave", "<name> <ip> <port>"),
+    (Phase::Group, "known-sentinel", "<name> <ip> <port> <id>"),
+];
+
+/// Reads the directives of one sentinel over what is known already (from YAML, or nothing).
+/// `executable` tells whether a script can be run. The result is whole even if there are errors; it
+/// must not be used then.
+pub(super) fn read(
+    known: (SentinelSettings, ConfState),
+    statements: &[Statement],
+    executable: &dyn Fn(&Path) -> bool,
+) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
+    let mut reader = Reader::new(known, statements, executable);
+    for phase in [Phase::Process, Phase::Monitor, Phase::Group] {
+        for (index, statement) in statements.iter().enumerate() {
+            reader.index = index;
+            let outcome = reader.statement(&statement.line, phase);
+            outcome.unwrap_or_else(|fault| reader.report(fault));
+        }
+    }
+    reader.finish()
+}
+
+/// Takes the votes out of the comments of a file: they count where their epoch is the group's
+/// `leader-epoch`, so that a vote cast since by Redis, which keeps our comments, makes them void.
+pub(super) fn read_votes(text: &str, state: &mut ConfState) {
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let ["#", super::rewrite::VOTE, group, epoch, id] = words[..] else { continue };
+        let (Some(group), Ok(epoch)) = (state.groups.get_mut(group), epoch.parse::<u64>()) else {
+            continue;
+        };
+        if group.leader_epoch == epoch && epoch > 0 {
+            group.voted_for = RunId::parse(id);
+        }
+    }
+}
+
+/// What is wrong with a directive: which word (0 is its first), and what to do.
+struct Fault {
+    word: usize,
+    severity: Severity,
+    message: String,
+    help: Option<String>,
+}
+
+impl Fault {
+    fn new(word: usize, message: impl Into<String>) -> Fault {
+        Fault { word, severity: Severity::Error, message: message.into(), help: None }
+    }
+
+    fn warning(word: usize, message: impl Into<String>) -> Fault {
+        Fault { severity: Severity::Warning, ..Fault::new(word, message) }
+    }
+
+    fn note(word: usize, message: impl Into<String>) -> Fault {
+        Fault { severity: Severity::Note, ..Fault::new(word, message) }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Fault {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+struct Reader<'a> {
+    statements: &'a [Statement],
+    executable: &'a dyn Fn(&Path) -> bool,
+    settings: SentinelSettings,
+    state: ConfState,
+    general: general::General,
+    /// Which statement is being read.
+    index: usize,
+    /// Which statement each group's `monitor` is.
+    monitored_at: BTreeMap<String, usize>,
+    /// The findings, each with its statement.
+    found: Vec<(usize, Diagnostic)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(
+        (settings, state): (SentinelSettings, ConfState),
+        statements: &'a [Statement],
+        executable: &'a dyn Fn(&Path) -> bool,
+    ) -> Reader<'a> {
+        Reader {
+            statements,
+            executable,
+            settings,
+            state,
+            general: general::General::default(),
+            index: 0,
+            monitored_at: BTreeMap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Reads a directive if its phase has come.
+    fn statement(&mut self, line: &Line, phase: Phase) -> Result<(), Fault> {
+        let words: Vec<&str> = line.words.iter().map(|w| w.text.as_str()).collect();
+        let name = line.name();
+        if name != "sentinel" {
+            return if phase == Phase::Process { self.general(&name, &words) } else { Ok(()) };
+        }
+        // Redis ignores a lone `sentinel`.
+        let Some(directive) = words.get(1).map(|w| w.to_ascii_lowercase()) else { return Ok(()) };
+        let known = DIRECTIVES.iter().find(|(_, name, _)| *name == directive);
+        let Some((its_phase, name, usage)) = known else {
+            return if phase == Phase::Process { Err(unknown(&directive)) } else { Ok(()) };
+        };
+        if *its_phase != phase {
+            return Ok(());
+        }
+        let args = &words[2..];
+        let nameless_sentinel = *name == "known-sentinel" && args.len() == 3;
+        if args.len() != usage.split(' ').count() && !nameless_sentinel {
+            let word = words.len().min(2 + usage.split(' ').count());
+            return Err(Fault::new(word, "Unrecognized sentinel configuration statement.")
+                .help(format!("write: sentinel {name} {usage}")));
+        }
+        match phase {
+            Phase::Process => self.process(name, args[0]),
+            Phase::Monitor => self.monitor(args),
+            Phase::Group => self.group(name, args),
+        }
+    }
+
+    /// A directive that is about this sentinel rather than a group.
+    fn process(&mut self, directive: &str, value: &str) -> Result<(), Fault> {
+        let some = || Some(value.to_owned()).filter(|v| !v.is_empty());
+        match directive {
+            "announce-ip" => self.settings.announce_ip = some(),
+            "announce-port" => {
+                let fault = || {
+                    Fault::new(2, "Invalid port number.").help("a port is a number from 1 to 65535")
+                };
+                let port: u16 = value.parse().map_err(|_| fault())?;
+                self.settings.announce_port = Some(port).filter(|&p| p != 0);
+            }
+            "sentinel-user" => self.settings.sentinel_user = some(),
+            "sentinel-pass" => self.settings.sentinel_pass = some().map(Secret::new),
+            "current-epoch" => {
+                self.state.current_epoch = self.state.current_epoch.max(self.epoch(2, value)?);
+            }
+            "myid" => {
+                let fault = || {
+                    Fault::new(2, "Malformed Sentinel id in myid option.").help(
+                        "an id has 40 hexadecimal digits; without the line a new one is made, \
+                         and the other sentinels take this one for a new member",
+                    )
+                };
+                self.state.my_id = Some(RunId::parse(value).ok_or_else(fault)?);
+            }
+            flag => {
+                let plural = if flag == "deny-scripts-reconfig" { "options" } else { "option" };
+                let on = yes_no(value).ok_or_else(|| {
+                    Fault::new(2, format!("Please specify yes or no for the {flag} {plural}."))
+                })?;
+                match flag {
+                    "deny-scripts-reconfig" => self.settings.deny_scripts_reconfig = on,
+                    "resolve-hostnames" => self.settings.resolve_hostnames = on,
+                    _ => self.settings.announce_hostnames = on,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self, word: usize, value: &str) -> Result<u64, Fault> {
+        let epoch = value.parse::<u64>().map_err(|_| {
+            Fault::new(word, "value is not an integer or out of range")
+                .help("an epoch is a number from 0")
+        })?;
+        if epoch > u64::from(u32::MAX) {
+            self.report(Fault::warning(word, "No sentinel counts that many failovers").help(
+                "somebody gave this epoch to the group; stop all its sentinels and lower it",
+            ));
+        }
+        Ok(epoch)
+    }
+
+    /// Notes a finding about the statement that is being read.
+    fn report(&mut self, fault: Fault) {
+        self.report_at(self.index, fault);
+    }
+
+    fn report_at(&mut self, index: usize, fault: Fault) {
+        let statement = &self.statements[index];
+        let finding = statement.finding(fault.severity, fault.word, &fault.message);
+        self.found.push((
+            index,
+            match fault.help {
+                Some(help) => finding.help(help),
+                None => finding,
+            },
+        ));
+    }
+
+    fn finish(mut self) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
+        self.finish_general();
+        let settings = self.state.groups.iter().map(|(n, g)| (n.clone(), g.settings.clone()));
+        let known = |name: &str| self.state.groups.get(name).map_or(0, |g| g.sentinels.len());
+        for remark in remarks(&settings.collect(), known) {
+            let fault = Fault { severity: remark.severity, ..Fault::new(2, remark.message) };
+            // A group from YAML was looked at there.
+            if let Some(&index) = self.monitored_at.get(&remark.group) {
+                self.report_at(index, fault.help(remark.help));
+            }
+        }
+        for group in self.state.groups.values() {
+            let epochs = group.config_epoch.max(group.leader_epoch);
+            self.state.current_epoch = self.state.current_epoch.max(epochs);
+        }
+        self.found.sort_by_key(|(index, _)| *index);
+        (self.settings, self.state, self.found.into_iter().map(|(_, d)| d).collect())
+    }
+}
+
+fn unknown(directive: &str) -> Fault {
+    let fault = Fault::new(1, "Unrecognized sentinel configuration statement.");
+    match closest(directive, DIRECTIVES.iter().map(|(_, name, _)| *name)) {
+        Some(meant) => fault.help(format!("did you mean '{meant}'?")),
+        None => fault.help("no version of Redis or Valkey Sentinel has this directive"),
+    }
+}
+
+fn yes_no(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}

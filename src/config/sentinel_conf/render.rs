@@ -1,0 +1,208 @@
+//! Writes settings and state back into a `sentinel.conf`, so that Redis Sentinel reads it too. Only
+//! what changed since the file was read is added; what is there is kept up to date in place.
+
+use std::path::Path;
+
+use super::super::conf::{Line, parse};
+use super::super::rewrite::{Setting, VOTE, rewrite};
+use super::super::settings::{GroupSettings, SentinelSettings};
+use super::super::state::{GroupState, State};
+use super::Declared;
+
+/// What a group may have lines about; those that no group wants go.
+const GROUP_KEYS: &[&str] = &[
+    "sentinel monitor",
+    "sentinel down-after-milliseconds",
+    "sentinel failover-timeout",
+    "sentinel parallel-syncs",
+    "sentinel notification-script",
+    "sentinel client-reconfig-script",
+    "sentinel auth-user",
+    "sentinel auth-pass",
+    "sentinel rename-command",
+    "sentinel master-reboot-down-after-period",
+    "sentinel config-epoch",
+    "sentinel leader-epoch",
+    "sentinel known-replica",
+    "sentinel known-sentinel",
+    "# watchfire-vote",
+];
+
+/// The text of the file with the settings and the state in force. `declared` is what a start takes
+/// from the files alone.
+pub(in super::super) fn render(
+    original: &str,
+    declared: &Declared,
+    settings: &SentinelSettings,
+    state: &State,
+) -> String {
+    let mut lines = Lines::default();
+    lines.changes(setting_lines(&declared.settings), setting_lines(settings));
+    lines.overrides(&declared.overrides);
+    if settings.requirepass != declared.settings.requirepass
+        || declared.overrides.iter().any(is_user)
+    {
+        lines.users(&parse(original).0, &declared.overrides, settings.requirepass.is_some());
+    }
+    lines.add(["sentinel", "myid", state.my_id.as_str()]);
+    lines.add(["sentinel", "current-epoch", &state.current_epoch.to_string()]);
+    lines.0.extend(GROUP_KEYS.iter().map(|key| Setting::absent(key)));
+    for (name, group) in &state.groups {
+        // A new group is compared with the defaults; no group has quorum 0.
+        let fresh = GroupSettings::new(group.settings.master.clone(), 0);
+        let before = declared.groups.get(name).unwrap_or(&fresh);
+        lines.changes(group_lines(name, before), group_lines(name, &group.settings));
+        lines.group_state(name, group);
+    }
+    rewrite(original, &lines.0)
+}
+
+/// A line: the words that say what it is about, and those that say its value.
+type Fact = (Vec<String>, Vec<String>);
+
+fn fact<const N: usize>(about: [&str; N], value: impl Into<String>) -> Fact {
+    (about.map(str::to_owned).to_vec(), vec![value.into()])
+}
+
+/// The lines wanted in the file.
+#[derive(Default)]
+struct Lines(Vec<Setting>);
+
+impl Lines {
+    fn add<const N: usize>(&mut self, words: [&str; N]) {
+        self.0.push(Setting::line(words));
+    }
+
+    /// Lines for all facts of `now`, added only where the files do not say so already, and none for
+    /// what is not true any more.
+    fn changes(&mut self, before: Vec<Fact>, now: Vec<Fact>) {
+        for (about, _) in &before {
+            self.0.push(Setting::absent(&about[..about.len().min(2)].join(" ")));
+        }
+        for (about, value) in now {
+            let said = before.iter().any(|(a, v)| *a == about && *v == value);
+            let words = about.into_iter().chain(value);
+            self.0.push(if said { Setting::default_line(words) } else { Setting::line(words) });
+        }
+    }
+
+    /// Options of the command line that are no settings of ours stand in the file too.
+    fn overrides(&mut self, overrides: &[Line]) {
+        let settings = SentinelSettings {
+            logfile: Some("x".into()),
+            pidfile: Some("x".into()),
+            ..SentinelSettings::default()
+        };
+        let ours = setting_lines(&settings);
+        for line in overrides {
+            let name = line.name();
+            let elsewhere = ["sentinel", "user", "include", "requirepass"].contains(&name.as_str());
+            if !elsewhere && !ours.iter().any(|(about, _)| about[0] == name) {
+                self.0.push(words_of(line));
+            }
+        }
+    }
+
+    /// `user` lines of the command line replace those of the same user, and a new `requirepass` that
+    /// of the default user, which Redis would follow instead.
+    fn users(&mut self, original: &[Line], overrides: &[Line], requirepass: bool) {
+        let replaced = |line: &Line| {
+            (requirepass && line.word(1) == Some("default"))
+                || overrides.iter().any(|o| is_user(o) && o.word(1) == line.word(1))
+        };
+        let kept = original.iter().filter(|l| is_user(l) && !replaced(l));
+        self.0.push(Setting::absent("user"));
+        self.0.extend(kept.chain(overrides.iter().filter(|l| is_user(l))).map(words_of));
+    }
+
+    fn group_state(&mut self, name: &str, group: &GroupState) {
+        let leader_epoch = group.leader_epoch.to_string();
+        self.add(["sentinel", "config-epoch", name, &group.config_epoch.to_string()]);
+        self.add(["sentinel", "leader-epoch", name, &leader_epoch]);
+        if let Some(id) = &group.voted_for {
+            self.add(["#", VOTE, name, &leader_epoch, id.as_str()]);
+        }
+        for replica in &group.replicas {
+            let port = replica.port.to_string();
+            self.add(["sentinel", "known-replica", name, &replica.host, &port]);
+        }
+        for (id, peer) in &group.sentinels {
+            let port = peer.port.to_string();
+            self.add(["sentinel", "known-sentinel", name, &peer.host, &port, id.as_str()]);
+        }
+    }
+}
+
+/// The lines that settings amount to, defaults included.
+fn setting_lines(settings: &SentinelSettings) -> Vec<Fact> {
+    let mut facts = vec![
+        fact(["port"], settings.port.to_string()),
+        fact(["dir"], path_text(&settings.dir)),
+        fact(["loglevel"], settings.loglevel.as_str()),
+        fact(["maxclients"], settings.maxclients.to_string()),
+        fact(["sentinel", "resolve-hostnames"], yes_no(settings.resolve_hostnames)),
+        fact(["sentinel", "announce-hostnames"], yes_no(settings.announce_hostnames)),
+        fact(["sentinel", "deny-scripts-reconfig"], yes_no(settings.deny_scripts_reconfig)),
+    ];
+    if !settings.bind.is_empty() {
+        facts.push((vec!["bind".to_owned()], settings.bind.clone()));
+    }
+    let path = |p: &std::path::PathBuf| path_text(p);
+    facts.extend(settings.logfile.as_ref().map(|p| fact(["logfile"], path(p))));
+    facts.extend(settings.pidfile.as_ref().map(|p| fact(["pidfile"], path(p))));
+    facts.extend(settings.requirepass.as_ref().map(|p| fact(["requirepass"], p.reveal())));
+    let about = |directive| ["sentinel", directive];
+    facts.extend(settings.announce_ip.as_ref().map(|ip| fact(about("announce-ip"), ip)));
+    let port = settings.announce_port.map(|p| fact(about("announce-port"), p.to_string()));
+    facts.extend(port);
+    facts.extend(settings.sentinel_user.as_ref().map(|u| fact(about("sentinel-user"), u)));
+    let pass = settings.sentinel_pass.as_ref();
+    facts.extend(pass.map(|p| fact(about("sentinel-pass"), p.reveal())));
+    facts
+}
+
+/// The lines that a group's settings amount to, defaults included.
+fn group_lines(name: &str, group: &GroupSettings) -> Vec<Fact> {
+    let about = |directive| ["sentinel", directive, name];
+    let (port, quorum) = (group.master.port.to_string(), group.quorum.to_string());
+    let reboot = group.master_reboot_down_after_ms;
+    let mut facts = vec![
+        (
+            about("monitor").map(str::to_owned).to_vec(),
+            vec![group.master.host.clone(), port, quorum],
+        ),
+        fact(about("down-after-milliseconds"), group.down_after_ms.to_string()),
+        fact(about("failover-timeout"), group.failover_timeout_ms.to_string()),
+        fact(about("parallel-syncs"), group.parallel_syncs.to_string()),
+        fact(about("master-reboot-down-after-period"), reboot.to_string()),
+    ];
+    for (directive, path) in [
+        ("notification-script", &group.notification_script),
+        ("client-reconfig-script", &group.client_reconfig_script),
+    ] {
+        facts.extend(path.as_ref().map(|p| fact(about(directive), path_text(p))));
+    }
+    facts.extend(group.auth_user.as_ref().map(|u| fact(about("auth-user"), u)));
+    facts.extend(group.auth_pass.as_ref().map(|p| fact(about("auth-pass"), p.reveal())));
+    for (command, renamed) in &group.rename_commands {
+        facts.push(fact(["sentinel", "rename-command", name, command], renamed));
+    }
+    facts
+}
+
+fn is_user(line: &Line) -> bool {
+    line.name() == "user"
+}
+
+fn words_of(line: &Line) -> Setting {
+    Setting::line([line.name()].into_iter().chain(line.args().map(str::to_owned)))
+}
+
+/// A path as text. Paths come from text, so nothing is lost.
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn yes_no(on: bool) -> &'static str {
+    if on { "yes" } else { "no" }
+}

@@ -1,0 +1,167 @@
+//! How a link gets a TCP connection: name resolution that remembers its last good answer, one attempt
+//! with a time limit, and the pauses between attempts.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rand::RngExt;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::types::Address;
+use crate::sentinel::LostReason;
+
+/// Longest wait for a connection, and for a name server.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Sent bytes that nobody acknowledges for so long end a connection. A frozen process still
+/// acknowledges (its kernel does), a cut network does not; without this the kernel's own growing
+/// pauses would keep a link silent for minutes after the network is back.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
+/// The kernel asks a connection on which nothing is sent after so long, three times.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// First pause between two attempts.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A connection that stood for so long was a good one: the next pause is the shortest again.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes connections to one address.
+pub(super) struct Dialer {
+    address: Address,
+    known: Vec<SocketAddr>,
+    /// A lookup that has not answered yet. The system offers no way to end one, so a second is not
+    /// started before the first is done.
+    lookup: Option<AbortOnDropHandle<io::Result<Vec<SocketAddr>>>>,
+    pause: Duration,
+}
+
+impl Dialer {
+    pub(super) fn new(address: Address) -> Dialer {
+        Dialer { address, known: Vec::new(), lookup: None, pause: PAUSE_MIN }
+    }
+
+    /// One attempt on each address that the name has, until one succeeds.
+    pub(super) async fn connect(&mut self) -> Result<TcpStream, LostReason> {
+        self.resolve().await?;
+        let mut reason = LostReason::Unresolved("no address".into());
+        for address in &self.known {
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    tune(&stream).map_err(|error| lost_reason(&error))?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => reason = lost_reason(&error),
+                Err(_) => reason = LostReason::TimedOut,
+            }
+        }
+        Err(reason)
+    }
+
+    /// Looks the name up again, since it may have moved. Without an answer the last good one is used.
+    async fn resolve(&mut self) -> Result<(), LostReason> {
+        let Address { host, port } = self.address.clone();
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            self.known = vec![SocketAddr::new(ip, port)];
+            return Ok(());
+        }
+        let lookup = self.lookup.get_or_insert_with(|| {
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                Ok(lookup_host((host, port)).await?.collect())
+            }))
+        });
+        let why = match timeout(CONNECT_TIMEOUT, lookup).await {
+            Ok(answer) => {
+                self.lookup = None;
+                match answer.map_err(io::Error::other).flatten() {
+                    Ok(found) if !found.is_empty() => {
+                        self.known = found;
+                        return Ok(());
+                    }
+                    Ok(_) => "the name has no address".to_owned(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        };
+        if self.known.is_empty() { Err(LostReason::Unresolved(why)) } else { Ok(()) }
+    }
+
+    /// The pause before the next attempt: short after a connection that stood for a while (`stood`),
+    /// longer with each failure, never in step with other sentinels.
+    pub(super) fn pause(&mut self, stood: Option<Duration>) -> Duration {
+        if stood.is_some_and(|stood| stood >= GOOD_AFTER) {
+            self.pause = PAUSE_MIN;
+        }
+        let pause = self.pause.mul_f64(rand::rng().random_range(0.75..1.25));
+        self.pause = PAUSE_MAX.min(self.pause * 2);
+        pause
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    Ok(())
+}
+
+/// What an error of the system means for a link.
+pub(super) fn lost_reason(error: &io::Error) -> LostReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => LostReason::Refused,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => LostReason::Closed,
+        io::ErrorKind::TimedOut => LostReason::TimedOut,
+        _ => LostReason::Other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_is_resolved_and_a_refused_port_is_named() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut dialer = Dialer::new(Address::new("localhost", port));
+        let stream = dialer.connect().await.unwrap();
+        assert!(stream.peer_addr().unwrap().ip().is_loopback());
+        drop((listener, stream));
+        assert_eq!(dialer.connect().await.unwrap_err(), LostReason::Refused);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_resolved_keeps_its_last_good_answer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut dialer = Dialer::new(Address::new("no-such-host.invalid", address.port()));
+        let reason = dialer.connect().await.unwrap_err();
+        assert!(matches!(reason, LostReason::Unresolved(_)), "{reason:?}");
+        dialer.known = vec![address];
+        dialer.connect().await.unwrap();
+    }
+
+    #[test]
+    fn pauses_grow_to_a_second_and_start_afresh_after_a_good_connection() {
+        let mut dialer = Dialer::new(Address::new("127.0.0.1", 1));
+        let pauses: Vec<Duration> = (0..9).map(|_| dialer.pause(None)).collect();
+        assert!(pauses[0] <= Duration::from_millis(15), "{pauses:?}");
+        assert!(pauses.iter().sum::<Duration>() > Duration::from_secs(1), "{pauses:?}");
+        assert!(pauses[8] <= Duration::from_millis(1_250), "{pauses:?}");
+        let flapping = dialer.pause(Some(Duration::from_millis(900)));
+        assert!(flapping >= Duration::from_millis(750), "{flapping:?}");
+        assert!(dialer.pause(Some(GOOD_AFTER)) <= Duration::from_millis(15));
+    }
+}

@@ -1,0 +1,174 @@
+//! Links to nodes and other sentinels. A link is one or two tasks that keep its connections up and tell
+//! the core what they see; whatever a node does, it can fill only the places that its own link has.
+
+mod command;
+mod dial;
+mod meter;
+mod subscription;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::sentinel::{Command, LinkEvent, LinkId, Target, TargetKind};
+
+/// News of all links that may wait for the core; a link with more to say waits itself.
+pub(super) const NEWS_MAX: usize = 4096;
+/// Hellos of one link that may wait for the core; more are dropped.
+const HELLOS_MAX: usize = 64;
+/// Commands of one link that may wait to be sent; more are dropped. As many again may be sent and not
+/// answered, as in Sentinel.
+const COMMANDS_MAX: usize = 100;
+/// Repeated complaints about one link come no faster than this.
+const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
+
+/// Numbers the connections of one link, from 1.
+type Connection = u64;
+
+/// What a link tells.
+pub(super) struct News {
+    pub(super) link: LinkId,
+    pub(super) event: LinkEvent,
+    /// The command connection as it is with this event.
+    connection: Option<Connection>,
+    /// Given back when the core has taken the event.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The end of a link that the core's task holds; dropping it closes the connections.
+pub(super) struct Link {
+    commands: mpsc::Sender<(Connection, Command)>,
+    /// The connection that the core knows of. A command belongs to it and is never sent on a later one:
+    /// a promotion that waited through a reconnection might be obsolete.
+    connection: Option<Connection>,
+    dropped: Complaint,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Link {
+    /// Starts the link's tasks, inside a tokio runtime.
+    pub(super) fn open(id: LinkId, target: Target, news: mpsc::Sender<News>) -> Link {
+        let target = Arc::new(target);
+        let reporter = Reporter { link: id, news, places: Arc::new(Semaphore::new(HELLOS_MAX)) };
+        let (commands, queue) = mpsc::channel(COMMANDS_MAX);
+        let mut tasks = vec![tokio::spawn(command::keep(target.clone(), reporter.clone(), queue))];
+        if target.kind == TargetKind::Node {
+            tasks.push(tokio::spawn(subscription::keep(target.clone(), reporter)));
+        }
+        Link {
+            commands,
+            connection: None,
+            dropped: Complaint::new(&target, "commands dropped, too many are unanswered"),
+            _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect(),
+        }
+    }
+
+    /// Takes note of what the core is told about the command connection.
+    pub(super) fn note(&mut self, news: &News) {
+        match news.event {
+            LinkEvent::Up { .. } | LinkEvent::Down { .. } => self.connection = news.connection,
+            _ => {}
+        }
+    }
+
+    /// Sends a command if the connection that the core knows of still stands.
+    pub(super) fn send(&mut self, command: Command) {
+        if let Some(connection) = self.connection
+            && self.commands.try_send((connection, command)).is_err()
+        {
+            self.dropped.add(1);
+        }
+    }
+}
+
+/// The end of the news channel that a link's tasks hold.
+#[derive(Clone)]
+struct Reporter {
+    link: LinkId,
+    news: mpsc::Sender<News>,
+    places: Arc<Semaphore>,
+}
+
+impl Reporter {
+    /// Tells what must not be lost; waits while the core has too much to do.
+    async fn tell(&self, event: LinkEvent, connection: Option<Connection>) {
+        let news = News { link: self.link, event, connection, _place: None };
+        // Fails only when the core is gone, and this task with it in a moment.
+        let _ = self.news.send(news).await;
+    }
+
+    /// Hands a hello over if there is a place for it.
+    fn hello(&self, payload: String) -> bool {
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return false };
+        let event = LinkEvent::Hello { payload };
+        let news = News { link: self.link, event, connection: None, _place: Some(place) };
+        self.news.try_send(news).is_ok()
+    }
+}
+
+/// Something that may go wrong a thousand times a second and is told once in a while, with its count.
+struct Complaint {
+    whom: String,
+    what: &'static str,
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Complaint {
+    fn new(target: &Target, what: &'static str) -> Complaint {
+        Complaint { whom: name(target), what, count: 0, told: None }
+    }
+
+    fn add(&mut self, count: u64) {
+        self.count += count;
+        if self.told.is_none_or(|told| told.elapsed() >= COMPLAINT_PERIOD) {
+            tracing::warn!("{}: {} {}", self.whom, self.count, self.what);
+            self.told = Some(Instant::now());
+        }
+    }
+}
+
+/// How the log calls a link.
+fn name(target: &Target) -> String {
+    match target.kind {
+        TargetKind::Node => format!("node {}", target.address),
+        TargetKind::Sentinel => format!("sentinel {}", target.address),
+    }
+}
+
+/// What is sent first on each connection: AUTH if there is a password, and the connection's name. The
+/// answers decide nothing: what a node thinks of the password shows in its answers to commands.
+fn greeting(target: &Target, name_suffix: &str) -> Vec<Vec<String>> {
+    let auth = target.password.as_ref().map(|password| {
+        let mut words = vec![actual("AUTH", &target.rename_commands)];
+        words.extend(target.user.clone());
+        words.push(password.reveal().to_owned());
+        words
+    });
+    let client = actual("CLIENT", &target.rename_commands);
+    let name = vec![client, "SETNAME".into(), format!("{}{name_suffix}", target.client_name)];
+    auth.into_iter().chain([name]).collect()
+}
+
+/// What this node calls a command.
+fn actual(command: &str, rename: &BTreeMap<String, String>) -> String {
+    rename.get(command).map_or(command, String::as_str).to_owned()
+}
+
+/// An error of a node, fit for a log: one line, not too long, without the password, which a node that
+/// does not know AUTH repeats.
+fn fit_for_log(text: &str, target: &Target) -> String {
+    const CHARS_MAX: usize = 200;
+    let mut text = text.to_owned();
+    if let Some(password) = target.password.as_ref().filter(|p| !p.reveal().is_empty()) {
+        text = text.replace(password.reveal(), "******");
+    }
+    text.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests;

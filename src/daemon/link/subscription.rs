@@ -1,0 +1,128 @@
+//! The hello subscription of a link to a node: a connection of its own.
+//!
+//! It reads with our own decoder. The Redis client's subscription can neither name its connection nor
+//! call SUBSCRIBE by another name, and it queues what it hears without bound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::dial::{Dialer, lost_reason};
+use super::{Complaint, Reporter, actual, fit_for_log, greeting};
+use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
+use crate::sentinel::{LinkEvent, Target, hello};
+
+/// A subscription that hears nothing for so long is made anew: three hello periods, and our own hellos
+/// come back over it.
+const SILENCE_MAX: Duration = Duration::from_secs(6);
+/// Longest hello that is passed on; an honest one has some 200 bytes.
+const HELLO_BYTES_MAX: usize = 4096;
+/// What the node may send at a time.
+const LIMITS: ReplyLimits =
+    ReplyLimits { max_bulk: 64 << 10, max_line: 4 << 10, max_reply: 128 << 10, max_depth: 4 };
+/// Bytes read at a time.
+const READ_BYTES: usize = 16 << 10;
+
+/// Keeps the subscription of a link up for ever.
+pub(super) async fn keep(target: Arc<Target>, reporter: Reporter) {
+    let mut dialer = Dialer::new(target.address.clone());
+    let dropped =
+        Complaint::new(&target, "hellos dropped: not UTF-8, too long, or too many at once");
+    let mut listener = Listener { target, reporter, dropped, told: None };
+    loop {
+        let (reason, stood) = match dialer.connect().await {
+            Ok(stream) => {
+                let since = Instant::now();
+                (listener.listen(stream).await, Some(since.elapsed()))
+            }
+            Err(reason) => (reason.to_string(), None),
+        };
+        listener.lost(reason).await;
+        sleep(dialer.pause(stood)).await;
+    }
+}
+
+struct Listener {
+    target: Arc<Target>,
+    reporter: Reporter,
+    dropped: Complaint,
+    /// Why there is no subscription, as the core was last told; `None` while there is one.
+    told: Option<String>,
+}
+
+impl Listener {
+    /// Subscribes and listens until the connection is lost; returns why.
+    async fn listen(&mut self, mut stream: TcpStream) -> String {
+        let mut requests = greeting(&self.target, "-pubsub");
+        // AUTH and CLIENT may fail; the command connection says so.
+        let mut unanswered = requests.len() + 1;
+        let subscribe = actual("SUBSCRIBE", &self.target.rename_commands);
+        requests.push(vec![subscribe, hello::CHANNEL.to_owned()]);
+        let mut bytes = BytesMut::new();
+        for words in &requests {
+            encode_command(words, &mut bytes);
+        }
+        if let Err(error) = stream.write_all(&bytes).await {
+            return lost_reason(&error).to_string();
+        }
+        bytes.clear();
+        let mut decoder = ReplyDecoder::new(LIMITS);
+        loop {
+            bytes.reserve(READ_BYTES);
+            match timeout(SILENCE_MAX, stream.read_buf(&mut bytes)).await {
+                Ok(Ok(0)) => return "Server closed the connection".to_owned(),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return lost_reason(&error).to_string(),
+                Err(_) => return format!("silent for {} s", SILENCE_MAX.as_secs()),
+            }
+            let mut refused = 0;
+            loop {
+                let reply = match decoder.feed(&mut bytes) {
+                    Ok(Some(reply)) => reply,
+                    Ok(None) => break,
+                    Err(error) => return error.to_string(),
+                };
+                match unanswered {
+                    0 => refused += u64::from(!self.hear(reply)),
+                    1 => match reply {
+                        Value::Error(text) => return fit_for_log(&text, &self.target),
+                        _ => {
+                            unanswered = 0;
+                            self.told = None;
+                            self.reporter.tell(LinkEvent::Subscribed, None).await;
+                        }
+                    },
+                    _ => unanswered -= 1,
+                }
+            }
+            if refused > 0 {
+                self.dropped.add(refused);
+            }
+        }
+    }
+
+    /// Passes a message on; false if it had to be dropped.
+    fn hear(&self, reply: Value) -> bool {
+        let (Value::Array(items) | Value::Push(items)) = reply else { return true };
+        let [kind, _channel, payload] = items.as_slice() else { return true };
+        if kind.text() != Some("message") {
+            return true;
+        }
+        match payload.text() {
+            Some(text) if text.len() <= HELLO_BYTES_MAX => self.reporter.hello(text.to_owned()),
+            _ => false,
+        }
+    }
+
+    /// Tells that there is no subscription, unless that was said already in the same words.
+    async fn lost(&mut self, reason: String) {
+        if self.told.as_ref() != Some(&reason) {
+            self.told = Some(reason.clone());
+            self.reporter.tell(LinkEvent::Unsubscribed { reason }, None).await;
+        }
+    }
+}

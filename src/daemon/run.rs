@@ -1,0 +1,201 @@
+//! The one task that owns the core: waits for news of links, requests, the store's word or the
+//! deadline, hands it to the core, and carries out what the core wants.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{Asked, Handle};
+use super::link::{Link, NEWS_MAX, News};
+use super::store::Store;
+use crate::resp::Value;
+use crate::sentinel::{self, Clock, Effect, Input, Level, LinkId, RequestId, Revision, Sentinel};
+
+/// How long the end waits for a write of the state that is in flight.
+const LAST_WRITE_MAX: Duration = Duration::from_secs(2);
+
+/// What comes to the core from outside, each in a bounded queue of its own.
+pub(super) struct Inbox {
+    pub(super) requests: mpsc::Receiver<Asked>,
+    pub(super) stored: mpsc::Receiver<Input>,
+    news: mpsc::Receiver<News>,
+}
+
+/// The core with all that carries out its effects.
+pub(super) struct Driver {
+    sentinel: Sentinel,
+    /// The zero of the core's monotonic clock.
+    started: Instant,
+    handle: Handle,
+    store: Store,
+    links: BTreeMap<LinkId, Link>,
+    /// For the links to come.
+    news: mpsc::Sender<News>,
+    /// Who waits for an answer.
+    asking: HashMap<RequestId, oneshot::Sender<Value>>,
+    last_request: u64,
+    /// The state that the store is writing.
+    writing: Option<Revision>,
+    /// What came up while effects were carried out.
+    more: VecDeque<Input>,
+}
+
+impl Driver {
+    /// A driver whose core is made by `core`, and its inbox.
+    pub(super) fn new(
+        core: impl FnOnce(Clock) -> Sentinel,
+        handle: Handle,
+        store: Store,
+        requests: mpsc::Receiver<Asked>,
+        stored: mpsc::Receiver<Input>,
+    ) -> (Driver, Inbox) {
+        let started = Instant::now();
+        let (sender, news) = mpsc::channel(NEWS_MAX);
+        let driver = Driver {
+            sentinel: core(clock(started)),
+            started,
+            handle,
+            store,
+            links: BTreeMap::new(),
+            news: sender,
+            asking: HashMap::new(),
+            last_request: 0,
+            writing: None,
+            more: VecDeque::new(),
+        };
+        (driver, Inbox { requests, stored, news })
+    }
+
+    /// Runs until `stop` is cancelled, and ends what is under way.
+    pub(super) async fn run(mut self, mut inbox: Inbox, stop: CancellationToken) {
+        let alarm = sleep_until(self.started);
+        tokio::pin!(alarm);
+        self.give(Input::Wake);
+        loop {
+            let due = self.due();
+            if due.is_some_and(|due| due != alarm.deadline()) {
+                alarm.as_mut().reset(due.unwrap_or(self.started));
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(input) = inbox.stored.recv() => self.stored(input),
+                Some(news) = inbox.news.recv() => self.take_news(news),
+                Some((request, answer)) = inbox.requests.recv() => self.ask(request, answer),
+                () = &mut alarm, if due.is_some() => self.give(Input::Wake),
+            }
+            if inbox.stored.is_closed()
+                && let Some(revision) = self.writing.take()
+            {
+                // The writer has panicked; nothing is lost but the ability to promise anything.
+                let reason = "the thread that writes it has died".to_owned();
+                self.give(Input::PersistFailed { revision, reason });
+            }
+        }
+        self.end(inbox).await;
+    }
+
+    /// When the core wants to be woken. A core that wants it in the past is woken in a moment, not in
+    /// a busy loop.
+    fn due(&self) -> Option<Instant> {
+        let due = self.started + Duration::from_millis(self.sentinel.deadline()?.as_ms());
+        let soon = Duration::from_millis(clock(self.started).mono.as_ms() + 1);
+        Some(due.max(self.started + soon))
+    }
+
+    fn stored(&mut self, input: Input) {
+        self.writing = None;
+        self.give(input);
+    }
+
+    fn take_news(&mut self, news: News) {
+        if let Some(link) = self.links.get_mut(&news.link) {
+            link.note(&news);
+            self.give(Input::Link { link: news.link, event: news.event });
+        }
+    }
+
+    fn ask(&mut self, request: sentinel::Request, answer: oneshot::Sender<Value>) {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.asking.insert(id, answer);
+        self.give(Input::Request { id, request });
+    }
+
+    /// Hands an input to the core and carries out everything that follows from it.
+    fn give(&mut self, input: Input) {
+        self.more.push_back(input);
+        while let Some(input) = self.more.pop_front() {
+            self.sentinel.handle(clock(self.started), input);
+            while let Some(effect) = self.sentinel.poll() {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { revision, state } => match self.store.persist(revision, state) {
+                Ok(()) => self.writing = Some(revision),
+                Err(failed) => self.more.push_back(failed),
+            },
+            Effect::Connect { link, target } => {
+                self.links.insert(link, Link::open(link, *target, self.news.clone()));
+            }
+            Effect::Disconnect { link } => {
+                self.links.remove(&link);
+            }
+            Effect::Send { link, command } => {
+                if let Some(link) = self.links.get_mut(&link) {
+                    link.send(command);
+                }
+            }
+            Effect::Reply { id, reply } => {
+                if let Some(answer) = self.asking.remove(&id) {
+                    // Who asked may have gone.
+                    let _ = answer.send(reply);
+                }
+            }
+            Effect::Announce(event) => {
+                let text = format!("{} {}", event.kind.name(), event.payload);
+                log(event.kind.level(), text.trim_end());
+                self.handle.announce(Arc::new(event));
+            }
+            Effect::Say { level, group, text } => match group {
+                // Most sentences name their group themselves.
+                Some(group) if !text.contains(&*group) => log(level, &format!("{group}: {text}")),
+                _ => log(level, &text),
+            },
+        }
+    }
+
+    /// Closes everything and lets the write in flight end.
+    async fn end(self, mut inbox: Inbox) {
+        let Driver { store, links, asking, .. } = self;
+        drop((links, asking, inbox.news, inbox.requests));
+        store.stop();
+        let last_write = async { while inbox.stored.recv().await.is_some() {} };
+        if timeout(LAST_WRITE_MAX, last_write).await.is_err() {
+            tracing::warn!("The last write of the state does not end; it is left to itself");
+        }
+    }
+}
+
+/// Both clocks now.
+fn clock(started: Instant) -> Clock {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Clock { mono: sentinel::Instant::from_ms(ms(started.elapsed())), wall_ms: ms(wall) }
+}
+
+fn log(level: Level, text: &str) {
+    match level {
+        Level::Debug => tracing::trace!("{text}"),
+        Level::Verbose => tracing::debug!("{text}"),
+        Level::Notice => tracing::info!("{text}"),
+        Level::Warning => tracing::warn!("{text}"),
+    }
+}

@@ -1,0 +1,225 @@
+//! Makes the core's state durable. One thread writes, one state at a time, so a slow disk delays votes
+//! and nothing else.
+
+mod replace;
+mod state_file;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use tokio::sync::mpsc::Sender;
+
+pub use state_file::StateFileError;
+
+use self::replace::{ReplaceError, remove_leftovers, replace};
+use self::state_file::StateFile;
+use crate::config::load::{Loaded, Syntax};
+use crate::config::state::State;
+use crate::config::types::RunId;
+use crate::sentinel::{Input, Revision, reconcile};
+
+/// States that may wait for the writer: the core hands out one at a time.
+const JOBS_MAX: usize = 1;
+/// Mode of a `sentinel.conf` that is gone when it is written again, as Redis makes it.
+const CONF_MODE: u32 = 0o644;
+
+/// Where a sentinel remembers.
+pub(super) enum Memory {
+    /// In a file of ours, beside a YAML file that is never written.
+    Own(StateFile),
+    /// Among the lines of its `sentinel.conf`.
+    Conf(Box<ConfFile>),
+}
+
+/// A `sentinel.conf` that is rewritten in place.
+pub(super) struct ConfFile {
+    path: PathBuf,
+    /// Its text as it was last read or written.
+    text: String,
+    loaded: Loaded,
+}
+
+impl Memory {
+    /// Opens what this configuration calls for. Returns the state to start with, and what of it an
+    /// operator should know.
+    pub(super) fn open(
+        loaded: &Loaded,
+        fresh_id: RunId,
+    ) -> Result<(Memory, State, Vec<String>), StateFileError> {
+        if loaded.syntax == Syntax::Yaml {
+            let (file, remembered) = StateFile::open(&loaded.settings.dir, loaded.settings.port)?;
+            let (state, notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
+            return Ok((Memory::Own(file), state, notes));
+        }
+        // A link leads to the file that is to be replaced.
+        let path = fs::canonicalize(&loaded.path).unwrap_or_else(|_| loaded.path.clone());
+        remove_leftovers(&path);
+        let found = loaded.conf_state.clone().unwrap_or_default();
+        let state = State {
+            my_id: found.my_id.unwrap_or(fresh_id),
+            current_epoch: found.current_epoch,
+            groups: found.groups,
+            removed: Default::default(),
+        };
+        let file = ConfFile { path, text: loaded.text.clone(), loaded: loaded.clone() };
+        Ok((Memory::Conf(Box::new(file)), state, Vec::new()))
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Memory::Own(file) => file.path(),
+            Memory::Conf(file) => &file.path,
+        }
+    }
+
+    /// Returns when the state is on disk.
+    pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
+        match self {
+            Memory::Own(file) => file.write(state),
+            Memory::Conf(file) => {
+                let text = file.loaded.render(&file.text, &file.loaded.settings, state);
+                replace(&file.path, text.as_bytes(), CONF_MODE)?;
+                file.text = text;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The writer.
+pub(super) struct Store {
+    jobs: SyncSender<(Revision, Box<State>)>,
+}
+
+impl Store {
+    /// Starts the thread; it answers to `answers`.
+    pub(super) fn start(memory: Memory, answers: Sender<Input>) -> std::io::Result<Store> {
+        let (jobs, queue) = sync_channel(JOBS_MAX);
+        let work = move || write_all(memory, &queue, &answers);
+        std::thread::Builder::new().name("store".into()).spawn(work)?;
+        Ok(Store { jobs })
+    }
+
+    /// Hands a state over; an input to give to the core if that is not possible.
+    pub(super) fn persist(&self, revision: Revision, state: Box<State>) -> Result<(), Input> {
+        self.jobs.try_send((revision, state)).map_err(|_| Input::PersistFailed {
+            revision,
+            reason: "the thread that writes it is gone or busy".into(),
+        })
+    }
+
+    /// Lets the thread end; when the write in flight is done, its answers end.
+    pub(super) fn stop(self) {
+        drop(self.jobs);
+    }
+}
+
+fn write_all(
+    mut memory: Memory,
+    queue: &Receiver<(Revision, Box<State>)>,
+    answers: &Sender<Input>,
+) {
+    while let Ok((revision, state)) = queue.recv() {
+        let answer = match memory.write(&state) {
+            Ok(()) => Input::Persisted { revision },
+            Err(error) => Input::PersistFailed { revision, reason: error.to_string() },
+        };
+        // The core may be gone; the state is safe all the same.
+        let _ = answers.blocking_send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+    use crate::config::load::load_sentinel;
+    use crate::config::settings::GroupSettings;
+    use crate::config::state::GroupState;
+    use crate::config::types::{Address, RunId, Secret};
+
+    /// A state that is told by its epoch, with a password in it.
+    pub(super) fn state(epoch: u64) -> State {
+        let mut settings = GroupSettings::new(Address::new("127.0.0.1", 6379), 2);
+        settings.auth_pass = Some(Secret::new("secret"));
+        let mut group = GroupState::fresh(settings, None);
+        group.leader_epoch = epoch;
+        group.voted_for = Some(RunId::from_bytes([7; 20]));
+        group.replicas.push(Address::new("::1", 6380));
+        group.sentinels.insert(RunId::from_bytes([8; 20]), Address::new("127.0.0.1", 26380));
+        State {
+            my_id: RunId::from_bytes([1; 20]),
+            current_epoch: epoch,
+            groups: [("mymaster".to_owned(), group)].into(),
+            removed: Default::default(),
+        }
+    }
+
+    fn conf(folder: &Path) -> Loaded {
+        let path = folder.join("sentinel.conf");
+        if !path.exists() {
+            fs::write(
+                &path,
+                "# mine\nport 26400\nsentinel monitor mymaster 127.0.0.1 6379 2\n\
+                 sentinel auth-pass mymaster secret\n",
+            )
+            .unwrap();
+        }
+        load_sentinel(&path, &[]).unwrap()
+    }
+
+    #[test]
+    fn a_conf_file_is_rewritten_in_place_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = RunId::from_bytes([9; 20]);
+        let (mut memory, fresh, _) = Memory::open(&conf(folder.path()), id.clone()).unwrap();
+        assert_eq!((&fresh.my_id, fresh.current_epoch), (&id, 0));
+        for epoch in [5, 6] {
+            memory.write(&state(epoch)).unwrap();
+        }
+        let text = fs::read_to_string(memory.path()).unwrap();
+        assert!(text.starts_with("# mine\nport 26400\n"), "{text}");
+        assert_eq!(text.matches("leader-epoch").count(), 1, "{text}");
+        let (_, found, _) = Memory::open(&conf(folder.path()), id).unwrap();
+        assert_eq!(found, state(6));
+    }
+
+    #[test]
+    fn a_link_to_a_conf_file_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        conf(folder.path());
+        let link = folder.path().join("link.conf");
+        std::os::unix::fs::symlink(folder.path().join("sentinel.conf"), &link).unwrap();
+        let loaded = load_sentinel(&link, &[]).unwrap();
+        let (mut memory, _, _) = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap();
+        memory.write(&state(5)).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::read_to_string(&link).unwrap().contains("current-epoch 5"));
+    }
+
+    #[test]
+    fn the_writer_answers_for_each_state_good_or_bad() {
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = conf(folder.path());
+        let (memory, _, _) = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap();
+        let (sender, mut answers) = channel(2);
+        let store = Store::start(memory, sender).unwrap();
+        let mut answer = |revision| {
+            store.persist(Revision(revision), Box::new(state(revision))).unwrap();
+            answers.blocking_recv().unwrap()
+        };
+        assert_eq!(answer(1), Input::Persisted { revision: Revision(1) });
+        let away = folder.path().with_extension("away");
+        fs::rename(folder.path(), &away).unwrap();
+        let Input::PersistFailed { revision: Revision(2), reason } = answer(2) else { panic!() };
+        assert!(reason.contains("No such file or directory"), "{reason}");
+        assert!(reason.contains(folder.path().to_str().unwrap()), "{reason}");
+        fs::rename(&away, folder.path()).unwrap();
+        assert_eq!(answer(3), Input::Persisted { revision: Revision(3) });
+        store.stop();
+        assert_eq!(answers.blocking_recv(), None, "the thread ends");
+    }
+}

@@ -1,0 +1,290 @@
+//! The state file of a sentinel that is configured by YAML: JSON with a version and a checksum, so that
+//! damage is noticed, and a lock beside it, so that two processes never share one memory.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crc_fast::CrcAlgorithm;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde_json::{Value, json};
+
+use super::replace::{ReplaceError, remove_leftovers, replace};
+use crate::config::state::State;
+
+/// Told in the file, so that a stranger knows what he has found.
+const FORMAT: &str = "watchfire sentinel state";
+/// Changes whenever an older program could misread a file.
+const VERSION: u64 = 1;
+/// Only its owner reads it: it holds passwords.
+const MODE: u32 = 0o600;
+
+/// A state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFileError {
+    /// Another process holds it.
+    #[error(
+        "State file {} is in use by another sentinel{holder}. Stop that one, or give this one a \
+         'port' or a 'state_dir' of its own",
+        path.display()
+    )]
+    InUse {
+        /// The state file.
+        path: PathBuf,
+        /// ` (pid 123)`, or empty where that is not known.
+        holder: String,
+    },
+    /// The system does not let us.
+    #[error(
+        "State file {}: {step}: {cause}. A sentinel must be able to keep its votes: set 'state_dir' \
+         to a folder that exists and that this user may write to",
+        path.display()
+    )]
+    Unusable {
+        /// The state file.
+        path: PathBuf,
+        /// What was tried.
+        step: &'static str,
+        /// The system's words.
+        cause: io::Error,
+    },
+    /// It was written, but not by this version.
+    #[error(
+        "State file {} is of version {found}, and this program knows version {VERSION}. Start the \
+         version of Watchfire that wrote it, or see to its groups as if the file were lost: {}",
+        path.display(),
+        way_out()
+    )]
+    OtherVersion {
+        /// The state file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// It is not what was written.
+    #[error(
+        "State file {} is damaged: {what}. It holds this sentinel's id, epochs, votes and known nodes. A \
+         sentinel that forgot its votes could vote twice in one election, so it does not start \
+         without them. Restore the file from a backup. Without one: {}",
+        path.display(),
+        way_out()
+    )]
+    Damaged {
+        /// The state file.
+        path: PathBuf,
+        /// How this shows.
+        what: String,
+    },
+}
+
+/// What is left to do when the memory is lost.
+fn way_out() -> &'static str {
+    "make sure that the other sentinels are up and that no failover is running, then move the file \
+     away and start: this sentinel begins anew under a new id and learns epochs and nodes from the \
+     others. Then send each of them SENTINEL RESET <group>, so that they forget its old id"
+}
+
+/// An open state file. The lock goes with it.
+pub(in super::super) struct StateFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateFile {
+    /// The state file of the sentinel with this port in `folder`, with what it holds; `None` if there is
+    /// no file yet.
+    pub(super) fn open(
+        folder: &Path,
+        port: u16,
+    ) -> Result<(StateFile, Option<State>), StateFileError> {
+        let path = folder.join(format!("watchfire-state-{port}.json"));
+        let lock = lock(&path)?;
+        remove_leftovers(&path);
+        let state = match fs::read(&path) {
+            Ok(content) => Some(decode(&path, &content)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(cause) => {
+                return Err(StateFileError::Unusable { path, step: "can't read it", cause });
+            }
+        };
+        Ok((StateFile { path, _lock: lock }, state))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
+        let content = encode(state).map_err(|error| ReplaceError {
+            step: "can't encode",
+            path: self.path.clone(),
+            cause: error.into(),
+        })?;
+        replace(&self.path, content.as_bytes(), MODE)
+    }
+}
+
+/// Takes the lock, a file of its own: the state file itself is replaced at each write.
+fn lock(path: &Path) -> Result<File, StateFileError> {
+    let lock_path = path.with_extension("lock");
+    let unusable =
+        |step| move |cause| StateFileError::Unusable { path: path.to_owned(), step, cause };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(MODE);
+    let mut file = options.open(&lock_path).map_err(unusable("can't open its lock file"))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            // For the one who finds it locked; the lock does not depend on it.
+            let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+            Ok(file)
+        }
+        Err(Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            let _ = file.take(20).read_to_string(&mut pid);
+            let known = !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit());
+            let holder = if known { format!(" (pid {pid})") } else { String::new() };
+            Err(StateFileError::InUse { path: path.to_owned(), holder })
+        }
+        Err(error) => Err(unusable("can't lock it")(error.into())),
+    }
+}
+
+fn encode(state: &State) -> serde_json::Result<String> {
+    let state = serde_json::to_value(state)?;
+    let checksum = checksum(&state);
+    let document =
+        json!({ "format": FORMAT, "version": VERSION, "checksum": checksum, "state": state });
+    let mut text = serde_json::to_string_pretty(&document)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn decode(path: &Path, content: &[u8]) -> Result<State, StateFileError> {
+    let damaged = |what: &str| StateFileError::Damaged { path: path.to_owned(), what: what.into() };
+    if content.is_empty() {
+        return Err(damaged("it is empty"));
+    }
+    // The parser's words name a place, never the content, which has passwords in it.
+    let document: Value = serde_json::from_slice(content)
+        .map_err(|error| damaged(&format!("it is not valid JSON ({error})")))?;
+    if document["format"] != FORMAT {
+        return Err(damaged("it does not say that it is a state file of Watchfire"));
+    }
+    match document["version"].as_u64() {
+        Some(VERSION) => {}
+        Some(found) => return Err(StateFileError::OtherVersion { path: path.to_owned(), found }),
+        None => return Err(damaged("it has no version")),
+    }
+    if document["checksum"].as_str() != Some(&checksum(&document["state"])) {
+        return Err(damaged("its checksum does not fit its content, or it was edited by hand"));
+    }
+    serde_json::from_value(document["state"].clone())
+        .map_err(|_| damaged("its content does not have the form of this version"))
+}
+
+/// The checksum of the state in its compact form, so that blanks and line ends do not matter.
+fn checksum(state: &Value) -> String {
+    let mut text = String::new();
+    let sum = crc_fast::checksum(CrcAlgorithm::Crc64Redis, state.to_string().as_bytes());
+    let _ = write!(text, "{sum:016x}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::daemon::store::tests::state;
+
+    fn open(folder: &Path) -> Result<(StateFile, Option<State>), StateFileError> {
+        StateFile::open(folder, 26379)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_hidden_from_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, nothing) = open(folder.path()).unwrap();
+        assert_eq!(nothing, None);
+        file.write(&state(1)).unwrap();
+        file.write(&state(2)).unwrap();
+        assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
+        drop(file);
+        let (file, found) = open(folder.path()).unwrap();
+        assert_eq!(found, Some(state(2)));
+        assert!(file.path().ends_with("watchfire-state-26379.json"));
+    }
+
+    #[test]
+    fn two_sentinels_never_share_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = open(folder.path()).unwrap();
+        let error = open(folder.path()).err().unwrap().to_string();
+        let expected = format!("is in use by another sentinel (pid {})", std::process::id());
+        assert!(error.contains(&expected), "{error}");
+        StateFile::open(folder.path(), 26380).unwrap();
+        drop(first);
+        open(folder.path()).unwrap();
+    }
+
+    /// What is said about a file with this content; `None` if it is taken.
+    fn complaint(content: &[u8]) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("watchfire-state-26379.json");
+        fs::write(&path, content).unwrap();
+        let complaint = open(folder.path()).err()?.to_string();
+        assert!(complaint.contains(path.to_str().unwrap()), "{complaint}");
+        assert!(complaint.contains("move the file away"), "{complaint}");
+        assert!(!complaint.contains("secret"), "{complaint}");
+        assert_eq!(fs::read(&path).unwrap(), content, "a damaged file is left as it is");
+        Some(complaint)
+    }
+
+    #[test]
+    fn damage_is_noticed_wherever_it_is() {
+        let good = encode(&state(3)).unwrap();
+        assert_eq!(complaint(good.as_bytes()), None);
+        for end in 0..good.len() - 1 {
+            // Only the line end after the last brace may be missing.
+            assert!(decode(Path::new("f"), &good.as_bytes()[..end]).is_err(), "cut at {end}");
+        }
+        for at in 0..good.len() {
+            let mut bad = good.clone().into_bytes();
+            bad[at] ^= 0x04;
+            if let Err(error) = decode(Path::new("f"), &bad) {
+                assert!(!error.to_string().contains("secret"));
+            } else {
+                assert!(good.as_bytes()[at].is_ascii_whitespace(), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_damage_is_named() {
+        let good = encode(&state(3)).unwrap();
+        let edited = good.replace("\"current_epoch\": 3", "\"current_epoch\": 2");
+        assert_ne!(edited, good);
+        for (content, expected) in [
+            ("", "it is empty"),
+            ("{", "it is not valid JSON"),
+            ("{}", "does not say that it is a state file"),
+            (&good.replace("\"version\": 1", "\"version\": 2"), "is of version 2"),
+            (&good.replace("\"version\": 1", "\"version\": \"x\""), "has no version"),
+            (&edited, "checksum does not fit"),
+        ] {
+            let complaint = complaint(content.as_bytes()).unwrap();
+            assert!(complaint.contains(expected), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named_with_the_mend() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = open(&folder.path().join("gone")).err().unwrap().to_string();
+        assert!(error.contains("can't open its lock file: No such file or directory"), "{error}");
+        assert!(error.contains("set 'state_dir'"), "{error}");
+    }
+}

@@ -1,0 +1,322 @@
+//! Requests answered: SENTINEL's subcommands over what the core knows, and those that change it.
+
+use super::Sentinel;
+use super::effect::Effect;
+use super::election::majority;
+use super::event::EventKind;
+use super::group::{Group, is_ip};
+use super::request::Request;
+use super::settle::{Change, read_options};
+use super::timers::Subject;
+use super::types::{Address, EPOCH_MAX, Epoch, GroupName, RequestId, RunId};
+use crate::config::settings::GroupSettings;
+use crate::config::state::GroupState;
+use crate::resp::{Value, glob};
+
+const NO_SUCH_MASTER: &str = "ERR No such master with that name";
+const NOT_SAVED: &str = "ERR Failed to save config file. Check server logs.";
+const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+
+impl Sentinel {
+    /// Answers at once, or, where the answer shows something new, once that is durable.
+    pub(super) fn answer(&mut self, id: RequestId, request: Request) {
+        let reply = match request {
+            Request::Masters => {
+                let entries = self.groups.values().map(|group| group.master_entry(&self.core));
+                Value::Array(entries.collect())
+            }
+            Request::Master(name) => self.of_group(&name, |s, group| group.master_entry(&s.core)),
+            Request::Replicas(name) => {
+                self.of_group(&name, |s, group| group.replica_entries(&s.core))
+            }
+            Request::Sentinels(name) => {
+                self.of_group(&name, |s, group| group.sentinel_entries(&s.core))
+            }
+            Request::MasterAddress(name) => match self.groups.get(name.as_str()) {
+                None => Value::NullArray,
+                Some(group) => {
+                    let at = group.shown_master(&self.core);
+                    Value::Array(vec![Value::bulk(at.host), Value::bulk(at.port.to_string())])
+                }
+            },
+            Request::MyId => Value::bulk(self.core.my_id.as_str()),
+            Request::CkQuorum(name) => self.of_group(&name, |_, group| group.check_quorum()),
+            Request::Role => {
+                let names = self.groups.keys().map(|name| Value::bulk(&**name)).collect();
+                Value::Array(vec![Value::bulk("sentinel"), Value::Array(names)])
+            }
+            Request::Info => Value::bulk(self.info_section()),
+            Request::Hello(payload) => {
+                self.hear_hello(&payload);
+                Value::Integer(1)
+            }
+            Request::IsMasterDown { host, port, epoch, candidate } => {
+                return self.answer_is_master_down(id, (host, port), epoch, candidate);
+            }
+            Request::Failover(name) => self.force_failover(&name),
+            change => {
+                let reply = self.change(change);
+                let effect = Effect::Reply { id, reply };
+                self.core.out.emit_durable_or(effect, Some(Value::error(NOT_SAVED)));
+                return self.announce_new_groups();
+            }
+        };
+        self.core.out.emit(Effect::Reply { id, reply });
+    }
+
+    fn of_group(&self, name: &str, answer: impl Fn(&Sentinel, &Group) -> Value) -> Value {
+        match self.groups.get(name) {
+            Some(group) => answer(self, group),
+            None => Value::error(NO_SUCH_MASTER),
+        }
+    }
+
+    fn answer_is_master_down(
+        &mut self,
+        id: RequestId,
+        (host, port): (String, i64),
+        epoch: i64,
+        candidate: Option<String>,
+    ) {
+        let epoch = Epoch::try_from(epoch).ok().filter(|epoch| *epoch <= EPOCH_MAX);
+        let (Some(epoch), Ok(port)) = (epoch, u16::try_from(port)) else {
+            let reply = Value::error(NOT_AN_INTEGER);
+            return self.core.out.emit(Effect::Reply { id, reply });
+        };
+        let address = Address { host, port };
+        let in_tilt = self.core.in_tilt();
+        let reply = |down: bool, leader: &str, epoch: Epoch| {
+            let down = Value::Integer(i64::from(down && !in_tilt));
+            Value::Array(vec![down, Value::bulk(leader), Value::Integer(epoch as i64)])
+        };
+        if candidate.is_some() {
+            self.core.adopt_epoch(epoch);
+        }
+        let Some(group) = self.groups.values_mut().find(|group| group.master.is_at(&address))
+        else {
+            let reply = reply(false, "*", 0);
+            return self.core.out.emit_durable(Effect::Reply { id, reply });
+        };
+        let down = group.master.sdown_since.is_some();
+        let unvoted = reply(down, "*", 0);
+        let Some(candidate) = candidate else {
+            return self.core.out.emit(Effect::Reply { id, reply: unvoted });
+        };
+        if let Some(candidate) = RunId::parse(&candidate) {
+            group.consider_vote(&mut self.core, &candidate, epoch);
+        }
+        let leader = group.voted_for.as_ref().map_or("*", RunId::as_str);
+        let voted = reply(down, leader, group.leader_epoch);
+        self.core.out.emit_durable_or(Effect::Reply { id, reply: voted }, Some(unvoted));
+        self.touch(Subject::Group(self.group_name_at(&address)));
+    }
+
+    fn group_name_at(&self, address: &Address) -> GroupName {
+        let group = self.groups.values().find(|group| group.master.is_at(address));
+        group.map_or_else(|| "".into(), |group| group.name.clone())
+    }
+
+    /// A manual failover: like any other it needs a majority, but no ODOWN.
+    fn force_failover(&mut self, name: &str) -> Value {
+        let Some(group) = self.groups.get_mut(name) else { return Value::error(NO_SUCH_MASTER) };
+        let busy = match group.promised(&self.core.my_id) {
+            Some(until) => self.core.now() < until,
+            None => false,
+        };
+        if group.failover.is_some() || busy {
+            return Value::error("INPROG Failover already in progress");
+        }
+        if group.best_replica(&self.core).is_err() {
+            return Value::error("NOGOODSLAVE No suitable replica to promote");
+        }
+        if let Some(why) = group.why_no_majority() {
+            return Value::error(format!("NOQUORUM {why}"));
+        }
+        if self.core.out.failure().is_some() {
+            return Value::error(NOT_SAVED);
+        }
+        group.start_failover(&mut self.core, true);
+        let name = group.name.clone();
+        self.touch(Subject::Group(name));
+        Value::ok()
+    }
+
+    fn change(&mut self, request: Request) -> Value {
+        match request {
+            Request::FlushConfig => {
+                self.core.out.touch();
+                Value::ok()
+            }
+            Request::Monitor { name, host, port, quorum } => {
+                self.monitor(&name, host, &port, &quorum)
+            }
+            Request::Remove(name) => self.remove(&name),
+            Request::Reset(pattern) => self.reset(&pattern),
+            Request::Set { name, options } => self.set(&name, &options),
+            _ => Value::error("ERR internal error: this request changes nothing"),
+        }
+    }
+
+    fn monitor(&mut self, name: &str, host: String, port: &str, quorum: &str) -> Value {
+        let (Ok(quorum), port) = (quorum.parse::<i64>(), port.parse::<i64>()) else {
+            return Value::error("ERR Invalid quorum");
+        };
+        let Ok(port) = port else { return Value::error("ERR Invalid port") };
+        let Some(quorum) = u32::try_from(quorum).ok().filter(|q| *q > 0) else {
+            return Value::error("ERR Quorum must be 1 or greater.");
+        };
+        let usable_host = is_ip(&host) || (self.core.settings.resolve_hostnames && is_name(&host));
+        if !usable_host {
+            return Value::error("ERR Invalid IP address or hostname specified");
+        }
+        let Some(port) = u16::try_from(port).ok().filter(|p| *p > 0) else {
+            return Value::error("ERR Invalid port number.");
+        };
+        if self.groups.contains_key(name) {
+            return Value::error("ERR Duplicate master name.");
+        }
+        if !is_name(name) {
+            return Value::error(
+                "ERR Invalid master name: blanks, commas, quotes and control characters cannot be told \
+                 in hello messages and configuration files",
+            );
+        }
+        self.removed.remove(name);
+        let settings = GroupSettings::new(Address { host, port }, quorum);
+        self.core.out.touch();
+        self.new_groups.push((name.into(), GroupState::fresh(settings, None)));
+        Value::ok()
+    }
+
+    /// MONITOR replies first and announces then.
+    fn announce_new_groups(&mut self) {
+        for (name, state) in std::mem::take(&mut self.new_groups) {
+            self.add_group(name, state);
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Value {
+        let Some((name, mut group)) = self.groups.remove_entry(name) else {
+            return Value::error(NO_SUCH_MASTER);
+        };
+        let details = group.master_details(&self.core);
+        self.core.announce(EventKind::Unmonitor, Some(&name), details);
+        group.close(&mut self.core);
+        if let Some(declared) = group.declared {
+            self.removed.insert(name.to_string(), declared);
+        }
+        self.timers.set(Subject::Group(name), None);
+        self.core.out.touch();
+        Value::ok()
+    }
+
+    fn reset(&mut self, pattern: &str) -> Value {
+        let mut count = 0;
+        for (name, group) in &mut self.groups {
+            if glob::matches(pattern.as_bytes(), name.as_bytes()) {
+                group.reset(&mut self.core);
+                count += 1;
+                self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
+            }
+        }
+        if count > 0 {
+            self.core.out.touch();
+        }
+        Value::Integer(count)
+    }
+
+    fn set(&mut self, name: &str, options: &[String]) -> Value {
+        let Some(group) = self.groups.get_mut(name) else { return Value::error(NO_SUCH_MASTER) };
+        let deny_scripts = self.core.settings.deny_scripts_reconfig;
+        let changes = match read_options(options, deny_scripts) {
+            Ok(changes) => changes,
+            Err(error) => return Value::error(error),
+        };
+        let name = group.name.clone();
+        let relink = changes.iter().any(Change::concerns_links);
+        for change in changes {
+            let shown = change.shown();
+            change.apply(&mut group.settings);
+            let payload = format!("{} {shown}", group.master_details(&self.core));
+            self.core.announce(EventKind::Set, Some(&name), payload);
+        }
+        if relink {
+            group.reopen_links(&mut self.core);
+        }
+        self.core.out.touch();
+        self.pace_peers(&name);
+        self.touch(Subject::Group(name));
+        Value::ok()
+    }
+
+    /// PINGs to the peers of this group follow the shortest `down-after` of all their groups.
+    fn pace_peers(&mut self, name: &GroupName) {
+        for link in self.core.peers.values_mut().filter(|link| link.groups.contains(name)) {
+            let of_groups = link.groups.iter().filter_map(|name| self.groups.get(name));
+            let shortest = of_groups.map(|group| group.settings.down_after_ms).min();
+            link.down_after_ms = shortest.unwrap_or(u64::MAX);
+        }
+    }
+
+    /// `# Sentinel` of INFO.
+    fn info_section(&self) -> String {
+        let core = &self.core;
+        let tilt = core.tilt_since.map_or(-1, |since| (core.now().since(since) / 1000) as i64);
+        let mut text = format!(
+            "# Sentinel\r\nsentinel_masters:{}\r\nsentinel_tilt:{}\r\n\
+             sentinel_tilt_since_seconds:{tilt}\r\nsentinel_running_scripts:0\r\n\
+             sentinel_scripts_queue_length:0\r\nsentinel_simulate_failure_flags:0\r\n",
+            self.groups.len(),
+            u8::from(core.in_tilt()),
+        );
+        for (n, group) in self.groups.values().enumerate() {
+            let status = match (group.odown_since, group.master.sdown_since) {
+                (Some(_), _) => "odown",
+                (None, Some(_)) => "sdown",
+                (None, None) => "ok",
+            };
+            let at = group.shown_master(core);
+            text += &format!(
+                "master{n}:name={},status={status},address={}:{},slaves={},sentinels={}\r\n",
+                group.name,
+                at.host,
+                at.port,
+                group.replicas.len(),
+                group.voters()
+            );
+        }
+        text
+    }
+}
+
+/// Something that hello lines and configuration files can carry.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !",\"'".contains(c))
+}
+
+impl Group {
+    /// `SENTINEL CKQUORUM`
+    fn check_quorum(&self) -> Value {
+        let usable = 1 + self.peers.values().filter(|p| p.sdown_since.is_none()).count() as u32;
+        let mut why = Vec::new();
+        if usable < self.settings.quorum {
+            why.push(
+                "Not enough available Sentinels to reach the specified quorum for this master",
+            );
+        }
+        if usable < majority(self.voters()) {
+            why.push(
+                "Not enough available Sentinels to reach the majority and authorize a failover",
+            );
+        }
+        match why.is_empty() {
+            true => Value::Simple(format!(
+                "OK {usable} usable Sentinels. Quorum and failover authorization can be reached"
+            )),
+            false => {
+                Value::error(format!("NOQUORUM {usable} usable Sentinels. {}", why.join(". ")))
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What all groups of one sentinel share: time, identity, epoch, links to peers, the way out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::effect::{Command, Effect, Target, TargetKind};
+use super::event::{Event, EventKind, Level};
+use super::outbox::Outbox;
+use super::peer::PeerLink;
+use super::types::{Address, Chance, Clock, Epoch, GroupName, Instant, LinkId, RunId};
+use crate::config::settings::{GroupSettings, SentinelSettings};
+
+/// Whose link it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    Node(GroupName, Address),
+    Peer(RunId),
+}
+
+/// The shared part; a group's `step` gets it by the hand.
+pub(super) struct Core {
+    pub(super) clock: Clock,
+    /// Total time during which this process did not run; see `stall`.
+    pub(super) unwatched_ms: u64,
+    /// While this lies ahead the sentinel has just woken from a stall and decides nothing.
+    pub(super) tilt_until: Option<Instant>,
+    pub(super) tilt_since: Option<Instant>,
+    pub(super) my_id: RunId,
+    pub(super) current_epoch: Epoch,
+    pub(super) settings: SentinelSettings,
+    pub(super) out: Outbox,
+    pub(super) chance: Chance,
+    pub(super) links: BTreeMap<LinkId, Owner>,
+    pub(super) peers: BTreeMap<RunId, PeerLink>,
+    /// Peers whose link was opened since [`Core::new_peers`] was last asked.
+    opened: Vec<RunId>,
+    /// Hello messages that were ignored because they are none.
+    pub(super) bad_hellos: u64,
+    next_link: u64,
+    /// The earliest moment that the present step asked for; see [`Core::due`].
+    alarm: Option<Instant>,
+}
+
+impl Core {
+    pub(super) fn new(
+        clock: Clock,
+        settings: SentinelSettings,
+        my_id: RunId,
+        current_epoch: Epoch,
+        seed: u64,
+    ) -> Core {
+        Core {
+            clock,
+            unwatched_ms: 0,
+            tilt_until: None,
+            tilt_since: None,
+            my_id,
+            current_epoch,
+            settings,
+            out: Outbox::default(),
+            chance: Chance::new(seed),
+            links: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            opened: Vec::new(),
+            bad_hellos: 0,
+            next_link: 1,
+            alarm: None,
+        }
+    }
+
+    /// The monotonic clock: promises, votes and validity count by it.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.mono
+    }
+
+    /// The clock that stands still while this process does not run. Silence of others counts by it:
+    /// time not watched counts against nobody.
+    pub(super) fn watched(&self) -> Instant {
+        Instant::from_ms(self.clock.mono.as_ms() - self.unwatched_ms)
+    }
+
+    /// True if `at` has come. If not, the step under way will be run again then: asking is all it takes
+    /// to be woken.
+    pub(super) fn due(&mut self, at: Instant) -> bool {
+        let come = self.now() >= at;
+        if !come {
+            self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at)));
+        }
+        come
+    }
+
+    /// The same for a moment of the watched clock.
+    pub(super) fn due_watched(&mut self, at: Instant) -> bool {
+        self.due(at.plus(self.unwatched_ms))
+    }
+
+    /// True if somebody who has been silent since then has been so for longer than `ms`.
+    pub(super) fn silent_beyond(&mut self, since: Option<Instant>, ms: u64) -> bool {
+        since.is_some_and(|since| self.due_watched(since.plus(ms.saturating_add(1))))
+    }
+
+    /// Forgets earlier wishes to be woken: a step begins.
+    pub(super) fn begin_step(&mut self) {
+        self.alarm = None;
+    }
+
+    /// When the step that ends wants to be run again.
+    pub(super) fn end_step(&mut self) -> Option<Instant> {
+        self.alarm.take()
+    }
+
+    pub(super) fn in_tilt(&self) -> bool {
+        self.tilt_until.is_some()
+    }
+
+    /// Tells everybody, in the order of events.
+    pub(super) fn announce(
+        &mut self,
+        kind: EventKind,
+        group: Option<&GroupName>,
+        payload: impl Into<String>,
+    ) {
+        let event = Event { kind, group: group.cloned(), payload: payload.into() };
+        self.out.emit_in_order(Effect::Announce(event));
+    }
+
+    /// Tells everybody once all that was decided up to now is durable.
+    pub(super) fn announce_durable(
+        &mut self,
+        kind: EventKind,
+        group: Option<&GroupName>,
+        payload: impl Into<String>,
+    ) {
+        let event = Event { kind, group: group.cloned(), payload: payload.into() };
+        self.out.emit_durable(Effect::Announce(event));
+    }
+
+    /// Tells the log why.
+    pub(super) fn say(&mut self, level: Level, group: Option<&GroupName>, text: impl Into<String>) {
+        self.out.emit(Effect::Say { level, group: group.cloned(), text: text.into() });
+    }
+
+    /// Takes over a newer epoch; an older one changes nothing.
+    pub(super) fn adopt_epoch(&mut self, epoch: Epoch) {
+        if epoch > self.current_epoch {
+            self.current_epoch = epoch;
+            self.out.touch();
+            self.announce_durable(EventKind::NewEpoch, None, epoch.to_string());
+        }
+    }
+
+    /// Opens a link to a node of a group.
+    pub(super) fn connect_node(
+        &mut self,
+        group: &GroupName,
+        address: &Address,
+        settings: &GroupSettings,
+    ) -> LinkId {
+        let target = Target {
+            address: address.clone(),
+            kind: TargetKind::Node,
+            user: settings.auth_user.clone(),
+            password: settings.auth_pass.clone(),
+            rename_commands: Arc::new(settings.rename_commands.clone()),
+            client_name: self.client_name(),
+        };
+        self.connect(Owner::Node(group.clone(), address.clone()), target)
+    }
+
+    /// Opens a link to another sentinel. Without `sentinel-pass` the own `requirepass` is used.
+    pub(super) fn connect_peer(&mut self, id: &RunId, address: &Address) -> LinkId {
+        let own = self.settings.sentinel_pass.as_ref();
+        let target = Target {
+            address: address.clone(),
+            kind: TargetKind::Sentinel,
+            user: own.and(self.settings.sentinel_user.clone()),
+            password: own.or(self.settings.requirepass.as_ref()).cloned(),
+            rename_commands: Arc::default(),
+            client_name: self.client_name(),
+        };
+        self.connect(Owner::Peer(id.clone()), target)
+    }
+
+    fn client_name(&self) -> String {
+        format!("sentinel-{}", self.my_id.short())
+    }
+
+    fn connect(&mut self, owner: Owner, target: Target) -> LinkId {
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        self.links.insert(link, owner);
+        self.out.emit(Effect::Connect { link, target: Box::new(target) });
+        link
+    }
+
+    /// Closes a link for good.
+    pub(super) fn disconnect(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.out.emit(Effect::Disconnect { link });
+    }
+
+    /// Sends at once: questions show nothing that would have to be durable.
+    pub(super) fn send(&mut self, link: LinkId, command: Command) {
+        self.out.emit(Effect::Send { link, command });
+    }
+
+    /// Sends what shows an epoch, a vote or a configuration: once that is durable.
+    pub(super) fn send_durable(&mut self, link: LinkId, command: Command) {
+        self.out.emit_durable(Effect::Send { link, command });
+    }
+
+    /// Counts a command for a peer and sends it once what it shows is durable.
+    pub(super) fn send_peer(&mut self, id: &RunId, command: Command) {
+        if let Some(link) = self.peers.get_mut(id) {
+            link.health.pending += 1;
+            let link = link.health.link;
+            self.send_durable(link, command);
+        }
+    }
+
+    /// Counts a question for a peer and sends it at once.
+    pub(super) fn send_peer_now(&mut self, id: &RunId, command: Command) {
+        if let Some(link) = self.peers.get_mut(id) {
+            link.health.pending += 1;
+            let link = link.health.link;
+            self.send(link, command);
+        }
+    }
+
+    /// A group knows this peer: the link to it is opened, or shared if another group has it.
+    pub(super) fn join_peer(
+        &mut self,
+        id: &RunId,
+        address: &Address,
+        group: &GroupName,
+        down_after_ms: u64,
+    ) {
+        if !self.peers.contains_key(id) {
+            let link = PeerLink::new(self, id, address.clone());
+            self.peers.insert(id.clone(), link);
+            self.opened.push(id.clone());
+        }
+        if let Some(link) = self.peers.get_mut(id) {
+            link.groups.insert(group.clone());
+            link.down_after_ms = link.down_after_ms.min(down_after_ms);
+        }
+    }
+
+    /// Peers whose link was opened since the last call: their PINGs have to be set going.
+    pub(super) fn new_peers(&mut self) -> Vec<RunId> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// A group forgets this peer; without any group left its link is closed.
+    pub(super) fn leave_peer(&mut self, id: &RunId, group: &GroupName) {
+        let Some(link) = self.peers.get_mut(id) else { return };
+        link.groups.remove(group);
+        if link.groups.is_empty() {
+            let link = link.health.link;
+            self.peers.remove(id);
+            self.disconnect(link);
+        }
+    }
+
+    /// Where other sentinels reach us, seen from a connection with this local address.
+    pub(super) fn own_address(&self, local_ip: &str) -> Address {
+        let host = self.settings.announce_ip.as_deref().unwrap_or(local_ip);
+        let port = self.settings.announce_port.filter(|p| *p != 0).unwrap_or(self.settings.port);
+        Address::new(host, port)
+    }
+
+    /// The host as it is shown: what the name was resolved to, or the name where
+    /// `announce-hostnames` is on or nothing is resolved yet.
+    pub(super) fn shown_host<'a>(
+        &self,
+        address: &'a Address,
+        resolved: Option<&'a str>,
+    ) -> &'a str {
+        match resolved {
+            Some(ip) if !self.settings.announce_hostnames => ip,
+            _ => &address.host,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What must survive a crash: joined with the configuration at start, collected when it is written.
+
+use std::collections::BTreeMap;
+
+use super::types::RunId;
+use crate::config::settings::GroupSettings;
+use crate::config::state::{GroupState, State};
+
+/// Joins what a YAML file declares with what was remembered; returns the state to start with, and a
+/// sentence for each difference that an operator should know of.
+///
+/// The file is right wherever somebody changed it since it was last read; elsewhere what happened at
+/// run time stays: addresses after a failover, `SENTINEL SET`, `MONITOR` and `REMOVE`. Epochs, votes
+/// and known nodes are always kept. `fresh_id` is this sentinel's id if it has none yet.
+pub fn reconcile(
+    declared: BTreeMap<String, GroupSettings>,
+    remembered: Option<State>,
+    fresh_id: RunId,
+) -> (State, Vec<String>) {
+    let mut notes = Vec::new();
+    let mut old = remembered.unwrap_or_else(|| State {
+        my_id: fresh_id,
+        current_epoch: 0,
+        groups: BTreeMap::new(),
+        removed: BTreeMap::new(),
+    });
+    let mut groups = BTreeMap::new();
+    let mut removed = BTreeMap::new();
+    for (name, settings) in declared {
+        if let Some(then) = old.removed.remove(&name) {
+            if then == settings {
+                notes.push(format!(
+                    "Group {name} stays removed (SENTINEL REMOVE); change its declaration, or use \
+                     SENTINEL MONITOR, to watch it again"
+                ));
+                removed.insert(name, settings);
+                continue;
+            }
+            notes.push(format!(
+                "Group {name} was removed; its declaration has changed: watched again"
+            ));
+        }
+        let group = match old.groups.remove(&name) {
+            None => GroupState::fresh(settings.clone(), Some(settings)),
+            Some(group) => declared_again(&name, group, settings, &mut notes),
+        };
+        groups.insert(name, group);
+    }
+    for (name, group) in old.groups {
+        if group.declared.is_some() {
+            notes.push(format!("Group {name} is not declared any more: no longer watched"));
+        } else {
+            notes.push(format!("Group {name} was added by SENTINEL MONITOR: watched on"));
+            groups.insert(name, group);
+        }
+    }
+    (State { my_id: old.my_id, current_epoch: old.current_epoch, groups, removed }, notes)
+}
+
+fn declared_again(
+    name: &str,
+    mut group: GroupState,
+    settings: GroupSettings,
+    notes: &mut Vec<String>,
+) -> GroupState {
+    if group.declared.as_ref() == Some(&settings) {
+        if group.settings.master != settings.master {
+            notes.push(format!(
+                "Master of {name} is {}, as remembered; the configuration file says {}",
+                group.settings.master, settings.master
+            ));
+        }
+        let mut same_place = settings.clone();
+        same_place.master.clone_from(&group.settings.master);
+        if group.settings != same_place {
+            notes.push(format!(
+                "Settings of {name} were changed by SENTINEL SET and differ from the configuration file"
+            ));
+        }
+        return group;
+    }
+    notes.push(format!("The declaration of {name} has changed: its settings are taken anew"));
+    // A failover since then stands, unless it is the master's address that was edited.
+    let edited = group.declared.as_ref().is_none_or(|then| then.master != settings.master);
+    let master = if edited { settings.master.clone() } else { group.settings.master.clone() };
+    group.settings = GroupSettings { master, ..settings.clone() };
+    group.declared = Some(settings);
+    group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::types::Address;
+
+    fn settings(port: u16) -> GroupSettings {
+        GroupSettings::new(Address::new("127.0.0.1", port), 2)
+    }
+
+    fn declared(port: u16) -> BTreeMap<String, GroupSettings> {
+        BTreeMap::from([("m".to_owned(), settings(port))])
+    }
+
+    fn id() -> RunId {
+        RunId::from_bytes([7; 20])
+    }
+
+    #[test]
+    fn a_failover_outlives_a_restart_until_the_declared_address_is_edited() {
+        let (mut state, _) = reconcile(declared(1), None, id());
+        let group = state.groups.get_mut("m").expect("declared");
+        group.settings.master.port = 2;
+        (group.config_epoch, group.leader_epoch) = (5, 5);
+
+        let (again, notes) =
+            reconcile(declared(1), Some(state.clone()), RunId::from_bytes([8; 20]));
+        assert_eq!(again, state, "nothing changes, the id neither");
+        assert_eq!(notes.len(), 1, "{notes:?}");
+
+        let mut quorum = declared(1);
+        quorum.get_mut("m").expect("declared").quorum = 3;
+        let (again, _) = reconcile(quorum, Some(state.clone()), id());
+        assert_eq!(again.groups["m"].settings.master.port, 2);
+        assert_eq!(again.groups["m"].settings.quorum, 3);
+
+        let (again, _) = reconcile(declared(9), Some(state), id());
+        assert_eq!(again.groups["m"].settings.master.port, 9);
+        assert_eq!(again.groups["m"].config_epoch, 5);
+    }
+
+    #[test]
+    fn what_was_removed_stays_removed_until_it_is_declared_otherwise() {
+        let (mut state, _) = reconcile(declared(1), None, id());
+        state.groups.clear();
+        state.removed = declared(1);
+        let (again, notes) = reconcile(declared(1), Some(state.clone()), id());
+        assert!(again.groups.is_empty() && notes.len() == 1);
+        assert_eq!(again.removed.len(), 1);
+        let (again, _) = reconcile(declared(2), Some(state), id());
+        assert_eq!(again.groups.len(), 1);
+        assert!(again.removed.is_empty());
+    }
+
+    #[test]
+    fn groups_added_at_run_time_stay_and_undeclared_ones_go() {
+        let (mut state, _) = reconcile(declared(1), None, id());
+        state.groups.insert("extra".into(), GroupState::fresh(settings(5), None));
+        let (again, notes) = reconcile(BTreeMap::new(), Some(state), id());
+        assert_eq!(again.groups.keys().collect::<Vec<_>>(), ["extra"]);
+        assert_eq!(notes.len(), 2);
+    }
+}

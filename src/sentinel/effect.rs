@@ -1,0 +1,163 @@
+//! What goes out of the core.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::event::{Event, Level};
+use super::types::{Address, Epoch, GroupName, LinkId, RequestId, Revision, RunId, Secret};
+use crate::config::state::State;
+use crate::resp::Value;
+
+/// Everything that a sentinel can want done. Effects are to be carried out in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Make this state durable, then say [`Input::Persisted`](super::Input::Persisted) or
+    /// [`Input::PersistFailed`](super::Input::PersistFailed). At most one is in flight.
+    Persist {
+        /// To be named in the answer.
+        revision: Revision,
+        /// All that must survive a crash.
+        state: Box<State>,
+    },
+    /// Open a link and keep it open: connect, and reconnect with back-off, until `Disconnect`.
+    Connect {
+        /// The link's name from now on.
+        link: LinkId,
+        /// Where to and how.
+        target: Box<Target>,
+    },
+    /// Close a link for good; its unanswered commands are forgotten.
+    Disconnect {
+        /// Which.
+        link: LinkId,
+    },
+    /// Send a command on a link; dropped if the link is not up.
+    Send {
+        /// Which.
+        link: LinkId,
+        /// What.
+        command: Command,
+    },
+    /// Answer a request.
+    Reply {
+        /// The request's id.
+        id: RequestId,
+        /// The answer.
+        reply: Value,
+    },
+    /// Tell everybody: Pub/Sub, log, scripts, journal all hang on this.
+    Announce(Event),
+    /// A sentence for the log that tells why something is done or not done. Not published.
+    Say {
+        /// How much it matters.
+        level: Level,
+        /// Which group it is about, if one.
+        group: Option<GroupName>,
+        /// The sentence.
+        text: String,
+    },
+}
+
+/// Whom a link leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Where.
+    pub address: Address,
+    /// A data node (commands and hello subscription) or another sentinel (commands only).
+    pub kind: TargetKind,
+    /// User for AUTH, if one is set.
+    pub user: Option<String>,
+    /// Password for AUTH, if one is set.
+    pub password: Option<Secret>,
+    /// `rename-command`: upper-case original name to the name that this node knows.
+    pub rename_commands: Arc<BTreeMap<String, String>>,
+    /// What CLIENT SETNAME says on the command connection, without Sentinel's suffix `-cmd`
+    /// (`-pubsub` for the subscription).
+    pub client_name: String,
+}
+
+/// What a link leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A master or replica: commands, and a subscription to the hello channel.
+    Node,
+    /// Another sentinel: commands only.
+    Sentinel,
+}
+
+/// A command for a node or peer. The words that go over the wire are [`Command::requests`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `PING`
+    Ping,
+    /// `INFO`
+    Info,
+    /// `PUBLISH __sentinel__:hello payload`
+    Hello {
+        /// The eight fields, joined by commas.
+        payload: String,
+    },
+    /// `SENTINEL is-master-down-by-addr ip port epoch id|*`
+    IsMasterDown {
+        /// The master that is meant, as configured.
+        master: Address,
+        /// The asker's epoch: the one of the election if a vote is asked for.
+        epoch: Epoch,
+        /// Whom to vote for; `None` asks for an opinion only.
+        candidate: Option<RunId>,
+    },
+    /// Promotion: `SLAVEOF NO ONE` and what goes with it in one transaction, then `INFO`.
+    Promote,
+    /// `SLAVEOF host port` and what goes with it in one transaction, then `INFO`.
+    Follow {
+        /// The new master.
+        master: Address,
+    },
+    /// `SCRIPT KILL`, for a node that answers `-BUSY` for too long.
+    ScriptKill,
+}
+
+impl Command {
+    /// The requests that make up this command, to be pipelined in order, each as its words; names are
+    /// put through `rename` (upper-case original name to actual name). With more than one request the
+    /// reply is the array of all replies.
+    pub fn requests(&self, rename: &BTreeMap<String, String>) -> Vec<Vec<String>> {
+        let transaction = |host: &str, port: &str| {
+            vec![
+                vec!["MULTI"],
+                vec!["SLAVEOF", host, port],
+                vec!["CONFIG", "REWRITE"],
+                vec!["CLIENT", "KILL", "TYPE", "normal"],
+                vec!["CLIENT", "KILL", "TYPE", "pubsub"],
+                vec!["EXEC"],
+                vec!["INFO"],
+            ]
+            .into_iter()
+            .map(|words| words.into_iter().map(str::to_owned).collect())
+            .collect::<Vec<Vec<String>>>()
+        };
+        let one = |words: &[&str]| vec![words.iter().map(|w| (*w).to_owned()).collect()];
+        let mut requests: Vec<Vec<String>> = match self {
+            Command::Ping => one(&["PING"]),
+            Command::Info => one(&["INFO"]),
+            Command::Hello { payload } => one(&["PUBLISH", super::hello::CHANNEL, payload]),
+            Command::IsMasterDown { master, epoch, candidate } => one(&[
+                "SENTINEL",
+                "is-master-down-by-addr",
+                &master.host,
+                &master.port.to_string(),
+                &epoch.to_string(),
+                candidate.as_ref().map_or("*", RunId::as_str),
+            ]),
+            Command::Promote => transaction("NO", "ONE"),
+            Command::Follow { master } => transaction(&master.host, &master.port.to_string()),
+            Command::ScriptKill => one(&["SCRIPT", "KILL"]),
+        };
+        for words in &mut requests {
+            if let Some(actual) = rename.get(&words[0]) {
+                words[0].clone_from(actual);
+            }
+        }
+        requests
+    }
+}

@@ -1,0 +1,160 @@
+//! Votes: the arithmetic of majorities, the voter's side, the candidate's count.
+
+use super::core::Core;
+use super::effect::Command;
+use super::event::EventKind;
+use super::group::Group;
+use super::types::{Epoch, Instant, RunId};
+
+/// How long a vote binds the voter and entitles the leader, in ms: the voter gives its vote to nobody
+/// else for that long, and the leader promotes within that time or not at all. So two leaders of
+/// neighbouring epochs do not act at once. Bounded by `failover-timeout`.
+pub(super) const TENURE_MS: u64 = 5_000;
+/// How long a candidate waits for votes, in ms, where `failover-timeout` is not shorter.
+pub(super) const ELECTION_MS: u64 = 2_000;
+/// Each sentinel that also sees the master down and has a smaller id is given at least this lead, in
+/// ms, so that candidates rarely compete.
+const RANK_STEP_MS: u64 = 50;
+/// After the first lost election the next attempt comes after half to all of this, in ms; it doubles up
+/// to the maximum.
+const RETRY_MS: u64 = 200;
+const RETRY_MAX_MS: u64 = 10_000;
+
+/// More than half of the voters.
+pub fn majority(voters: u32) -> u32 {
+    voters / 2 + 1
+}
+
+/// Votes that a leader needs: a majority, and the quorum if that is larger.
+pub fn needed(voters: u32, quorum: u32) -> u32 {
+    majority(voters).max(quorum)
+}
+
+/// The pause before attempt number `attempts` + 1, in ms, before chance shortens it.
+pub(super) fn retry_ms(attempts: u32) -> u64 {
+    (RETRY_MS << attempts.saturating_sub(1).min(6)).min(RETRY_MAX_MS)
+}
+
+/// The lead that is given to each sentinel of a smaller rank, in ms: time for it to make its own vote
+/// durable and for us to hear of it, on a disk like ours.
+pub(super) fn rank_step_ms(write_ms: u64) -> u64 {
+    RANK_STEP_MS.max(3 * write_ms)
+}
+
+/// Where an election stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) votes: u32,
+    pub(super) needed: u32,
+    /// Voters that may still vote for us.
+    pub(super) undecided: u32,
+}
+
+impl Group {
+    /// All sentinels of this group ever met and not forgotten by RESET, ourselves included.
+    pub(super) fn voters(&self) -> u32 {
+        self.peers.len() as u32 + 1
+    }
+
+    /// How long a vote binds, in ms.
+    pub(super) fn tenure_ms(&self) -> u64 {
+        TENURE_MS.min(self.settings.failover_timeout_ms)
+    }
+
+    /// To whom else our vote is still promised, and until when.
+    pub(super) fn promised(&self, candidate: &RunId) -> Option<Instant> {
+        let at = self.voted_at?;
+        (self.voted_for.as_ref() != Some(candidate)).then(|| at.plus(self.tenure_ms()))
+    }
+
+    /// Another sentinel asks for our vote. Given at most once per epoch, in no epoch twice, and to
+    /// nobody else while an earlier vote binds us.
+    pub(super) fn consider_vote(&mut self, core: &mut Core, candidate: &RunId, epoch: Epoch) {
+        let bound = self.promised(candidate).is_some_and(|until| core.now() < until);
+        let known = self.peers.contains_key(candidate);
+        let newer = epoch > self.leader_epoch && epoch > self.config_epoch;
+        if !known || !newer || bound || core.out.failure().is_some() {
+            return;
+        }
+        self.cast_vote(core, candidate.clone(), epoch);
+        // Whoever has our vote gets the time to act.
+        self.not_before = core.now().plus(self.tenure_ms());
+    }
+
+    /// Records a vote; whoever tells of it waits for the disk.
+    pub(super) fn cast_vote(&mut self, core: &mut Core, candidate: RunId, epoch: Epoch) {
+        assert!(epoch > self.leader_epoch, "one vote per epoch");
+        self.leader_epoch = epoch;
+        self.voted_at = Some(core.now());
+        core.out.touch();
+        let payload = format!("{candidate} {epoch}");
+        core.announce_durable(EventKind::VoteForLeader, Some(&self.name), payload);
+        self.voted_for = Some(candidate);
+    }
+
+    /// Counts the votes that we have in this epoch.
+    pub(super) fn tally(&self, my_id: &RunId, epoch: Epoch) -> Tally {
+        let mut tally =
+            Tally { votes: 0, needed: needed(self.voters(), self.settings.quorum), undecided: 0 };
+        if self.leader_epoch == epoch && self.voted_for.as_ref() == Some(my_id) {
+            tally.votes += 1;
+        }
+        for peer in self.peers.values() {
+            if peer.vote.as_ref().is_some_and(|(id, e)| id == my_id && *e == epoch) {
+                tally.votes += 1;
+            } else if peer.answered_epoch != Some(epoch) && peer.sdown_since.is_none() {
+                tally.undecided += 1;
+            }
+        }
+        tally
+    }
+
+    /// Asks the peers what has to be asked now: votes in an election, else opinions of a master that is
+    /// down for us.
+    pub(super) fn ask_peers(&mut self, core: &mut Core) {
+        let election = self.election_epoch();
+        if election.is_none() && self.master.sdown_since.is_none() {
+            return;
+        }
+        let master = self.shown_master(core);
+        for (id, peer) in &mut self.peers {
+            if !core.peers.get(id).is_some_and(|link| link.health.up) {
+                continue;
+            }
+            let vote_wanted = election.is_some() && peer.asked_epoch != election;
+            let opinion_wanted = self.master.sdown_since.is_some()
+                && peer.questions_open == 0
+                && peer.asked_at.is_none_or(|at| core.due(at.plus(super::group::ASK_PERIOD_MS)));
+            if !vote_wanted && !opinion_wanted {
+                continue;
+            }
+            peer.asked_at = Some(core.now());
+            peer.questions_open += 1;
+            let candidate = election.map(|_| core.my_id.clone());
+            if election.is_some() {
+                peer.asked_epoch = election;
+            }
+            let command = Command::IsMasterDown {
+                master: master.clone(),
+                epoch: election.unwrap_or(core.current_epoch),
+                candidate,
+            };
+            match election {
+                Some(_) => core.send_peer(id, command),
+                // A mere question shows nothing new, and must get through while the disk fails.
+                None => core.send_peer_now(id, command),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_elections_are_repeated_after_growing_pauses() {
+        let pauses: Vec<u64> = (1..=9).map(retry_ms).collect();
+        assert_eq!(pauses, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+    }
+}

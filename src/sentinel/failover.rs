@@ -1,0 +1,328 @@
+//! The states of a failover: election, choice, promotion. What comes after the promotion (the other
+//! replicas) is `repair`'s.
+
+use super::core::Core;
+use super::effect::Command;
+use super::election::{ELECTION_MS, needed, rank_step_ms, retry_ms};
+use super::event::{EventKind, Level};
+use super::group::Group;
+use super::info::Role;
+use super::node::INFO_PERIOD_AWAITED_MS;
+use super::repair::Repoint;
+use super::types::{Address, Epoch, Instant};
+use crate::resp::Value;
+
+/// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
+const FRESH_INFO_MS: u64 = 200;
+
+/// A failover that this sentinel tries.
+#[derive(Debug)]
+pub(super) struct Failover {
+    pub(super) epoch: Epoch,
+    /// Asked for by an operator: needs no ODOWN.
+    pub(super) forced: bool,
+    pub(super) started: Instant,
+    pub(super) state: State,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Votes are being asked for.
+    Election,
+    /// Elected; the replicas are asked for fresh INFO.
+    Choosing { since: Instant },
+    /// `SLAVEOF NO ONE` is sent; the replica is asked until it says master.
+    Promoting { replica: Address, since: Instant, next_info: Instant },
+}
+
+impl Failover {
+    /// Sentinel's name of the state, for `failover-state`.
+    pub(super) fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Election => "wait_start",
+            State::Choosing { .. } => "select_slave",
+            State::Promoting { .. } => "wait_promotion",
+        }
+    }
+
+    /// True if this is the replica that was told to become master.
+    pub(super) fn promotes(&self, address: &Address) -> bool {
+        matches!(&self.state, State::Promoting { replica, .. } if replica == address)
+    }
+}
+
+impl Group {
+    /// The epoch in which we stand for election now.
+    pub(super) fn election_epoch(&self) -> Option<Epoch> {
+        let failover = self.failover.as_ref()?;
+        matches!(failover.state, State::Election).then_some(failover.epoch)
+    }
+
+    /// Moves the failover on by at most one state. True if it moved.
+    pub(super) fn advance_failover(&mut self, core: &mut Core) -> bool {
+        if core.in_tilt() {
+            return false;
+        }
+        match self.failover.as_ref().map(|f| &f.state) {
+            None => self.consider_failover(core),
+            Some(State::Election) => self.count_votes(core),
+            Some(State::Choosing { since }) => {
+                let since = *since;
+                self.choose_replica(core, since)
+            }
+            Some(State::Promoting { .. }) => self.await_promotion(core),
+        }
+    }
+
+    /// Starts an election if the master is down for a quorum and nothing speaks against it.
+    fn consider_failover(&mut self, core: &mut Core) -> bool {
+        let Some(odown_since) = self.odown_since else { return false };
+        if let Some(reason) = core.out.failure().map(str::to_owned) {
+            let why = format!("I take no part in elections: my state cannot be written: {reason}");
+            self.explain(core, why);
+            return false;
+        }
+        if let Some(until) = self.promised(&core.my_id)
+            && !core.due(until)
+        {
+            let leader = self.voted_for.as_ref().map_or("another sentinel", |id| id.short());
+            let why = format!(
+                "I do not start a failover of {} yet: {leader} has my vote for epoch {}",
+                self.name, self.leader_epoch
+            );
+            self.explain(core, why);
+            return false;
+        }
+        if let Some(why) = self.why_no_majority() {
+            self.explain(core, why);
+            return false;
+        }
+        let lead_ms = u64::from(self.rank(core)) * rank_step_ms(core.out.write_ms());
+        let turn = odown_since.max(self.not_before).plus(lead_ms);
+        if !core.due(turn) {
+            return false;
+        }
+        self.start_failover(core, false);
+        true
+    }
+
+    /// A sentence if so many sentinels are down that no election can be won.
+    pub(super) fn why_no_majority(&self) -> Option<String> {
+        let usable = 1 + self.peers.values().filter(|p| p.sdown_since.is_none()).count() as u32;
+        let needed = needed(self.voters(), self.settings.quorum);
+        (usable < needed).then(|| {
+            format!(
+                "No failover of {}: only {usable} of {} sentinels can be reached, and {needed} votes \
+                 are needed",
+                self.name,
+                self.voters()
+            )
+        })
+    }
+
+    /// How many sentinels with a smaller id see the master down, or have not said yet.
+    fn rank(&self, core: &Core) -> u32 {
+        let ahead = self.peers.iter().filter(|(id, peer)| {
+            let up = core.peers.get(*id).is_some_and(|link| link.health.up);
+            let candidate = peer.master_down_at.is_some() || peer.questions_open > 0;
+            **id < core.my_id && up && peer.sdown_since.is_none() && candidate
+        });
+        ahead.count() as u32
+    }
+
+    /// Stands for election in a new epoch.
+    pub(super) fn start_failover(&mut self, core: &mut Core, forced: bool) {
+        let epoch = core.current_epoch + 1;
+        core.adopt_epoch(epoch);
+        let details = self.master_details(core);
+        core.announce_durable(EventKind::TryFailover, Some(&self.name), details);
+        let my_id = core.my_id.clone();
+        self.cast_vote(core, my_id, epoch);
+        self.repoint = None;
+        let started = core.now();
+        self.failover = Some(Failover { epoch, forced, started, state: State::Election });
+    }
+
+    fn count_votes(&mut self, core: &mut Core) -> bool {
+        let Some(Failover { epoch, forced, started, .. }) = self.failover else { return false };
+        if core.out.failure().is_some() {
+            let why = "my state cannot be written".to_owned();
+            return self.abort(core, EventKind::AbortNotElected, why);
+        }
+        if !forced && self.odown_since.is_none() {
+            let why = "the master is back".to_owned();
+            return self.abort(core, EventKind::AbortNotElected, why);
+        }
+        let tally = self.tally(&core.my_id, epoch);
+        if tally.votes >= tally.needed {
+            let details = self.master_details(core);
+            for kind in [EventKind::ElectedLeader, EventKind::StateSelectSlave] {
+                core.announce_durable(kind, Some(&self.name), details.clone());
+            }
+            for node in self.replicas.values_mut() {
+                node.ask_info(core);
+            }
+            let since = core.now();
+            self.set_state(State::Choosing { since });
+            return true;
+        }
+        let lost = tally.votes + tally.undecided < tally.needed;
+        let wait_ms = ELECTION_MS.min(self.settings.failover_timeout_ms);
+        if lost || core.due(started.plus(wait_ms)) {
+            let why = format!("{} of {} votes in epoch {epoch}", tally.votes, tally.needed);
+            return self.abort(core, EventKind::AbortNotElected, why);
+        }
+        false
+    }
+
+    fn set_state(&mut self, state: State) {
+        if let Some(failover) = &mut self.failover {
+            failover.state = state;
+        }
+    }
+
+    /// True once the time that the votes gave us is over.
+    fn tenure_is_over(&self, core: &mut Core) -> bool {
+        match &self.failover {
+            Some(failover) => core.due(failover.started.plus(self.tenure_ms())),
+            None => true,
+        }
+    }
+
+    fn choose_replica(&mut self, core: &mut Core, since: Instant) -> bool {
+        if self.tenure_is_over(core) {
+            let why = "too late: the votes do not bind any more".to_owned();
+            return self.abort(core, EventKind::AbortNotElected, why);
+        }
+        let waiting = self.replicas.values().any(|node| {
+            let asked = node.health.up && node.sdown_since.is_none();
+            asked && node.info_at.is_none_or(|at| at < since)
+        });
+        if waiting && !core.due(since.plus(FRESH_INFO_MS)) {
+            return false;
+        }
+        let replica = match self.best_replica(core) {
+            Ok(replica) => replica,
+            Err(reasons) => {
+                let why = match reasons.is_empty() {
+                    true => "no replica is known".to_owned(),
+                    false => reasons.join("; "),
+                };
+                return self.abort(core, EventKind::AbortNoGoodSlave, why);
+            }
+        };
+        let details = self.node_details(core, &replica);
+        for kind in [
+            EventKind::SelectedSlave,
+            EventKind::StateSendSlaveofNoone,
+            EventKind::StateWaitPromotion,
+        ] {
+            core.announce_durable(kind, Some(&self.name), details.clone());
+        }
+        if let Some(node) = self.replicas.get_mut(&replica) {
+            node.refused = None;
+            node.health.send_durable(core, Command::Promote);
+        }
+        let since = core.now();
+        let next_info = since.plus(INFO_PERIOD_AWAITED_MS);
+        self.set_state(State::Promoting { replica, since, next_info });
+        true
+    }
+
+    fn await_promotion(&mut self, core: &mut Core) -> bool {
+        let Some(failover) = &mut self.failover else { return false };
+        let State::Promoting { replica, since, next_info } = &mut failover.state else {
+            return false;
+        };
+        let (replica, since) = (replica.clone(), *since);
+        let Some(node) = self.replicas.get_mut(&replica) else {
+            let why = format!("{replica} is not known any more");
+            return self.abort(core, EventKind::AbortSlaveTimeout, why);
+        };
+        let is_master = node.role() == Some(Role::Master);
+        if is_master && node.info_at.is_some_and(|at| at >= since) {
+            self.promoted(core, replica);
+            return true;
+        }
+        if core.due(*next_info) {
+            *next_info = core.now().plus(INFO_PERIOD_AWAITED_MS);
+            core.due(*next_info);
+            node.ask_info(core);
+        }
+        let refused = node.refused.take();
+        let down = node.sdown_since.is_some();
+        let why = match refused {
+            Some(error) => format!("{replica} refused: {error}"),
+            None if down => format!("{replica} went down"),
+            None if self.tenure_is_over(core) => {
+                format!("{replica} did not become a master in time")
+            }
+            None => return false,
+        };
+        self.abort(core, EventKind::AbortSlaveTimeout, why)
+    }
+
+    /// The replica says that it is master: this is the group's configuration from now on.
+    fn promoted(&mut self, core: &mut Core, replica: Address) {
+        let Some(failover) = self.failover.take() else { return };
+        assert!(failover.epoch > self.config_epoch, "configuration epochs never go back");
+        self.config_epoch = failover.epoch;
+        core.out.touch();
+        let details = self.node_details(core, &replica);
+        core.announce_durable(EventKind::PromotedSlave, Some(&self.name), details);
+        let details = self.master_details(core);
+        core.announce_durable(EventKind::StateReconfSlaves, Some(&self.name), details);
+        self.switch_master(core, replica);
+        self.repoint = Some(Repoint { started: core.now() });
+    }
+
+    /// Gives up this attempt; another follows after a pause that grows and is left to chance.
+    fn abort(&mut self, core: &mut Core, kind: EventKind, why: String) -> bool {
+        let details = self.master_details(core);
+        core.announce_durable(kind, Some(&self.name), details);
+        self.attempts += 1;
+        let pause = retry_ms(self.attempts);
+        let pause = pause / 2 + core.chance.below(pause / 2 + 1);
+        self.not_before = core.now().plus(pause);
+        let text = format!("Failover of {} given up: {why}", self.name);
+        core.say(Level::Warning, Some(&self.name), text);
+        self.failover = None;
+        self.said = None;
+        if self.voted_for.as_ref() == Some(&core.my_id) {
+            // Nobody acts on our own vote any more.
+            self.voted_at = None;
+        }
+        true
+    }
+
+    /// The reply to the promotion or to a SLAVEOF: the transaction's replies, then INFO.
+    pub(super) fn take_transaction(&mut self, core: &mut Core, address: &Address, reply: &Value) {
+        let Value::Array(replies) = reply else { return };
+        let refusal = replies.iter().take(6).find_map(refusal).map(str::to_owned);
+        if let Some(error) = refusal {
+            let text = format!("{address} refused to change its role: {error}");
+            core.say(Level::Warning, Some(&self.name), text);
+            if let Some(node) = self.node_mut(address) {
+                node.refused = Some(error);
+                node.reconf = None;
+            }
+            return;
+        }
+        let info = replies.last().and_then(Value::text);
+        self.take_info(core, address, info);
+    }
+}
+
+/// The error of a transaction that did not happen. CONFIG REWRITE may fail in it (a node without a
+/// configuration file): that error stands inside EXEC's array and does no harm; SLAVEOF's would.
+fn refusal(reply: &Value) -> Option<&str> {
+    match reply {
+        Value::Error(error) => Some(error),
+        Value::Array(results) => match results.first() {
+            Some(Value::Error(error)) => Some(error),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,557 @@
+//! One watched master with its replicas and peers, and its one `step`: look after the links, judge who
+//! is down, move the failover on, put stray nodes right.
+
+use std::collections::BTreeMap;
+
+use super::core::Core;
+use super::effect::Command;
+use super::event::{EventKind, Level};
+use super::failover::Failover;
+use super::hello::Hello;
+use super::info::{Info, Role};
+use super::node::{
+    HELLO_PERIOD_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS, INFO_PERIOD_TROUBLE_MS, Node,
+};
+use super::peer::Peer;
+use super::repair::Repoint;
+use super::types::{Address, Epoch, GroupName, Instant, RunId};
+use crate::config::settings::GroupSettings;
+use crate::config::state::GroupState;
+use crate::resp::Value;
+
+/// Pause between questions to a peer whether it sees the master down, in ms.
+pub(super) const ASK_PERIOD_MS: u64 = 1_000;
+/// How long a peer's opinion counts, in ms.
+const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
+/// A step settles in a few rounds; more would be a defect of ours, and must not hang the process.
+const ROUNDS_MAX: u32 = 32;
+
+/// A group as one sentinel sees it.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: GroupName,
+    /// In force now; `settings.master` is where the master is now.
+    pub(super) settings: GroupSettings,
+    /// What the configuration file declares; `None` for a group added at run time.
+    pub(super) declared: Option<GroupSettings>,
+    pub(super) master: Node,
+    pub(super) replicas: BTreeMap<Address, Node>,
+    pub(super) peers: BTreeMap<RunId, Peer>,
+    pub(super) config_epoch: Epoch,
+    /// The last epoch in which we voted.
+    pub(super) leader_epoch: Epoch,
+    pub(super) voted_for: Option<RunId>,
+    /// When that vote was given, as long as it binds us; see `election`.
+    pub(super) voted_at: Option<Instant>,
+    pub(super) odown_since: Option<Instant>,
+    pub(super) failover: Option<Failover>,
+    pub(super) repoint: Option<Repoint>,
+    /// Elections lost in a row, and the moment before which none is begun.
+    pub(super) attempts: u32,
+    pub(super) not_before: Instant,
+    /// The last sentence said about why nothing happens, so that it is said once.
+    pub(super) said: Option<String>,
+}
+
+impl Group {
+    /// A group as remembered, with links opened to all it knows.
+    pub(super) fn new(core: &mut Core, name: GroupName, state: GroupState) -> Group {
+        let GroupState { settings, declared, config_epoch, leader_epoch, .. } = state;
+        let now = core.now();
+        let master = Node::new(core, &name, &settings, settings.master.clone());
+        let mut group = Group {
+            name,
+            settings,
+            declared,
+            master,
+            replicas: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            config_epoch,
+            leader_epoch,
+            voted_for: state.voted_for,
+            // When the vote was given is not known any more: let it bind from now on, to be safe.
+            voted_at: (leader_epoch > config_epoch).then_some(now),
+            odown_since: None,
+            failover: None,
+            repoint: None,
+            attempts: 0,
+            not_before: now,
+            said: None,
+        };
+        for address in state.replicas {
+            if address != group.master.address {
+                group.insert_replica(core, address);
+            }
+        }
+        for (id, address) in state.sentinels {
+            group.insert_peer(core, id, address);
+        }
+        group
+    }
+
+    /// What must survive a crash.
+    pub(super) fn state(&self) -> GroupState {
+        GroupState {
+            settings: self.settings.clone(),
+            declared: self.declared.clone(),
+            config_epoch: self.config_epoch,
+            leader_epoch: self.leader_epoch,
+            voted_for: self.voted_for.clone(),
+            replicas: self.replicas.keys().cloned().collect(),
+            sentinels: self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect(),
+        }
+    }
+
+    /// Closes everything that this group holds open.
+    pub(super) fn close(&mut self, core: &mut Core) {
+        core.disconnect(self.master.link());
+        self.drop_replicas(core);
+        for id in std::mem::take(&mut self.peers).into_keys() {
+            core.leave_peer(&id, &self.name);
+        }
+    }
+
+    pub(super) fn drop_replicas(&mut self, core: &mut Core) {
+        for replica in std::mem::take(&mut self.replicas).into_values() {
+            core.disconnect(replica.link());
+        }
+    }
+
+    pub(super) fn insert_replica(&mut self, core: &mut Core, address: Address) {
+        if !self.replicas.contains_key(&address) {
+            let node = Node::new(core, &self.name, &self.settings, address.clone());
+            self.replicas.insert(address, node);
+        }
+    }
+
+    pub(super) fn insert_peer(&mut self, core: &mut Core, id: RunId, address: Address) {
+        core.join_peer(&id, &address, &self.name, self.settings.down_after_ms);
+        let now = core.now();
+        self.peers.insert(id, Peer::new(now, address));
+    }
+
+    /// The node at this address, as it was configured or discovered.
+    pub(super) fn node_mut(&mut self, address: &Address) -> Option<&mut Node> {
+        if self.master.address == *address {
+            return Some(&mut self.master);
+        }
+        self.replicas.get_mut(address)
+    }
+
+    /// Everything that is due, until nothing moves any more. Returns when to be called again.
+    pub(super) fn step(&mut self, core: &mut Core) -> Option<Instant> {
+        for _ in 0..ROUNDS_MAX {
+            core.begin_step();
+            self.tend_links(core);
+            self.judge_nodes(core);
+            self.judge_peers(core);
+            self.ask_peers(core);
+            self.judge_odown(core);
+            let moved = self.advance_failover(core);
+            self.repair(core);
+            self.tend_hellos(core);
+            if !moved {
+                break;
+            }
+        }
+        core.end_step()
+    }
+
+    fn tend_links(&mut self, core: &mut Core) {
+        let busy = self.failover.is_some() || self.repoint.is_some();
+        let trouble = busy || self.master.sdown_since.is_some();
+        let period = if trouble { INFO_PERIOD_TROUBLE_MS } else { INFO_PERIOD_MS };
+        self.master.tend(core, &self.name, &self.settings, period);
+        for node in self.replicas.values_mut() {
+            let settled = node.info.as_ref().is_some_and(|info| {
+                info.link_up && info.master.as_ref().is_some_and(|m| self.master.is_at(m))
+            });
+            let awaited = busy && node.reconf.is_some();
+            let period = match (awaited, settled) {
+                (true, _) => INFO_PERIOD_AWAITED_MS,
+                (false, true) => period,
+                (false, false) => INFO_PERIOD_TROUBLE_MS,
+            };
+            node.tend(core, &self.name, &self.settings, period);
+        }
+    }
+
+    /// Says hello wherever it is due: on each node and to each peer.
+    fn tend_hellos(&mut self, core: &mut Core) {
+        let mut hello = Hello {
+            sender: Address::new("", 1),
+            id: core.my_id.clone(),
+            current_epoch: core.current_epoch,
+            group: self.name.to_string(),
+            master: self.shown_master(core),
+            config_epoch: self.config_epoch,
+        };
+        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
+            if node.hello_due(core) {
+                hello.sender = core.own_address(node.local_ip.as_deref().unwrap_or_default());
+                let payload = hello.payload();
+                node.health.send_durable(core, Command::Hello { payload });
+            }
+        }
+        for (id, peer) in &mut self.peers {
+            let up = core.peers.get(id).is_some_and(|link| link.health.up);
+            if !up || peer.hello_in_flight || !core.due(peer.next_hello) {
+                continue;
+            }
+            peer.hello_in_flight = true;
+            peer.next_hello = core.now().plus(HELLO_PERIOD_MS);
+            let local_ip = core.peers.get(id).and_then(|link| link.local_ip.as_deref());
+            hello.sender = core.own_address(local_ip.unwrap_or_default());
+            core.send_peer(id, Command::Hello { payload: hello.payload() });
+        }
+    }
+
+    /// The next hellos go out at once: there is news.
+    pub(super) fn hasten_hellos(&mut self, core: &Core) {
+        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
+            node.hasten_hello(core);
+        }
+        for peer in self.peers.values_mut() {
+            peer.next_hello = core.now();
+        }
+    }
+
+    fn judge_nodes(&mut self, core: &mut Core) {
+        let settings = &self.settings;
+        let mut changes = Vec::new();
+        for (is_master, node) in std::iter::once((true, &mut self.master))
+            .chain(self.replicas.values_mut().map(|node| (false, node)))
+        {
+            let down = node.is_down(core, settings, is_master);
+            if down == node.sdown_since.is_some() || core.in_tilt() {
+                continue;
+            }
+            node.sdown_since = down.then(|| core.now());
+            node.settled_since = core.now();
+            node.script_killed &= down;
+            let kind = if down { EventKind::Sdown } else { EventKind::SdownEnd };
+            changes.push((kind, node.address.clone()));
+        }
+        for (kind, address) in changes {
+            if address == self.master.address {
+                self.peers.values_mut().for_each(Peer::forget_opinion);
+                self.said = None;
+            }
+            let details = self.node_details(core, &address);
+            core.announce(kind, Some(&self.name), details);
+        }
+    }
+
+    fn judge_peers(&mut self, core: &mut Core) {
+        let mut changes = Vec::new();
+        for (id, peer) in &mut self.peers {
+            let silent_since = core.peers.get(id).and_then(|link| link.health.silent_since);
+            let down = core.silent_beyond(silent_since, self.settings.down_after_ms);
+            if down != peer.sdown_since.is_some() && !core.in_tilt() {
+                peer.sdown_since = down.then(|| core.now());
+                changes.push((id.clone(), down));
+            }
+        }
+        for (id, down) in changes {
+            let kind = if down { EventKind::Sdown } else { EventKind::SdownEnd };
+            let details = self.peer_details(core, &id);
+            core.announce(kind, Some(&self.name), details);
+        }
+    }
+
+    /// Sentinels that see the master down, ourselves included.
+    fn down_opinions(&mut self, core: &mut Core) -> u32 {
+        let mut count = 1;
+        for peer in self.peers.values() {
+            if let Some(at) = peer.master_down_at
+                && !core.due(at.plus(OPINION_VALID_MS))
+            {
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn judge_odown(&mut self, core: &mut Core) {
+        let quorum = self.settings.quorum;
+        let opinions = match self.master.sdown_since {
+            Some(_) => self.down_opinions(core),
+            None => 0,
+        };
+        let agreed = opinions >= quorum;
+        if agreed == self.odown_since.is_some() || core.in_tilt() {
+            if !agreed && self.master.sdown_since.is_some() {
+                self.explain_no_quorum(core, opinions);
+            }
+            return;
+        }
+        self.odown_since = agreed.then(|| core.now());
+        let details = self.master_details(core);
+        if agreed {
+            let payload = format!("{details} #quorum {opinions}/{quorum}");
+            core.announce(EventKind::Odown, Some(&self.name), payload);
+        } else {
+            core.announce(EventKind::OdownEnd, Some(&self.name), details);
+        }
+    }
+
+    fn explain_no_quorum(&mut self, core: &mut Core, opinions: u32) {
+        let silent: Vec<String> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.sdown_since.is_some())
+            .map(|(id, peer)| format!("{} ({})", id.short(), peer.address))
+            .collect();
+        let mut why = format!(
+            "No failover of {}: its master {} is down for {opinions} of {} sentinels, quorum is {}",
+            self.name,
+            self.master.address,
+            self.voters(),
+            self.settings.quorum
+        );
+        if !silent.is_empty() {
+            why += &format!("; unreachable sentinels: {}", silent.join(", "));
+        }
+        self.explain(core, why);
+    }
+
+    /// Tells the log why nothing happens; the same sentence is said once.
+    pub(super) fn explain(&mut self, core: &mut Core, why: String) {
+        if self.said.as_ref() != Some(&why) {
+            core.say(Level::Warning, Some(&self.name), why.clone());
+            self.said = Some(why);
+        }
+    }
+
+    /// INFO came from one of our nodes.
+    pub(super) fn take_info(&mut self, core: &mut Core, address: &Address, text: Option<&str>) {
+        let Some(info) = text.and_then(Info::parse) else {
+            self.count_bad_info(core, address);
+            return;
+        };
+        let is_master = *address == self.master.address;
+        let found =
+            if is_master && info.role == Role::Master { info.slaves.clone() } else { vec![] };
+        self.note_info(core, address, info);
+        for slave in found {
+            let known = self.replicas.values().any(|node| node.is_at(&slave));
+            let usable = core.settings.resolve_hostnames || is_ip(&slave.host);
+            if !known && usable && !self.master.is_at(&slave) {
+                self.insert_replica(core, slave.clone());
+                core.out.touch();
+                let details = self.node_details(core, &slave);
+                core.announce(EventKind::Slave, Some(&self.name), details);
+            }
+        }
+    }
+
+    fn count_bad_info(&mut self, core: &mut Core, address: &Address) {
+        let Some(node) = self.node_mut(address) else { return };
+        node.bad_infos += 1;
+        if node.bad_infos.is_power_of_two() {
+            let text = format!(
+                "{address} answered INFO with something that is no INFO ({} times so far); \
+                 what it said before stays in force",
+                node.bad_infos
+            );
+            core.say(Level::Warning, Some(&self.name), text);
+        }
+    }
+
+    /// Compares with what the node said before, and announces what changed.
+    fn note_info(&mut self, core: &mut Core, address: &Address, info: Info) {
+        let is_master = *address == self.master.address;
+        let expected = if is_master { Role::Master } else { Role::Slave };
+        let reboot_period = self.settings.master_reboot_down_after_ms;
+        let master_now = self.master.resolved.clone();
+        let master_address = self.master.address.clone();
+        let Some(node) = self.node_mut(address) else { return };
+        let now = core.now();
+        let rebooted = match (&node.run_id, &info.run_id) {
+            (Some(old), Some(new)) => old != new,
+            _ => false,
+        };
+        if rebooted && is_master && reboot_period > 0 {
+            node.rebooted_at = Some(now);
+        }
+        if info.run_id.is_some() {
+            node.run_id.clone_from(&info.run_id);
+        }
+        let old = node.info.as_ref();
+        let role_changed = old.is_some_and(|old| old.role != info.role);
+        if role_changed || old.is_none() {
+            node.role_since = now;
+        }
+        if role_changed || old.is_none() || old.is_some_and(|old| old.master != info.master) {
+            node.settled_since = now;
+        }
+        let role = info.role;
+        let follows_ours = info.master.as_ref().is_some_and(|m| {
+            m.port == master_address.port
+                && (m.host == master_address.host || master_now.as_ref() == Some(&m.host))
+        });
+        node.followed |= role == Role::Slave && follows_ours;
+        node.info = Some(info);
+        node.info_at = Some(now);
+        if rebooted {
+            let details = self.node_details(core, address);
+            core.announce(EventKind::Reboot, Some(&self.name), details);
+        }
+        if role_changed {
+            let kind =
+                if role == expected { EventKind::RoleChange } else { EventKind::RoleMismatch };
+            let details = self.node_details(core, address);
+            let payload = format!("{details} new reported role is {}", role.name());
+            core.announce(kind, Some(&self.name), payload);
+        }
+    }
+
+    /// A peer answered whether our master is down, and for whom it voted.
+    pub(super) fn take_opinion(
+        &mut self,
+        core: &Core,
+        id: &RunId,
+        question: (&Address, Epoch, bool),
+        reply: &Value,
+    ) {
+        let (asked_master, epoch, vote_asked) = question;
+        let about_this_master = *asked_master == self.shown_master(core);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.questions_open = peer.questions_open.saturating_sub(1);
+        let Some((down, vote)) = read_opinion(reply) else { return };
+        if about_this_master {
+            peer.master_down_at = down.then(|| core.now());
+        }
+        if vote_asked && about_this_master {
+            peer.answered_epoch = peer.answered_epoch.max(Some(epoch));
+        }
+        if vote.is_some() && about_this_master {
+            peer.vote = vote;
+        }
+    }
+
+    /// Another address is the master from now on. Nodes keep their links; the old master becomes a
+    /// replica to be put right once it is back.
+    pub(super) fn switch_master(&mut self, core: &mut Core, to: Address) {
+        let old = self.shown_master(core);
+        let new_master = match self.replicas.remove(&to) {
+            Some(node) => node,
+            None => Node::new(core, &self.name, &self.settings, to.clone()),
+        };
+        let mut old_master = std::mem::replace(&mut self.master, new_master);
+        old_master.sdown_since = None;
+        old_master.rebooted_at = None;
+        self.replicas.insert(old_master.address.clone(), old_master);
+        self.settings.master = to;
+        self.odown_since = None;
+        self.failover = None;
+        self.repoint = None;
+        self.voted_at = None;
+        self.attempts = 0;
+        self.not_before = core.now();
+        self.said = None;
+        self.peers.values_mut().for_each(Peer::forget_opinion);
+        self.master.reconf = None;
+        self.master.sdown_since = None;
+        self.master.settled_since = core.now();
+        self.master.hasten_info();
+        for node in self.replicas.values_mut() {
+            node.followed = false;
+            node.reconf = None;
+            node.settled_since = core.now();
+            node.hasten_info();
+        }
+        core.out.touch();
+        let new = self.shown_master(core);
+        let payload = format!("{} {} {} {} {}", self.name, old.host, old.port, new.host, new.port);
+        core.announce_durable(EventKind::SwitchMaster, Some(&self.name), payload);
+        for address in self.replicas.keys().cloned().collect::<Vec<_>>() {
+            let details = self.node_details(core, &address);
+            core.announce(EventKind::Slave, Some(&self.name), details);
+        }
+        self.hasten_hellos(core);
+    }
+
+    /// The master's address as it is shown to clients and peers.
+    pub(super) fn shown_master(&self, core: &Core) -> Address {
+        self.shown(core, &self.master)
+    }
+
+    pub(super) fn shown(&self, core: &Core, node: &Node) -> Address {
+        let host = core.shown_host(&node.address, node.resolved.as_deref());
+        Address::new(host, node.address.port)
+    }
+
+    /// `master <name> <ip> <port>`
+    pub(super) fn master_details(&self, core: &Core) -> String {
+        let at = self.shown_master(core);
+        format!("master {} {} {}", self.name, at.host, at.port)
+    }
+
+    /// `slave <ip>:<port> <ip> <port> @ <name> <master-ip> <master-port>`, or the master's details.
+    pub(super) fn node_details(&self, core: &Core, address: &Address) -> String {
+        match self.replicas.get(address) {
+            Some(node) => {
+                let (at, master) = (self.shown(core, node), self.shown_master(core));
+                format!(
+                    "slave {} {} {} @ {} {} {}",
+                    node.address, at.host, at.port, self.name, master.host, master.port
+                )
+            }
+            None => self.master_details(core),
+        }
+    }
+
+    /// `sentinel <id> <ip> <port> @ <name> <master-ip> <master-port>`
+    pub(super) fn peer_details(&self, core: &Core, id: &RunId) -> String {
+        let master = self.shown_master(core);
+        let address = match self.peers.get(id) {
+            Some(peer) => peer.address.clone(),
+            None => Address::new("?", 0),
+        };
+        format!(
+            "sentinel {id} {} {} @ {} {} {}",
+            address.host, address.port, self.name, master.host, master.port
+        )
+    }
+}
+
+impl Node {
+    /// Sentinel's subjective down: silent for longer than `down-after`; or a master that has said for
+    /// long that it is a replica; or one that restarted and did not come back in time.
+    fn is_down(&mut self, core: &mut Core, settings: &GroupSettings, is_master: bool) -> bool {
+        if core.silent_beyond(self.health.silent_since, settings.down_after_ms) {
+            return true;
+        }
+        if !is_master {
+            return false;
+        }
+        let patience_ms = settings.down_after_ms + 2 * INFO_PERIOD_MS;
+        let demoted = self.role() == Some(Role::Slave);
+        if demoted && core.due(self.role_since.plus(patience_ms)) {
+            return true;
+        }
+        let reboot_ms = settings.master_reboot_down_after_ms;
+        match self.rebooted_at {
+            Some(at) if reboot_ms > 0 => core.due(at.plus(reboot_ms)),
+            _ => false,
+        }
+    }
+}
+
+/// `[down, leader or "*", epoch]`; `None` if it is something else.
+fn read_opinion(reply: &Value) -> Option<(bool, Option<(RunId, Epoch)>)> {
+    let Value::Array(items) = reply else { return None };
+    let [Value::Integer(down), leader, Value::Integer(epoch)] = &items[..] else { return None };
+    let vote = leader
+        .text()
+        .and_then(RunId::parse)
+        .zip(u64::try_from(*epoch).ok())
+        .filter(|(_, epoch)| *epoch > 0);
+    Some((*down == 1, vote))
+}
+
+/// True for an IP literal.
+pub(super) fn is_ip(host: &str) -> bool {
+    host.parse::<std::net::IpAddr>().is_ok()
+}

@@ -1,0 +1,149 @@
+//! Is somebody there? One link's PINGs and the silence that they measure.
+
+use super::core::Core;
+use super::effect::Command;
+use super::types::{Instant, LinkId};
+use crate::resp::Value;
+
+/// Longest pause between PINGs, in ms: Sentinel's.
+const PING_PERIOD_MS: u64 = 1000;
+/// Shortest pause between PINGs, in ms.
+const PING_PERIOD_MIN_MS: u64 = 10;
+/// Shortest and longest age at which a link that stays silent is opened anew, in ms.
+const REOPEN_MIN_MS: u64 = 2_000;
+const REOPEN_MAX_MS: u64 = 15_000;
+
+/// The pause between PINGs that suits a `down-after`: a tenth of it, so that a node that hangs is
+/// noticed at most that much later than `down-after` after its last sign of life.
+pub(super) fn ping_period_ms(down_after_ms: u64) -> u64 {
+    (down_after_ms / 10).clamp(PING_PERIOD_MIN_MS, PING_PERIOD_MS)
+}
+
+/// What PINGs over one link tell.
+#[derive(Debug)]
+pub(super) struct Health {
+    pub(super) link: LinkId,
+    pub(super) up: bool,
+    /// Commands sent and not answered.
+    pub(super) pending: u32,
+    /// Since when an acceptable answer has been owed (watched clock): since the oldest PING without
+    /// one, since the connection was lost, or since the link was first opened. `None`: all is well.
+    pub(super) silent_since: Option<Instant>,
+    ping_in_flight: bool,
+    next_ping: Instant,
+    pub(super) last_ok: Instant,
+    pub(super) last_reply: Instant,
+    opened_at: Instant,
+    reopen_after_ms: u64,
+}
+
+impl Health {
+    /// The health of a link that was just opened: somebody who never answers is silent from now on.
+    pub(super) fn new(core: &Core, link: LinkId) -> Health {
+        let now = core.now();
+        Health {
+            link,
+            up: false,
+            pending: 0,
+            silent_since: Some(core.watched()),
+            ping_in_flight: false,
+            next_ping: now,
+            last_ok: now,
+            last_reply: now,
+            opened_at: now,
+            reopen_after_ms: REOPEN_MIN_MS,
+        }
+    }
+
+    /// Another connection took the place of the old one; the silence goes on.
+    pub(super) fn relink(&mut self, core: &Core, link: LinkId) {
+        self.link = link;
+        self.lost(core);
+        self.opened_at = core.now();
+    }
+
+    pub(super) fn connected(&mut self, core: &Core) {
+        self.up = true;
+        self.pending = 0;
+        self.ping_in_flight = false;
+        self.next_ping = core.now();
+        self.opened_at = core.now();
+    }
+
+    pub(super) fn lost(&mut self, core: &Core) {
+        self.up = false;
+        self.pending = 0;
+        self.ping_in_flight = false;
+        self.silent_since.get_or_insert(core.watched());
+    }
+
+    /// Counts and sends a command.
+    pub(super) fn send(&mut self, core: &mut Core, command: Command) {
+        self.pending += 1;
+        core.send(self.link, command);
+    }
+
+    /// Counts a command and sends it once what it shows is durable.
+    pub(super) fn send_durable(&mut self, core: &mut Core, command: Command) {
+        self.pending += 1;
+        core.send_durable(self.link, command);
+    }
+
+    /// A reply of any kind came.
+    pub(super) fn replied(&mut self, core: &Core) {
+        self.pending = self.pending.saturating_sub(1);
+        self.last_reply = core.now();
+    }
+
+    /// The answer to a PING. Only PONG, LOADING and MASTERDOWN end the silence: whoever answers
+    /// something else is there, but not well. True for a plain PONG.
+    pub(super) fn pong(&mut self, core: &Core, reply: &Value) -> bool {
+        self.ping_in_flight = false;
+        let text = match reply {
+            Value::Simple(text) | Value::Error(text) => text.as_str(),
+            _ => "",
+        };
+        if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) {
+            self.silent_since = None;
+            self.last_ok = core.now();
+            self.reopen_after_ms = REOPEN_MIN_MS;
+        }
+        text.starts_with("PONG")
+    }
+
+    /// For how long an acceptable answer has been owed, in ms of watched time.
+    pub(super) fn silent_ms(&self, core: &Core) -> u64 {
+        self.silent_since.map_or(0, |since| core.watched().since(since))
+    }
+
+    /// All that was silent starts afresh: this process did not run for a while.
+    pub(super) fn restart_window(&mut self, core: &Core) {
+        if self.silent_since.is_some() {
+            self.silent_since = Some(core.watched());
+        }
+    }
+
+    /// Sends the PING that is due.
+    pub(super) fn tend(&mut self, core: &mut Core, down_after_ms: u64) {
+        if self.up && !self.ping_in_flight && core.due(self.next_ping) {
+            self.ping_in_flight = true;
+            self.next_ping = core.now().plus(ping_period_ms(down_after_ms));
+            self.silent_since.get_or_insert(core.watched());
+            self.send(core, Command::Ping);
+        }
+    }
+
+    /// True if the connection looks half-open: it stands, and has been silent for half of
+    /// `down-after`. A new one may fare better; attempts grow rarer, since a node that hangs keeps each.
+    pub(super) fn wants_reopening(&mut self, core: &mut Core, down_after_ms: u64) -> bool {
+        let (true, true, Some(since)) = (self.up, self.ping_in_flight, self.silent_since) else {
+            return false;
+        };
+        let old_enough = core.due(self.opened_at.plus(self.reopen_after_ms));
+        let wanted = old_enough && core.due_watched(since.plus(down_after_ms / 2));
+        if wanted {
+            self.reopen_after_ms = (self.reopen_after_ms * 2).min(REOPEN_MAX_MS);
+        }
+        wanted
+    }
+}

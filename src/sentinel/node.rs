@@ -1,0 +1,198 @@
+//! A data node as one sentinel sees it: health, INFO, role.
+
+use super::core::Core;
+use super::effect::Command;
+use super::health::Health;
+use super::info::{Info, Role};
+use super::types::{Address, GroupName, Instant, LinkId, RunId};
+use crate::config::settings::GroupSettings;
+
+/// Pause between hello messages to one instance, in ms.
+pub(super) const HELLO_PERIOD_MS: u64 = 2_000;
+/// Pause between INFOs to a node with which all is well, in ms.
+pub(super) const INFO_PERIOD_MS: u64 = 10_000;
+/// Pause between INFOs while something is wrong with the group or the node, in ms.
+pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
+/// Pause between INFOs to a node on which something waits right now, in ms.
+pub(super) const INFO_PERIOD_AWAITED_MS: u64 = 50;
+
+/// A master or replica.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) address: Address,
+    pub(super) health: Health,
+    /// Its hello channel is subscribed to.
+    pub(super) subscribed: bool,
+    /// What its name was resolved to at the last connection.
+    pub(super) resolved: Option<String>,
+    /// Our own IP on the connection to it.
+    pub(super) local_ip: Option<String>,
+    pub(super) run_id: Option<RunId>,
+    pub(super) info: Option<Info>,
+    pub(super) info_at: Option<Instant>,
+    info_asked_at: Option<Instant>,
+    info_in_flight: bool,
+    /// Replies to INFO that were none.
+    pub(super) bad_infos: u64,
+    /// Since when it has reported its present role.
+    pub(super) role_since: Instant,
+    /// Since when its role, its master and its reachability have been as they are.
+    pub(super) settled_since: Instant,
+    pub(super) sdown_since: Option<Instant>,
+    /// When it was seen to have restarted, until it says PONG again.
+    pub(super) rebooted_at: Option<Instant>,
+    pub(super) script_killed: bool,
+    hello_in_flight: bool,
+    next_hello: Instant,
+    /// It has followed the group's present master: its data are of this history.
+    pub(super) followed: bool,
+    pub(super) reconf: Option<Reconf>,
+    /// Why it refused the last SLAVEOF transaction.
+    pub(super) refused: Option<String>,
+}
+
+/// A replica on its way to a new master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reconf {
+    pub(super) sent_at: Instant,
+    /// Its INFO names the new master.
+    pub(super) in_progress: bool,
+}
+
+impl Node {
+    pub(super) fn new(
+        core: &mut Core,
+        group: &GroupName,
+        settings: &GroupSettings,
+        address: Address,
+    ) -> Node {
+        let link = core.connect_node(group, &address, settings);
+        let now = core.now();
+        Node {
+            health: Health::new(core, link),
+            address,
+            subscribed: false,
+            resolved: None,
+            local_ip: None,
+            run_id: None,
+            info: None,
+            info_at: None,
+            info_asked_at: None,
+            info_in_flight: false,
+            bad_infos: 0,
+            role_since: now,
+            settled_since: now,
+            sdown_since: None,
+            rebooted_at: None,
+            script_killed: false,
+            hello_in_flight: false,
+            next_hello: now,
+            followed: false,
+            reconf: None,
+            refused: None,
+        }
+    }
+
+    pub(super) fn link(&self) -> LinkId {
+        self.health.link
+    }
+
+    pub(super) fn role(&self) -> Option<Role> {
+        self.info.as_ref().map(|info| info.role)
+    }
+
+    /// True if this node is meant by that address: the configured one, or what its name resolves to.
+    pub(super) fn is_at(&self, address: &Address) -> bool {
+        let same_host = self.address.host.eq_ignore_ascii_case(&address.host)
+            || self.resolved.as_deref() == Some(address.host.as_str());
+        same_host && self.address.port == address.port
+    }
+
+    /// Its INFO is not older than `ms`.
+    pub(super) fn info_within(&self, core: &Core, ms: u64) -> bool {
+        self.info_at.is_some_and(|at| core.now().since(at) <= ms)
+    }
+
+    pub(super) fn connected(&mut self, core: &Core, local_ip: String, remote_ip: String) {
+        self.health.connected(core);
+        self.info_in_flight = false;
+        self.hello_in_flight = false;
+        self.info_asked_at = None;
+        self.local_ip = Some(local_ip);
+        self.resolved = Some(remote_ip);
+    }
+
+    pub(super) fn lost(&mut self, core: &Core) {
+        self.health.lost(core);
+        self.info_in_flight = false;
+        self.hello_in_flight = false;
+    }
+
+    pub(super) fn hello_answered(&mut self) {
+        self.hello_in_flight = false;
+    }
+
+    pub(super) fn info_answered(&mut self) {
+        self.info_in_flight = false;
+    }
+
+    /// The next hello goes out at once.
+    pub(super) fn hasten_hello(&mut self, core: &Core) {
+        self.next_hello = core.now();
+    }
+
+    /// INFO is asked for at once: what it said was said under another configuration.
+    pub(super) fn hasten_info(&mut self) {
+        self.info_asked_at = None;
+    }
+
+    /// Closes its connection and opens another.
+    pub(super) fn reopen(&mut self, core: &mut Core, group: &GroupName, settings: &GroupSettings) {
+        core.disconnect(self.health.link);
+        let link = core.connect_node(group, &self.address, settings);
+        self.health.relink(core, link);
+        self.info_in_flight = false;
+        self.hello_in_flight = false;
+        self.subscribed = false;
+    }
+
+    /// Asks for INFO, unless one is under way.
+    pub(super) fn ask_info(&mut self, core: &mut Core) {
+        if self.health.up && !self.info_in_flight {
+            self.info_in_flight = true;
+            self.info_asked_at = Some(core.now());
+            self.health.send(core, Command::Info);
+        }
+    }
+
+    /// Sends PING and INFO as they fall due, and opens a half-open connection anew.
+    pub(super) fn tend(
+        &mut self,
+        core: &mut Core,
+        group: &GroupName,
+        settings: &GroupSettings,
+        info_period_ms: u64,
+    ) {
+        if self.health.wants_reopening(core, settings.down_after_ms) {
+            self.reopen(core, group, settings);
+        }
+        self.health.tend(core, settings.down_after_ms);
+        let info_due = match self.info_asked_at {
+            Some(at) => core.due(at.plus(info_period_ms)),
+            None => true,
+        };
+        if info_due {
+            self.ask_info(core);
+        }
+    }
+
+    /// True if a hello is to be published on it now.
+    pub(super) fn hello_due(&mut self, core: &mut Core) -> bool {
+        let due = self.health.up && !self.hello_in_flight && core.due(self.next_hello);
+        if due {
+            self.hello_in_flight = true;
+            self.next_hello = core.now().plus(HELLO_PERIOD_MS);
+        }
+        due
+    }
+}

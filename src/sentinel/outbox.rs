@@ -1,0 +1,218 @@
+//! Effects on their way out, and the rule *durable before said aloud*: what shows a new epoch, vote or
+//! configuration waits here until the state that it depends on is on disk.
+
+use std::collections::VecDeque;
+
+use super::effect::{Command, Effect};
+use super::types::{Instant, Revision};
+use crate::resp::Value;
+
+/// Pause before a failed write of the state is tried again, in ms.
+const RETRY_MS: u64 = 1000;
+
+/// An effect that waits for the disk, and what to answer instead if the write fails.
+struct Waiting {
+    needs: u64,
+    effect: Effect,
+    otherwise: Option<Value>,
+    /// It waits only so as not to overtake another.
+    in_line: bool,
+}
+
+/// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
+#[derive(Default)]
+pub(super) struct Outbox {
+    ready: VecDeque<Effect>,
+    waiting: VecDeque<Waiting>,
+    /// The revision of the latest change; equal to `durable` when all is on disk.
+    newest: u64,
+    /// The latest revision that was handed out to be written.
+    handed: u64,
+    durable: u64,
+    /// Since when a write has been in flight.
+    in_flight: Option<Instant>,
+    /// How long a write takes these days, in ms: the longest of late, slowly forgotten.
+    write_ms: u64,
+    /// Why the last write failed, and when to try again.
+    failed: Option<(String, Instant)>,
+}
+
+impl Outbox {
+    /// The durable state has changed: it will be written, together with what changes until then.
+    pub(super) fn touch(&mut self) {
+        if self.newest == self.handed {
+            self.newest += 1;
+        }
+    }
+
+    /// Sends an effect out at once.
+    pub(super) fn emit(&mut self, effect: Effect) {
+        self.ready.push_back(effect);
+    }
+
+    /// Sends an effect out as soon as everything that was decided up to now is durable.
+    pub(super) fn emit_durable(&mut self, effect: Effect) {
+        self.emit_durable_or(effect, None);
+    }
+
+    /// The same; a reply becomes `otherwise` if the state cannot be written.
+    pub(super) fn emit_durable_or(&mut self, effect: Effect, otherwise: Option<Value>) {
+        if self.newest > self.durable {
+            let needs = self.newest;
+            self.waiting.push_back(Waiting { needs, effect, otherwise, in_line: false });
+        } else {
+            self.ready.push_back(effect);
+        }
+    }
+
+    /// Like `emit`, but not ahead of something that waits: announcements keep their order, as long as
+    /// the disk works.
+    pub(super) fn emit_in_order(&mut self, effect: Effect) {
+        match self.waiting.back() {
+            Some(last) if self.failed.is_none() => {
+                let needs = last.needs;
+                self.waiting.push_back(Waiting { needs, effect, otherwise: None, in_line: true });
+            }
+            _ => self.ready.push_back(effect),
+        }
+    }
+
+    /// The revision to be written now, if one is due. The caller then writes the state as it is now.
+    pub(super) fn begin_write(&mut self, now: Instant) -> Option<Revision> {
+        let may_try = self.failed.as_ref().is_none_or(|(_, retry_at)| now >= *retry_at);
+        if self.in_flight.is_some() || self.newest == self.durable || !may_try {
+            return None;
+        }
+        self.in_flight = Some(now);
+        self.handed = self.newest;
+        Some(Revision(self.newest))
+    }
+
+    /// A write succeeded: lets go what waited for it. True if writing had failed before.
+    pub(super) fn written(&mut self, revision: Revision, now: Instant) -> bool {
+        let Some(since) = self.in_flight.filter(|_| revision.0 == self.handed) else {
+            return false;
+        };
+        self.in_flight = None;
+        self.write_ms = now.since(since).max(self.write_ms * 7 / 8);
+        self.durable = revision.0;
+        while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
+            if let Some(waiting) = self.waiting.pop_front() {
+                self.ready.push_back(waiting.effect);
+            }
+        }
+        self.failed.take().is_some()
+    }
+
+    /// A write failed: answers those who wait for an answer, and forgets orders to nodes, which would
+    /// come too late to be right. All else goes on waiting. True if this is news.
+    pub(super) fn write_failed(
+        &mut self,
+        revision: Revision,
+        reason: String,
+        now: Instant,
+    ) -> bool {
+        if self.in_flight.is_none() || revision.0 != self.handed {
+            return false;
+        }
+        self.in_flight = None;
+        for waiting in std::mem::take(&mut self.waiting) {
+            match (&waiting.effect, &waiting.otherwise) {
+                (Effect::Reply { id, .. }, Some(reply)) => {
+                    self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
+                }
+                (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
+                _ if waiting.in_line => self.ready.push_back(waiting.effect),
+                _ => self.waiting.push_back(waiting),
+            }
+        }
+        let news = self.failed.as_ref().is_none_or(|(old, _)| *old != reason);
+        self.failed = Some((reason, now.plus(RETRY_MS)));
+        news
+    }
+
+    /// Why the state cannot be written at present, if so. Such a sentinel takes no part in elections.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failed.as_ref().map(|(reason, _)| reason.as_str())
+    }
+
+    /// How long it takes to make something durable, in ms.
+    pub(super) fn write_ms(&self) -> u64 {
+        self.write_ms
+    }
+
+    /// When a failed write is due again.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.failed.as_ref().filter(|_| self.in_flight.is_none()).map(|(_, at)| *at)
+    }
+
+    /// The next effect that may go.
+    pub(super) fn pop(&mut self) -> Option<Effect> {
+        self.ready.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sentinel::types::{LinkId, RequestId};
+
+    fn send(n: u64) -> Effect {
+        Effect::Disconnect { link: LinkId(n) }
+    }
+
+    fn drain(out: &mut Outbox) -> Vec<Effect> {
+        std::iter::from_fn(|| out.pop()).collect()
+    }
+
+    #[test]
+    fn what_depends_on_a_change_waits_for_its_write() {
+        let now = Instant::from_ms(0);
+        let mut out = Outbox::default();
+        out.touch();
+        out.emit_durable(send(1));
+        out.emit(send(2));
+        assert_eq!(drain(&mut out), [send(2)]);
+        let first = out.begin_write(now).expect("a write is due");
+        assert_eq!(out.begin_write(now), None, "one write in flight");
+        // A change while the write is in flight needs the next one.
+        out.touch();
+        out.emit_durable(send(3));
+        out.written(first, now);
+        assert_eq!(drain(&mut out), [send(1)]);
+        let second = out.begin_write(now).expect("the second write is due");
+        out.written(second, now);
+        assert_eq!(drain(&mut out), [send(3)]);
+        assert_eq!(out.begin_write(now), None, "all is durable");
+    }
+
+    #[test]
+    fn a_failed_write_answers_with_the_fallback_and_is_tried_again() {
+        let mut out = Outbox::default();
+        out.touch();
+        let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
+        out.emit_durable_or(reply("voted"), Some(Value::bulk("no vote")));
+        out.emit_durable(Effect::Send { link: LinkId(1), command: Command::Promote });
+        let revision = out.begin_write(Instant::from_ms(0)).expect("due");
+        assert!(out.write_failed(revision, "disk full".into(), Instant::from_ms(10)));
+        assert_eq!(drain(&mut out), [reply("no vote")]);
+        assert_eq!(out.failure(), Some("disk full"));
+        assert_eq!(out.begin_write(Instant::from_ms(500)), None);
+        let revision = out.begin_write(Instant::from_ms(1010)).expect("due again");
+        assert!(out.written(revision, Instant::from_ms(1010)));
+        assert_eq!(out.failure(), None);
+        assert_eq!(drain(&mut out), []);
+    }
+
+    #[test]
+    fn announcements_do_not_overtake_each_other() {
+        let mut out = Outbox::default();
+        out.touch();
+        out.emit_durable(send(1));
+        out.emit_in_order(send(2));
+        assert_eq!(drain(&mut out), []);
+        let revision = out.begin_write(Instant::from_ms(0)).expect("due");
+        out.written(revision, Instant::from_ms(0));
+        assert_eq!(drain(&mut out), [send(1), send(2)]);
+    }
+}

@@ -1,0 +1,115 @@
+//! Another sentinel: the one link to it that all groups share, and what it thinks of one group's master.
+
+use std::collections::BTreeSet;
+
+use super::core::Core;
+use super::health::Health;
+use super::types::{Address, Epoch, GroupName, Instant, RunId};
+
+/// The link to another sentinel, shared by all groups that know it.
+#[derive(Debug)]
+pub(super) struct PeerLink {
+    pub(super) address: Address,
+    pub(super) health: Health,
+    /// Our own IP on the connection to it.
+    pub(super) local_ip: Option<String>,
+    /// The groups in which it takes part.
+    pub(super) groups: BTreeSet<GroupName>,
+    /// The shortest `down-after` of those groups, in ms: sets the pace of PINGs.
+    pub(super) down_after_ms: u64,
+}
+
+impl PeerLink {
+    pub(super) fn new(core: &mut Core, id: &RunId, address: Address) -> PeerLink {
+        let link = core.connect_peer(id, &address);
+        PeerLink {
+            address,
+            health: Health::new(core, link),
+            local_ip: None,
+            groups: BTreeSet::new(),
+            down_after_ms: u64::MAX,
+        }
+    }
+
+    /// Closes the connection and opens another, maybe elsewhere.
+    pub(super) fn reopen(&mut self, core: &mut Core, id: &RunId, address: Address) {
+        core.disconnect(self.health.link);
+        let link = core.connect_peer(id, &address);
+        self.address = address;
+        self.health.relink(core, link);
+    }
+
+    /// Sends the PING that is due, and opens a half-open connection anew.
+    pub(super) fn tend(&mut self, core: &mut Core, id: &RunId) {
+        if self.health.wants_reopening(core, self.down_after_ms) {
+            let address = self.address.clone();
+            self.reopen(core, id, address);
+        }
+        self.health.tend(core, self.down_after_ms);
+    }
+}
+
+/// Another sentinel's part in one group.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) address: Address,
+    pub(super) sdown_since: Option<Instant>,
+    /// When it last said that the present master is down for it; `None` once it says otherwise.
+    pub(super) master_down_at: Option<Instant>,
+    /// For whom it says to have voted, and in which epoch.
+    pub(super) vote: Option<(RunId, Epoch)>,
+    /// The last epoch in which it answered our wish for a vote, whatever the answer.
+    pub(super) answered_epoch: Option<Epoch>,
+    /// The last epoch in which we asked for its vote over the present connection.
+    pub(super) asked_epoch: Option<Epoch>,
+    /// When we last asked for its opinion over the present connection.
+    pub(super) asked_at: Option<Instant>,
+    /// Questions without an answer over the present connection.
+    pub(super) questions_open: u32,
+    pub(super) hello: Option<Heard>,
+    pub(super) last_hello: Instant,
+    pub(super) hello_in_flight: bool,
+    pub(super) next_hello: Instant,
+}
+
+/// What its last hello said of this group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    pub(super) at: Instant,
+    pub(super) current_epoch: Epoch,
+    pub(super) config_epoch: Epoch,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, address: Address) -> Peer {
+        Peer {
+            address,
+            sdown_since: None,
+            master_down_at: None,
+            vote: None,
+            answered_epoch: None,
+            asked_epoch: None,
+            asked_at: None,
+            questions_open: 0,
+            hello: None,
+            last_hello: now,
+            hello_in_flight: false,
+            next_hello: now,
+        }
+    }
+
+    /// A new connection: whatever was under way on the old one will not be answered.
+    pub(super) fn connection_changed(&mut self) {
+        self.asked_epoch = None;
+        self.asked_at = None;
+        self.questions_open = 0;
+        self.hello_in_flight = false;
+    }
+
+    /// Opinions of a master that is no longer meant, or of a time before it fell silent, count for
+    /// nothing: in Redis they fail a healthy new master over.
+    pub(super) fn forget_opinion(&mut self) {
+        self.master_down_at = None;
+        self.asked_at = None;
+    }
+}

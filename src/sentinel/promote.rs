@@ -1,0 +1,79 @@
+//! The choice of the replica that becomes master.
+
+use std::cmp::Reverse;
+
+use super::core::Core;
+use super::group::Group;
+use super::info::Role;
+use super::node::{INFO_PERIOD_MS, Node};
+use super::types::Address;
+
+/// Oldest acceptable answer to a PING, and oldest INFO while the master is down, in ms.
+const FRESH_MS: u64 = 5_000;
+
+impl Group {
+    /// The best replica, or a sentence for each why it cannot be chosen.
+    ///
+    /// A replica that already says master while it was ours comes first: an earlier leader promoted it
+    /// and was lost before it could tell. Then as in Redis: smaller priority, larger offset, smaller
+    /// run id.
+    pub(super) fn best_replica(&self, core: &Core) -> Result<Address, Vec<String>> {
+        let mut reasons = Vec::new();
+        let mut good = Vec::new();
+        for node in self.replicas.values() {
+            match self.why_not(core, node) {
+                Some(reason) => reasons.push(format!("{}: {reason}", node.address)),
+                None => good.push(node),
+            }
+        }
+        let rank = |node: &&&Node| {
+            let info = node.info.as_ref();
+            let promoted = info.is_some_and(|i| i.role == Role::Master);
+            let priority = info.map_or(u32::MAX, |i| i.priority);
+            let offset = info.map_or(0, |i| i.offset);
+            let run_id = node.run_id.clone();
+            (!promoted, priority, Reverse(offset), run_id.is_none(), run_id)
+        };
+        match good.iter().min_by_key(rank) {
+            Some(node) => Ok(node.address.clone()),
+            None => Err(reasons),
+        }
+    }
+
+    /// Why this replica cannot be promoted; `None` if it can.
+    fn why_not(&self, core: &Core, node: &Node) -> Option<String> {
+        let Some(info) = &node.info else { return Some("no INFO from it yet".into()) };
+        if node.sdown_since.is_some() {
+            return Some("down".into());
+        }
+        if !node.health.up {
+            return Some("not connected".into());
+        }
+        if core.now().since(node.health.last_ok) > FRESH_MS {
+            return Some("no answer to PING for more than 5 s".into());
+        }
+        if info.priority == 0 {
+            return Some("its replica-priority is 0".into());
+        }
+        if !info.announced {
+            return Some("it is not announced (replica-announced no)".into());
+        }
+        let info_ms = match self.master.sdown_since {
+            Some(_) => FRESH_MS,
+            None => 3 * INFO_PERIOD_MS,
+        };
+        if !node.info_within(core, info_ms) {
+            return Some("its INFO is too old".into());
+        }
+        if info.role == Role::Master && !node.followed {
+            return Some("it is a master of its own, not a replica of this group".into());
+        }
+        let master_down_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
+        let limit_ms = master_down_ms.saturating_add(10 * self.settings.down_after_ms);
+        if info.link_down_ms > limit_ms as i64 {
+            let s = info.link_down_ms / 1000;
+            return Some(format!("its link to the master has been down for {s} s: too old"));
+        }
+        None
+    }
+}

@@ -1,0 +1,188 @@
+//! Nodes that do not do what the configuration says: replicas still to be repointed after a failover, a
+//! returning old master, a replica of a wrong master.
+
+use super::core::Core;
+use super::effect::Command;
+use super::election::majority;
+use super::event::EventKind;
+use super::group::Group;
+use super::info::Role;
+use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS, Node, Reconf};
+use super::types::{Address, Instant};
+
+/// How long a node must have been steadily wrong before a sentinel that did not lead the last failover
+/// puts it right, in ms: time enough to hear of a newer configuration that makes it right.
+const SETTLED_MS: u64 = 4 * HELLO_PERIOD_MS;
+/// A SLAVEOF that shows no effect within this time, in ms, may be sent again.
+const RECONF_SENT_MS: u64 = 10_000;
+
+/// The leader's work after the promotion: all replicas are to follow the new master.
+#[derive(Debug)]
+pub(super) struct Repoint {
+    pub(super) started: Instant,
+}
+
+/// What is wrong with a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It says master and is not ours.
+    Master,
+    /// It follows another master; `linked` if that works.
+    WrongMaster { linked: bool },
+}
+
+impl Group {
+    /// Puts right what is wrong and due.
+    pub(super) fn repair(&mut self, core: &mut Core) {
+        if core.in_tilt() || self.failover.is_some() {
+            return;
+        }
+        self.watch_progress(core);
+        if self.master_is_sane(core) {
+            let addresses: Vec<Address> = self.replicas.keys().cloned().collect();
+            for address in addresses {
+                self.repair_node(core, &address);
+            }
+        }
+        self.end_repoint(core);
+    }
+
+    /// The master says master, lately, and is not down: others may be sent to it.
+    fn master_is_sane(&self, core: &Core) -> bool {
+        self.master.role() == Some(Role::Master)
+            && self.master.sdown_since.is_none()
+            && self.master.info_within(core, 2 * INFO_PERIOD_MS)
+    }
+
+    fn fault(&self, node: &Node) -> Option<Fault> {
+        let info = node.info.as_ref()?;
+        match (info.role, &info.master) {
+            (Role::Master, _) => Some(Fault::Master),
+            (Role::Slave, Some(master)) if self.master.is_at(master) => None,
+            (Role::Slave, _) => Some(Fault::WrongMaster { linked: info.link_up }),
+        }
+    }
+
+    fn repair_node(&mut self, core: &mut Core, address: &Address) {
+        let Some(node) = self.replicas.get(address) else { return };
+        let Some(fault) = self.fault(node) else { return };
+        if node.sdown_since.is_some() || !node.health.up || node.reconf.is_some() {
+            return;
+        }
+        let since = node.settled_since;
+        // A node that followed our master and now says master may know a newer configuration.
+        let leading = self.repoint.is_some() && !(fault == Fault::Master && node.followed);
+        let seen_since = node.info_at.is_some_and(|at| at >= since);
+        if !leading && !seen_since {
+            return;
+        }
+        let patience_ms = match fault {
+            _ if leading => 0,
+            Fault::Master if self.peers_confirm(since) => HELLO_PERIOD_MS,
+            Fault::WrongMaster { linked: true } => {
+                self.settings.failover_timeout_ms.max(SETTLED_MS)
+            }
+            _ => SETTLED_MS,
+        };
+        if !core.due(since.plus(patience_ms)) {
+            return;
+        }
+        // A second writable master is worse than a few replicas too many in synchronisation.
+        if fault != Fault::Master && self.syncing(core.now()) >= self.settings.parallel_syncs {
+            return;
+        }
+        let master = self.shown_master(core);
+        let sent_at = core.now();
+        let Some(node) = self.replicas.get_mut(address) else { return };
+        node.reconf = Some(Reconf { sent_at, in_progress: false });
+        node.refused = None;
+        node.health.send_durable(core, Command::Follow { master });
+        let kind = match fault {
+            _ if leading => EventKind::SlaveReconfSent,
+            Fault::Master => EventKind::ConvertToSlave,
+            Fault::WrongMaster { .. } => EventKind::FixSlaveConfig,
+        };
+        let details = self.node_details(core, address);
+        core.announce_durable(kind, Some(&self.name), details);
+    }
+
+    /// Replicas that are being repointed or copy the master's data now. One that has not got ready in
+    /// `failover-timeout` does not hold up the others any longer.
+    fn syncing(&self, now: Instant) -> u32 {
+        let patience_ms = self.settings.failover_timeout_ms;
+        let syncing = |node: &&Node| {
+            let copying = self.fault(node).is_none()
+                && node.sdown_since.is_none()
+                && now.since(node.settled_since) < patience_ms
+                && node.info.as_ref().is_some_and(|info| !info.link_up);
+            node.reconf.is_some() || copying
+        };
+        self.replicas.values().filter(syncing).count() as u32
+    }
+
+    /// A majority, ourselves included, has said since `since` that it knows no newer configuration and
+    /// no election that could make one.
+    fn peers_confirm(&self, since: Instant) -> bool {
+        let confirming = self.peers.values().filter(|peer| {
+            peer.hello.is_some_and(|hello| {
+                hello.at > since
+                    && hello.config_epoch == self.config_epoch
+                    && hello.current_epoch == self.config_epoch
+            })
+        });
+        confirming.count() as u32 + 1 >= majority(self.voters())
+    }
+
+    /// Follows what the INFO of repointed replicas tells.
+    fn watch_progress(&mut self, core: &mut Core) {
+        let leading = self.repoint.is_some();
+        let patience_ms = self.settings.failover_timeout_ms.max(RECONF_SENT_MS);
+        let mut events = Vec::new();
+        let faults: Vec<_> = self.replicas.values().map(|node| self.fault(node)).collect();
+        for (node, fault) in self.replicas.values_mut().zip(faults) {
+            let Some(mut reconf) = node.reconf else { continue };
+            let fresh = node.info_at.is_some_and(|at| at >= reconf.sent_at);
+            let linked = node.info.as_ref().is_some_and(|info| info.link_up);
+            if fresh && fault.is_none() && !reconf.in_progress {
+                reconf.in_progress = true;
+                node.reconf = Some(reconf);
+                events.push((EventKind::SlaveReconfInprog, node.address.clone()));
+            }
+            if reconf.in_progress && linked {
+                node.reconf = None;
+                events.push((EventKind::SlaveReconfDone, node.address.clone()));
+            } else if !reconf.in_progress && core.due(reconf.sent_at.plus(RECONF_SENT_MS)) {
+                node.reconf = None;
+                events.push((EventKind::SlaveReconfSentTimeout, node.address.clone()));
+            } else if node.sdown_since.is_some() || core.due(reconf.sent_at.plus(patience_ms)) {
+                node.reconf = None;
+            }
+        }
+        for (kind, address) in events.into_iter().filter(|_| leading) {
+            let details = self.node_details(core, &address);
+            core.announce_durable(kind, Some(&self.name), details);
+        }
+    }
+
+    /// Ends the failover once every replica that can be reached follows, or after `failover-timeout`.
+    fn end_repoint(&mut self, core: &mut Core) {
+        let Some(repoint) = &self.repoint else { return };
+        let done = self.replicas.values().all(|node| {
+            let follows = self.fault(node).is_none()
+                && node.info.as_ref().is_some_and(|info| info.link_up)
+                && node.reconf.is_none();
+            node.sdown_since.is_some() || follows
+        });
+        let late = core.due(repoint.started.plus(self.settings.failover_timeout_ms));
+        if !done && !late {
+            return;
+        }
+        self.repoint = None;
+        let details = self.master_details(core);
+        if !done {
+            let kind = EventKind::FailoverEndForTimeout;
+            core.announce_durable(kind, Some(&self.name), details.clone());
+        }
+        core.announce_durable(EventKind::FailoverEnd, Some(&self.name), details);
+    }
+}

@@ -1,0 +1,189 @@
+//! `SENTINEL SET` and `SENTINEL RESET`: an operator changes a group while it runs.
+
+use std::path::PathBuf;
+
+use super::core::Core;
+use super::event::EventKind;
+use super::group::Group;
+use super::types::Secret;
+use crate::config::settings::GroupSettings;
+
+/// One option of `SENTINEL SET`, read and valid.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Change {
+    Number { option: String, value: String, number: u64 },
+    Script { option: String, path: String },
+    AuthPass(String),
+    AuthUser(String),
+    Rename { from: String, to: String },
+}
+
+/// Reads all options before any of them is applied: one bad option changes nothing (in Redis those
+/// before it are kept). The error is a complete reply.
+pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<Change>, String> {
+    let mut changes = Vec::new();
+    let mut words = words.iter();
+    while let Some(option) = words.next() {
+        let unknown =
+            || format!("ERR Unknown option or number of arguments for SENTINEL SET '{option}'");
+        let invalid =
+            |value: &str| format!("ERR Invalid argument '{value}' for SENTINEL SET '{option}'");
+        let lower = option.to_ascii_lowercase();
+        let value = words.next().ok_or_else(unknown)?;
+        changes.push(match lower.as_str() {
+            "down-after-milliseconds" | "failover-timeout" | "parallel-syncs" | "quorum" => {
+                number(option, value, 1).ok_or_else(|| invalid(value))?
+            }
+            "master-reboot-down-after-period" | "primary-reboot-down-after-period" => {
+                number(option, value, 0).ok_or_else(|| invalid(value))?
+            }
+            "notification-script" | "client-reconfig-script" if deny_scripts => {
+                return Err("ERR Reconfiguration of scripts path is denied for security reasons. Check \
+                     the deny-scripts-reconfig configuration directive in your Sentinel configuration"
+                    .into());
+            }
+            "notification-script" | "client-reconfig-script" => {
+                Change::Script { option: option.clone(), path: value.clone() }
+            }
+            "auth-pass" => Change::AuthPass(value.clone()),
+            "auth-user" => Change::AuthUser(value.clone()),
+            "rename-command" => {
+                let to = words.next().ok_or_else(unknown)?;
+                if value.is_empty() || to.is_empty() {
+                    return Err(invalid(if value.is_empty() { value } else { to }));
+                }
+                Change::Rename { from: value.clone(), to: to.clone() }
+            }
+            _ => return Err(unknown()),
+        });
+    }
+    Ok(changes)
+}
+
+fn number(option: &str, value: &str, least: u64) -> Option<Change> {
+    let most = match option.to_ascii_lowercase().as_str() {
+        "quorum" | "parallel-syncs" => u64::from(u32::MAX),
+        _ => i64::MAX as u64,
+    };
+    let number = value.parse().ok().filter(|n| (least..=most).contains(n))?;
+    Some(Change::Number { option: option.to_owned(), value: value.to_owned(), number })
+}
+
+impl Change {
+    /// What `+set` says: option and value as typed, passwords hidden.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Change::Number { option, value, .. } => format!("{option} {value}"),
+            Change::Script { option, path } => format!("{option} {path}"),
+            Change::AuthPass(_) => "auth-pass ******".into(),
+            Change::AuthUser(user) => format!("auth-user {user}"),
+            Change::Rename { from, to } => format!("rename-command {from} {to}"),
+        }
+    }
+
+    /// Links opened before know nothing of this change.
+    pub(super) fn concerns_links(&self) -> bool {
+        matches!(self, Change::AuthPass(_) | Change::AuthUser(_) | Change::Rename { .. })
+    }
+
+    pub(super) fn apply(self, settings: &mut GroupSettings) {
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        match self {
+            Change::Number { option, number, .. } => match option.to_ascii_lowercase().as_str() {
+                "down-after-milliseconds" => settings.down_after_ms = number,
+                "failover-timeout" => settings.failover_timeout_ms = number,
+                "parallel-syncs" => settings.parallel_syncs = number as u32,
+                "quorum" => settings.quorum = number as u32,
+                _ => settings.master_reboot_down_after_ms = number,
+            },
+            Change::Script { option, path } => {
+                let path = given(path).map(PathBuf::from);
+                match option.to_ascii_lowercase().as_str() {
+                    "notification-script" => settings.notification_script = path,
+                    _ => settings.client_reconfig_script = path,
+                }
+            }
+            Change::AuthPass(password) => settings.auth_pass = given(password).map(Secret::new),
+            Change::AuthUser(user) => settings.auth_user = given(user),
+            Change::Rename { from, to } => {
+                let from = from.to_ascii_uppercase();
+                match from.eq_ignore_ascii_case(&to) {
+                    true => settings.rename_commands.remove(&from),
+                    false => settings.rename_commands.insert(from, to),
+                };
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Opens all links to nodes anew, with the credentials and names in force now.
+    pub(super) fn reopen_links(&mut self, core: &mut Core) {
+        let nodes = std::iter::once(&mut self.master).chain(self.replicas.values_mut());
+        for node in nodes {
+            node.reopen(core, &self.name, &self.settings);
+        }
+    }
+
+    /// `SENTINEL RESET`: forgets replicas, sentinels and whatever was under way; they are discovered
+    /// again. Epochs and our vote are kept: a vote once given is never given otherwise.
+    pub(super) fn reset(&mut self, core: &mut Core) {
+        self.drop_replicas(core);
+        for id in std::mem::take(&mut self.peers).into_keys() {
+            core.leave_peer(&id, &self.name);
+        }
+        core.disconnect(self.master.link());
+        let address = self.master.address.clone();
+        self.master = super::node::Node::new(core, &self.name, &self.settings, address);
+        self.odown_since = None;
+        self.failover = None;
+        self.repoint = None;
+        self.attempts = 0;
+        self.not_before = core.now();
+        let details = self.master_details(core);
+        core.announce(EventKind::ResetMaster, Some(&self.name), details);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::types::Address;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn options_are_read_before_any_is_applied() {
+        for (line, expected) in [
+            ("quorum 0", "ERR Invalid argument '0' for SENTINEL SET 'quorum'"),
+            ("Quorum x", "ERR Invalid argument 'x' for SENTINEL SET 'Quorum'"),
+            (
+                "quorum 3 colour red",
+                "ERR Unknown option or number of arguments for SENTINEL SET 'colour'",
+            ),
+            (
+                "rename-command GET",
+                "ERR Unknown option or number of arguments for SENTINEL SET 'rename-command'",
+            ),
+            ("quorum 4294967296", "ERR Invalid argument '4294967296' for SENTINEL SET 'quorum'"),
+        ] {
+            assert_eq!(read_options(&words(line), true), Err(expected.into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn changes_apply_and_passwords_stay_hidden() {
+        let mut settings = GroupSettings::new(Address::new("::1", 1), 2);
+        let line =
+            "quorum 3 DOWN-AFTER-milliseconds 7 auth-pass s3cret rename-command config geheim";
+        for change in read_options(&words(line), true).expect("good options") {
+            assert!(!change.shown().contains("s3cret"));
+            change.apply(&mut settings);
+        }
+        assert_eq!((settings.quorum, settings.down_after_ms), (3, 7));
+        assert_eq!(settings.auth_pass, Some(Secret::new("s3cret")));
+        assert_eq!(settings.rename_commands["CONFIG"], "geheim");
+    }
+}

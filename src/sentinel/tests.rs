@@ -1,0 +1,494 @@
+//! One sentinel at a desk: the test plays nodes, peers, disk and clock. Whole worlds of sentinels are
+//! `sim`'s; here stand the rules that one sentinel must keep, each shown by what it sends and when.
+
+use std::collections::BTreeMap;
+
+use super::types::{Address, EPOCH_MAX};
+use super::*;
+use crate::config::settings::GroupSettings;
+use crate::config::state::GroupState;
+
+const MASTER: u16 = 7001;
+const REPLICA: u16 = 7002;
+const OTHER_REPLICA: u16 = 7003;
+
+fn at(port: u16) -> Address {
+    Address::new("127.0.0.1", port)
+}
+
+fn id(n: u8) -> RunId {
+    RunId::from_bytes([n; 20])
+}
+
+/// A sentinel and what it has let out.
+struct Desk {
+    sentinel: Sentinel,
+    now_ms: u64,
+    links: BTreeMap<LinkId, Address>,
+    sent: Vec<(Address, Command)>,
+    events: Vec<(EventKind, String)>,
+    said: Vec<String>,
+    replies: Vec<Value>,
+    writes: Vec<(Revision, State)>,
+    /// Answers every write at once.
+    disk_works: bool,
+    /// What each node answers to PING and INFO; absent: nothing.
+    infos: BTreeMap<Address, String>,
+}
+
+impl Desk {
+    /// Watches MASTER with two peers (ids 2 and 3, ports 26002 and 26003); our id is `me`.
+    fn new(me: u8, quorum: u32) -> Desk {
+        let mut settings = GroupSettings::new(at(MASTER), quorum);
+        settings.down_after_ms = 1000;
+        settings.failover_timeout_ms = 60_000;
+        let mut group = GroupState::fresh(settings, None);
+        group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
+        group.sentinels = BTreeMap::from([(id(2), at(26002)), (id(3), at(26003))]);
+        let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+        Desk::restored(State { my_id: id(me), current_epoch: 0, groups, removed: BTreeMap::new() })
+    }
+
+    fn restored(state: State) -> Desk {
+        let clock = Clock { mono: Instant::from_ms(0), wall_ms: 0 };
+        let mut desk = Desk {
+            sentinel: Sentinel::new(clock, SentinelSettings::default(), state, 1),
+            now_ms: 0,
+            links: BTreeMap::new(),
+            sent: Vec::new(),
+            events: Vec::new(),
+            said: Vec::new(),
+            replies: Vec::new(),
+            writes: Vec::new(),
+            disk_works: true,
+            infos: BTreeMap::new(),
+        };
+        for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
+            desk.infos.insert(at(port), replica_info(MASTER, offset, true));
+        }
+        desk.infos.insert(at(MASTER), "role:master\r\n".into());
+        desk.input(Input::Wake);
+        desk
+    }
+
+    fn clock(&self) -> Clock {
+        Clock { mono: Instant::from_ms(self.now_ms), wall_ms: self.now_ms }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.sentinel.handle(self.clock(), input);
+        while let Some(effect) = self.sentinel.poll() {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { revision, state } => {
+                self.writes.push((revision, *state));
+                if self.disk_works {
+                    self.sentinel.handle(self.clock(), Input::Persisted { revision });
+                }
+            }
+            Effect::Connect { link, target } => {
+                self.links.insert(link, target.address);
+                let ip = || "127.0.0.1".to_owned();
+                let up = LinkEvent::Up { local_ip: ip(), remote_ip: ip() };
+                self.sentinel.handle(self.clock(), Input::Link { link, event: up });
+                let event = LinkEvent::Subscribed;
+                self.sentinel.handle(self.clock(), Input::Link { link, event });
+            }
+            Effect::Disconnect { link } => {
+                self.links.remove(&link);
+            }
+            Effect::Send { link, command } => {
+                let Some(to) = self.links.get(&link).cloned() else { return };
+                self.serve(link, &to, &command);
+                if !matches!(command, Command::Ping | Command::Info) {
+                    self.sent.push((to, command));
+                }
+            }
+            Effect::Reply { reply, .. } => self.replies.push(reply),
+            Effect::Announce(event) => self.events.push((event.kind, event.payload)),
+            Effect::Say { text, .. } => self.said.push(text),
+        }
+    }
+
+    /// What a living node or peer answers at once.
+    fn serve(&mut self, link: LinkId, to: &Address, command: &Command) {
+        let is_peer = to.port > 26000;
+        let reply = match command {
+            Command::Ping if is_peer || self.infos.contains_key(to) => Value::Simple("PONG".into()),
+            Command::Info => match self.infos.get(to) {
+                Some(info) => Value::bulk(info),
+                None => return,
+            },
+            Command::Hello { .. } => Value::Integer(1),
+            _ => return,
+        };
+        let event = LinkEvent::Reply { command: command.clone(), reply };
+        self.sentinel.handle(self.clock(), Input::Link { link, event });
+    }
+
+    /// Lets time pass, waking the sentinel whenever it wants.
+    fn pass(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while let Some(next) = self.sentinel.deadline().filter(|at| at.as_ms() <= end) {
+            self.now_ms = next.as_ms().max(self.now_ms);
+            self.input(Input::Wake);
+        }
+        self.now_ms = end;
+    }
+
+    fn reply_from(&mut self, port: u16, command: Command, reply: Value) {
+        let link = self.links.iter().find(|(_, to)| to.port == port).map(|(link, _)| *link);
+        let event = LinkEvent::Reply { command, reply };
+        self.input(Input::Link { link: link.expect("a link"), event });
+    }
+
+    /// The question last sent to that peer.
+    fn question(&self, port: u16) -> Command {
+        let to_peer = |(to, command): &&(Address, Command)| {
+            to.port == port && matches!(command, Command::IsMasterDown { .. })
+        };
+        self.sent.iter().rfind(to_peer).expect("a question").1.clone()
+    }
+
+    fn answer_question(&mut self, port: u16, down: i64, leader: &str, epoch: i64) {
+        let parts = vec![Value::Integer(down), Value::bulk(leader), Value::Integer(epoch)];
+        self.reply_from(port, self.question(port), Value::Array(parts));
+    }
+
+    fn ask(&mut self, request: Request) -> Option<Value> {
+        self.replies.clear();
+        self.input(Input::Request { id: RequestId(1), request });
+        self.replies.pop()
+    }
+
+    fn vote_for(&mut self, candidate: u8, epoch: i64) -> Option<Value> {
+        let candidate = Some(id(candidate).to_string());
+        let (host, port) = ("127.0.0.1".to_owned(), i64::from(MASTER));
+        self.ask(Request::IsMasterDown { host, port, epoch, candidate })
+    }
+
+    fn hello(&mut self, from: u8, current: u64, master: u16, config: u64) {
+        let port = 26000 + u16::from(from);
+        let line =
+            format!("127.0.0.1,{port},{},{current},mymaster,127.0.0.1,{master},{config}", id(from));
+        self.ask(Request::Hello(line));
+    }
+
+    fn has(&self, kind: EventKind) -> bool {
+        self.events.iter().any(|(k, _)| *k == kind)
+    }
+
+    fn promotions(&self) -> Vec<u16> {
+        let promote = |(to, c): &(Address, Command)| (*c == Command::Promote).then_some(to.port);
+        self.sent.iter().filter_map(promote).collect()
+    }
+
+    /// The master falls silent and one peer agrees.
+    fn master_dies(&mut self) {
+        self.infos.remove(&at(MASTER));
+        self.pass(1200);
+        assert!(self.has(EventKind::Sdown), "{:?}", self.events);
+        self.answer_question(26002, 1, "*", 0);
+        self.answer_question(26003, 0, "*", 0);
+    }
+
+    /// Both peers vote for us.
+    fn win(&mut self) {
+        let epoch = self.sentinel.view().current_epoch() as i64;
+        let me = self.sentinel.view().my_id().to_string();
+        self.answer_question(26002, 1, &me, epoch);
+    }
+}
+
+fn replica_info(master: u16, offset: u64, linked: bool) -> String {
+    let status = if linked { "up" } else { "down" };
+    format!(
+        "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:{master}\r\n\
+         master_link_status:{status}\r\nslave_repl_offset:{offset}\r\nslave_priority:100\r\n"
+    )
+}
+
+fn opinion(down: i64, leader: u8, epoch: i64) -> Value {
+    let leader = if leader == 0 { "*".to_owned() } else { id(leader).to_string() };
+    Value::Array(vec![Value::Integer(down), Value::bulk(leader), Value::Integer(epoch)])
+}
+
+#[test]
+fn a_whole_failover_goes_through_within_milliseconds() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    assert!(desk.has(EventKind::Odown) && desk.has(EventKind::TryFailover));
+    desk.win();
+    assert_eq!(desk.promotions(), [REPLICA], "the larger offset wins");
+    let decided_at = desk.now_ms;
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(100);
+    let (_, switch) =
+        desk.events.iter().find(|(kind, _)| *kind == EventKind::SwitchMaster).expect("a switch");
+    assert_eq!(switch, "mymaster 127.0.0.1 7001 127.0.0.1 7002");
+    assert!(desk.now_ms - decided_at <= 100);
+    let follow = Command::Follow { master: at(REPLICA) };
+    assert!(desk.sent.contains(&(at(OTHER_REPLICA), follow)), "{:?}", desk.sent);
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 500, true));
+    desk.pass(2_000);
+    assert!(desk.has(EventKind::SlaveReconfDone) && desk.has(EventKind::FailoverEnd));
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.master, view.config_epoch), (at(REPLICA), 1));
+}
+
+#[test]
+fn nothing_is_said_before_it_is_durable() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    desk.sent.clear();
+    assert_eq!(desk.vote_for(2, 5), None, "the vote waits for the disk");
+    desk.pass(3_000);
+    assert!(!desk.has(EventKind::VoteForLeader) && !desk.has(EventKind::NewEpoch));
+    let hellos = desk.sent.iter().filter(|(_, c)| matches!(c, Command::Hello { .. })).count();
+    assert_eq!(hellos, 0, "a hello would show the new epoch");
+    let (revision, state) = desk.writes.last().cloned().expect("a write");
+    assert_eq!(state.groups["mymaster"].leader_epoch, 5);
+    desk.input(Input::Persisted { revision });
+    assert_eq!(desk.replies, [opinion(0, 2, 5)]);
+    assert!(desk.has(EventKind::VoteForLeader));
+}
+
+#[test]
+fn a_vote_is_given_once_and_binds_for_a_while() {
+    let mut desk = Desk::new(1, 2);
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 2, 5)));
+    assert_eq!(desk.vote_for(3, 5), Some(opinion(0, 2, 5)), "one vote per epoch");
+    assert_eq!(desk.vote_for(3, 6), Some(opinion(0, 2, 5)), "bound to the first candidate");
+    assert_eq!(desk.vote_for(2, 7), Some(opinion(0, 2, 7)), "who may try again");
+    desk.pass(election::TENURE_MS + 1);
+    assert_eq!(desk.vote_for(3, 8), Some(opinion(0, 3, 8)));
+    assert_eq!(desk.vote_for(2, 4), Some(opinion(0, 3, 8)), "old epochs get the old vote");
+    assert_eq!(desk.vote_for(9, 20), Some(opinion(0, 3, 8)), "no vote for a stranger");
+}
+
+#[test]
+fn a_vote_outlives_a_crash_and_binds_afresh() {
+    let mut desk = Desk::new(1, 2);
+    desk.vote_for(2, 5);
+    let (_, state) = desk.writes.last().cloned().expect("written");
+    let mut desk = Desk::restored(state);
+    assert_eq!(desk.vote_for(3, 5), Some(opinion(0, 2, 5)));
+    assert_eq!(desk.vote_for(3, 6), Some(opinion(0, 2, 5)));
+    assert_eq!(desk.sentinel.view().current_epoch(), 6);
+}
+
+#[test]
+fn a_vote_that_cannot_be_written_is_not_given() {
+    let mut desk = Desk::new(1, 2);
+    desk.disk_works = false;
+    desk.vote_for(2, 5);
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    assert_eq!(desk.replies, [opinion(0, 0, 0)]);
+    assert!(desk.said.iter().any(|text| text.contains("No space left")), "{:?}", desk.said);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1200);
+    desk.answer_question(26002, 1, "*", 0);
+    desk.pass(2000);
+    assert!(desk.has(EventKind::Odown) && !desk.has(EventKind::TryFailover), "{:?}", desk.events);
+}
+
+#[test]
+fn absurd_epochs_are_refused() {
+    let mut desk = Desk::new(1, 2);
+    for epoch in [-1, i64::MAX, EPOCH_MAX as i64 + 1] {
+        let reply = desk.vote_for(2, epoch);
+        assert!(matches!(reply, Some(Value::Error(_))), "{epoch}: {reply:?}");
+    }
+    desk.ask(Request::Hello(format!(
+        "127.0.0.1,26002,{},18446744073709551615,mymaster,127.0.0.1,7001,0",
+        id(2)
+    )));
+    assert_eq!(desk.sentinel.view().current_epoch(), 0);
+    assert!(desk.said.iter().any(|text| text.contains("current epoch")), "{:?}", desk.said);
+}
+
+#[test]
+fn without_a_majority_nothing_starts_and_the_reason_is_said() {
+    let mut desk = Desk::new(1, 1);
+    desk.pass(2_000);
+    let peers: Vec<LinkId> =
+        desk.links.iter().filter(|(_, to)| to.port > 26000).map(|(link, _)| *link).collect();
+    for link in peers {
+        let event = LinkEvent::Down { reason: LostReason::Refused };
+        desk.input(Input::Link { link, event });
+    }
+    desk.infos.remove(&at(MASTER));
+    desk.pass(10_000);
+    assert!(desk.has(EventKind::Odown), "quorum 1 of 3 agrees with itself");
+    assert!(!desk.has(EventKind::TryFailover));
+    let why = "only 1 of 3 sentinels can be reached, and 2 votes are needed";
+    assert!(desk.said.iter().any(|text| text.contains(why)), "{:?}", desk.said);
+    let told = desk.ask(Request::CkQuorum("mymaster".into()));
+    assert!(matches!(told, Some(Value::Error(text)) if text.starts_with("NOQUORUM 1 usable")));
+}
+
+#[test]
+fn a_lost_election_is_repeated_soon_and_in_a_new_epoch() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.master_dies();
+    let other = id(3).to_string();
+    desk.answer_question(26002, 1, &other, 1);
+    desk.answer_question(26003, 1, &other, 1);
+    assert!(desk.has(EventKind::AbortNotElected));
+    desk.events.clear();
+    desk.pass(1_000);
+    assert!(desk.has(EventKind::TryFailover), "{:?}", desk.events);
+    assert!(desk.promotions().is_empty());
+    assert!(desk.sentinel.view().current_epoch() >= 2);
+}
+
+#[test]
+fn a_newer_configuration_is_adopted_and_an_older_one_corrected() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.hello(2, 4, REPLICA, 4);
+    let kinds: Vec<EventKind> = desk.events.iter().map(|(kind, _)| *kind).collect();
+    let (update, switch) = (EventKind::ConfigUpdateFrom, EventKind::SwitchMaster);
+    assert!(kinds.windows(2).any(|pair| pair == [update, switch]), "{kinds:?}");
+    desk.events.clear();
+    desk.sent.clear();
+    desk.hello(3, 3, OTHER_REPLICA, 3);
+    assert!(!desk.has(switch));
+    let told =
+        |(to, c): &(Address, Command)| to.port == 26003 && matches!(c, Command::Hello { .. });
+    assert!(desk.sent.iter().any(told), "the one that lags behind is told at once");
+}
+
+#[test]
+fn opinions_about_the_old_master_do_not_fail_the_new_one_over() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1200);
+    let late = desk.question(26002);
+    desk.hello(3, 4, REPLICA, 4);
+    desk.reply_from(26002, late, opinion(1, 0, 0));
+    desk.infos.remove(&at(REPLICA));
+    desk.events.clear();
+    desk.pass(1500);
+    assert!(desk.has(EventKind::Sdown));
+    assert!(!desk.has(EventKind::Odown), "{:?}", desk.events);
+}
+
+#[test]
+fn a_returning_old_master_is_taken_back_after_all_have_confirmed() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, 4, REPLICA, 4);
+    let follow = (at(MASTER), Command::Follow { master: at(REPLICA) });
+    desk.pass(1_000);
+    assert!(!desk.sent.contains(&follow), "maybe it is we who lag behind");
+    desk.hello(3, 4, REPLICA, 4);
+    desk.pass(2_000);
+    assert!(desk.sent.contains(&follow), "{:?}", desk.sent);
+    assert!(desk.has(EventKind::ConvertToSlave));
+}
+
+#[test]
+fn time_not_watched_counts_against_nobody() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    // The process is stopped; the world goes on.
+    desk.now_ms += 30_000;
+    desk.input(Input::Wake);
+    assert!(desk.has(EventKind::Tilt));
+    desk.pass(5_000);
+    assert!(desk.has(EventKind::TiltEnd));
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+}
+
+#[test]
+fn a_manual_failover_needs_a_majority_too() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    assert_eq!(desk.ask(Request::Failover("mymaster".into())), Some(Value::ok()));
+    assert!(desk.promotions().is_empty());
+    let again = desk.ask(Request::Failover("mymaster".into()));
+    assert_eq!(again, Some(Value::error("INPROG Failover already in progress")));
+    desk.win();
+    assert_eq!(desk.promotions(), [REPLICA]);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(200);
+    let demoted = (at(MASTER), Command::Follow { master: at(REPLICA) });
+    assert!(desk.sent.contains(&demoted), "the old master is told at once: {:?}", desk.sent);
+}
+
+#[test]
+fn replicas_that_must_not_be_promoted_are_not() {
+    for (line, reason) in [
+        ("slave_priority:0\r\n", "replica-priority is 0"),
+        ("replica_announced:0\r\n", "not announced"),
+        ("master_link_down_since_seconds:600\r\n", "link to the master has been down"),
+    ] {
+        let mut desk = Desk::new(1, 2);
+        for port in [REPLICA, OTHER_REPLICA] {
+            let info = replica_info(MASTER, 1, false) + line;
+            desk.infos.insert(at(port), info);
+        }
+        desk.pass(12_000);
+        desk.master_dies();
+        desk.win();
+        desk.pass(1_000);
+        assert!(desk.has(EventKind::AbortNoGoodSlave), "{line}: {:?}", desk.events);
+        assert!(desk.promotions().is_empty());
+        assert!(desk.said.iter().any(|text| text.contains(reason)), "{line}: {:?}", desk.said);
+    }
+}
+
+#[test]
+fn garbage_in_info_is_counted_and_forgets_nothing() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.insert(at(MASTER), "%$! no info at all".into());
+    desk.pass(60_000);
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.replicas.len(), view.sdown), (2, false));
+    assert!(desk.said.iter().any(|text| text.contains("no INFO")), "{:?}", desk.said);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_effects() {
+    let run = || {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(3_000);
+        desk.master_dies();
+        desk.pass(20_000);
+        format!("{:?}{:?}{:?}", desk.sent, desk.events, desk.said)
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn entries_keep_the_order_that_clients_index() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let fields = |value: Option<Value>| match value {
+        Some(Value::Map(pairs)) => {
+            pairs.iter().filter_map(|(k, _)| k.text().map(str::to_owned)).collect::<Vec<_>>()
+        }
+        other => panic!("no map: {other:?}"),
+    };
+    let first = |value: Option<Value>| match value {
+        Some(Value::Array(items)) => items.into_iter().next(),
+        other => panic!("no array: {other:?}"),
+    };
+    let master = fields(desk.ask(Request::Master("mymaster".into())));
+    assert_eq!((master[1].as_str(), master[2].as_str(), master.len()), ("ip", "port", 20));
+    let replica = fields(first(desk.ask(Request::Replicas("mymaster".into()))));
+    assert_eq!((replica[19].as_str(), replica.len()), ("slave-repl-offset", 21));
+    let peer = fields(first(desk.ask(Request::Sentinels("mymaster".into()))));
+    assert_eq!((peer[13].as_str(), peer.len()), ("voted-leader-epoch", 14));
+}

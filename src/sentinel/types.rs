@@ -1,0 +1,88 @@
+//! Time, ids and chance, as the core knows them.
+
+pub use crate::config::types::{Address, RunId, Secret};
+
+/// A moment of the monotonic clock, in ms since a zero that only its maker knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The moment `ms` milliseconds after zero.
+    pub const fn from_ms(ms: u64) -> Instant {
+        Instant(ms)
+    }
+
+    /// Milliseconds since zero.
+    pub const fn as_ms(self) -> u64 {
+        self.0
+    }
+
+    /// This moment and `ms` more.
+    pub const fn plus(self, ms: u64) -> Instant {
+        Instant(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 if it lies ahead.
+    pub const fn since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Both clocks, read together by the daemon or made by the simulator. `mono` drives every timer;
+/// `wall_ms` (Unix time in ms) only fills fields that Redis shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// The monotonic clock.
+    pub mono: Instant,
+    /// Unix time in ms.
+    pub wall_ms: u64,
+}
+
+/// Counts elections; the higher one is the newer one. Sentinel's `current-epoch` and `config-epoch`.
+pub type Epoch = u64;
+
+/// Epochs above this are refused, wherever they come from: an absurd one, taken over once, would end
+/// every later election (in Redis one request with epoch -1 does).
+pub const EPOCH_MAX: Epoch = 1 << 48;
+
+/// The name of a group: what clients ask for.
+pub type GroupName = std::sync::Arc<str>;
+
+/// Numbers the states that are to be made durable; the higher one holds all that the lower one held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// One logical connection to a node or peer, from [`Effect::Connect`] to [`Effect::Disconnect`]; the
+/// daemon may reconnect below it. Never used twice.
+///
+/// [`Effect::Connect`]: super::Effect::Connect
+/// [`Effect::Disconnect`]: super::Effect::Disconnect
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Ties a reply to the request that it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Chance, made from a seed (SplitMix64), so that a run can be played again.
+#[derive(Debug, Clone)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from 0 up to, not including, `bound` (which must not be 0).
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}

@@ -1,0 +1,36 @@
+//! Stories: whole groups of real processes in which things are killed, frozen, restarted and fed with
+//! rubbish, one file per kind of story. Most are told twice, over the bundled node and over Debian's
+//! redis-server. `STORY_SENTINEL=redis` plays them with Redis's own sentinel, to compare.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Tells each named story (a function of [`support::node::Nodes`]) over both kinds of nodes, as the
+/// tests `<story>::bundled` and `<story>::redis`.
+macro_rules! over_both_nodes {
+    ($($story:ident),* $(,)?) => {$(
+        mod $story {
+            #[test]
+            fn bundled() {
+                super::$story($crate::support::node::Nodes::Bundled);
+            }
+            #[test]
+            fn redis() {
+                super::$story($crate::support::node::Nodes::Redis);
+            }
+        }
+    )*};
+}
+
+mod crash;
+mod freeze;
+mod hostile;
+mod kill;
+mod main_job;
+mod manual;
+mod mixed;
+mod python;
+mod quorum;
+mod shapes;
+mod state;
+mod topology;
