@@ -1,5 +1,5 @@
-//! The replica's side, as the owner task sees it: which master, how the link stands, and applying the
-//! stream.
+//! The replica's side, as the owner task sees it: which master, how the link stands, and applying
+//! the stream.
 
 use std::time::{Duration, Instant};
 
@@ -263,8 +263,9 @@ impl Node {
         }
     }
 
-    /// The master wrote what this node cannot store. Going on would leave data that differs while the
-    /// offset says that it is the same; so the link is given up, and a full synchronisation decides.
+    /// The master wrote what this node cannot store. Going on would leave data that differs while
+    /// the offset says that it is the same; so the link is given up, and a full synchronisation
+    /// decides.
     fn stream_refused(&mut self, why: &str) {
         warn!("This node cannot follow its master: {why}. Use a Redis or Valkey server as replica");
         if let Some(upstream) = &mut self.replication.upstream {
