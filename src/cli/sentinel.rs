@@ -148,18 +148,19 @@ fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
         let serving = tokio::spawn(serving);
         let ended = running.ended();
         tokio::pin!(ended);
-        let ended_early = tokio::select! {
-            () = signals.wait(&stop) => false,
-            () = &mut ended => !stop.is_cancelled(),
+        let asked_to = tokio::select! {
+            biased;
+            () = signals.wait(&stop) => true,
+            () = &mut ended => false,
         };
         stop.cancel();
-        if !ended_early {
+        if asked_to {
             ended.await;
         }
         // A panic has been told by the panic hook.
         let _ = serving.await;
         drop(pidfile);
-        if ended_early {
+        if !asked_to {
             return Err(
                 "The sentinel ended by a fault of its own: please report what is above".into()
             );

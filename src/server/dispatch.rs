@@ -10,7 +10,8 @@ use crate::resp::{Protocol, Request, Value};
 
 use super::client::{Blocked, ClientId, ReplyMode};
 use super::commands::{
-    ADMIN, Answer, Call, Command, Effect, MAY_REPLICATE, NO_AUTH, NO_MULTI, Reply, STALE, WRITE, find,
+    ADMIN, Answer, Call, Command, Effect, MAY_REPLICATE, NO_AUTH, NO_MULTI, Reply, STALE, WRITE,
+    find,
 };
 use super::keyspace::Expiry;
 use super::node::Node;
@@ -124,9 +125,11 @@ impl Node {
             .into());
         }
         if !command.is(STALE) && self.is_stale() && !self.config.replica_serve_stale_data {
-            return Err("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to \
+            return Err(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to \
                         'no'."
-                .into());
+                    .into(),
+            );
         }
         let from_replica = client.is_replica() && !command.is(ADMIN) && command.name != "ping";
         if from_replica && command.keys.0 > 0 {
@@ -157,8 +160,8 @@ impl Node {
             return false;
         }
         let may_replicate = WRITE | MAY_REPLICATE;
-        let writes = command.is(may_replicate)
-            || (command.name == "exec" && self.queued(id, may_replicate));
+        let writes =
+            command.is(may_replicate) || (command.name == "exec" && self.queued(id, may_replicate));
         !pause.writes_only || writes
     }
 
@@ -172,7 +175,12 @@ impl Node {
     }
 
     /// Runs one command, alone or as part of a transaction, and notes what replicas must do.
-    pub(super) fn call(&mut self, id: ClientId, command: &'static Command, args: &[Bytes]) -> Answer {
+    pub(super) fn call(
+        &mut self,
+        id: ClientId,
+        command: &'static Command,
+        args: &[Bytes],
+    ) -> Answer {
         let Some(client) = self.clients.get(&id) else { return Ok(Reply::Done) };
         let (db, from_master) = (client.db, client.is_master());
         self.keyspace.expiry = match () {

@@ -199,9 +199,10 @@ fn memory(node: &Node, text: &mut Text) {
 
 fn persistence(node: &Node, text: &mut Text) {
     text.line("loading", 0);
-    text.line("async_loading", u8::from(node.replication.upstream.as_ref().is_some_and(|u| {
-        u.phase == Phase::Sync
-    })));
+    text.line(
+        "async_loading",
+        u8::from(node.replication.upstream.as_ref().is_some_and(|u| u.phase == Phase::Sync)),
+    );
     text.line("rdb_changes_since_last_save", node.stats.changes);
     text.line("rdb_bgsave_in_progress", 0);
     text.line("rdb_last_save_time", node.started_unix_s());

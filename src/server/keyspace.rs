@@ -104,9 +104,9 @@ impl Db {
     fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = self.hasher.hash_one(key);
         let slots = &self.slots;
-        let found = self.index.find_entry(hash, |&slot| {
-            slots[slot as usize].as_ref().is_some_and(|e| e.key == key)
-        });
+        let found = self
+            .index
+            .find_entry(hash, |&slot| slots[slot as usize].as_ref().is_some_and(|e| e.key == key));
         let (slot, _) = found.ok()?.remove();
         let entry = self.slots[slot as usize].take()?;
         if let Some(at) = entry.expire_at_ms {

@@ -11,9 +11,7 @@ use crate::server::client::{Client, ClientId, ReplyMode};
 use crate::server::dispatch::Pause;
 use crate::server::info::VERSION;
 
-use super::{
-    Answer, Call, Reply, SYNTAX, help, null, number, ok, refuse, transactions, value,
-};
+use super::{Answer, Call, Reply, SYNTAX, help, null, number, ok, refuse, transactions, value};
 
 const NO_SUCH_CLIENT: &str = "ERR No such client";
 
@@ -162,9 +160,7 @@ fn is_plain(text: &[u8]) -> bool {
 fn check_name(name: &Bytes) -> Result<Bytes, &'static str> {
     match is_plain(name) {
         true => Ok(Bytes::copy_from_slice(name)),
-        false => {
-            Err("ERR Client names cannot contain spaces, newlines or special characters.")
-        }
+        false => Err("ERR Client names cannot contain spaces, newlines or special characters."),
     }
 }
 

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::resp::Value;
 
 use super::{
-    ADMIN, Answer, Call, Command, FAST, FLAG_NAMES, PUBSUB, READONLY, TABLE, WRITE, find, help, number,
-    refuse, value,
+    ADMIN, Answer, Call, Command, FAST, FLAG_NAMES, PUBSUB, READONLY, TABLE, WRITE, find, help,
+    number, refuse, value,
 };
 
 /// `@read`, `@fast` and so on: what follows from the flags, then the command's own.

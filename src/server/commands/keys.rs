@@ -170,7 +170,9 @@ impl When {
             }
         }
         if when.nx && (when.xx || when.gt || when.lt) {
-            return Err("ERR NX and XX, GT or LT options at the same time are not compatible".into());
+            return Err(
+                "ERR NX and XX, GT or LT options at the same time are not compatible".into()
+            );
         }
         if when.gt && when.lt {
             return Err("ERR GT and LT options at the same time are not compatible".into());

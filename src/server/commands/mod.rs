@@ -21,7 +21,6 @@ use crate::resp::Value;
 use super::client::{Client, ClientId};
 use super::node::Node;
 
-
 /// What a command answers.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -59,7 +58,10 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// The client that sent it.
     pub(super) fn client(&mut self) -> &mut Client {
-        self.node.clients.get_mut(&self.id).expect("a client is forgotten only between its commands")
+        self.node
+            .clients
+            .get_mut(&self.id)
+            .expect("a client is forgotten only between its commands")
     }
 
     /// The arguments from `first` on as text; bytes that are no UTF-8 are replaced.

@@ -7,7 +7,9 @@ use crate::resp::number::parse_int;
 use crate::server::decimal;
 use crate::server::keyspace::{self, owned};
 
-use super::{Answer, Call, NOT_INT, Reply, SYNTAX, int, maybe, null, number, ok, refuse, text, value};
+use super::{
+    Answer, Call, NOT_INT, Reply, SYNTAX, int, maybe, null, number, ok, refuse, text, value,
+};
 
 const NOT_FLOAT: &str = "ERR value is not a valid float";
 const TOO_BIG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
@@ -258,8 +260,7 @@ fn edit(call: &mut Call<'_>, key: &Bytes, change: impl FnOnce(&mut BytesMut)) ->
     let mut length = 0;
     call.node.keyspace.update(call.db, key, |keyspace::Value::String(string)| {
         let whole = std::mem::take(string);
-        let mut buffer =
-            whole.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut buffer = whole.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         change(&mut buffer);
         length = buffer.len();
         *string = buffer.freeze();

@@ -183,7 +183,9 @@ impl Config {
         let (name, words) = (line.name(), line.args().map(str::to_string).collect::<Words>());
         if let Err(problem) = self.apply(&name, &words) {
             let help = match problem.as_str() {
-                UNKNOWN => "see redis.conf for the directives; modules and TLS are not part of this",
+                UNKNOWN => {
+                    "see redis.conf for the directives; modules and TLS are not part of this"
+                }
                 _ => "correct the value or remove the line to use the default",
             };
             found.push(Diagnostic::error(problem).at(line, 0).help(help));
@@ -219,7 +221,9 @@ impl Config {
     /// `CONFIG GET`: names and values that match one of the patterns, ignoring case.
     pub(super) fn get(&self, patterns: &[String]) -> BTreeMap<String, String> {
         let wanted = |name: &str| {
-            patterns.iter().any(|p| glob::matches(p.to_ascii_lowercase().as_bytes(), name.as_bytes()))
+            patterns
+                .iter()
+                .any(|p| glob::matches(p.to_ascii_lowercase().as_bytes(), name.as_bytes()))
         };
         let mut found = BTreeMap::new();
         for parameter in PARAMETERS {
@@ -250,7 +254,8 @@ impl Config {
             if known.is_some_and(|p| p.when == When::Start) {
                 return Err(refuse("can't set immutable config"));
             }
-            let many_words = matches!(name.as_str(), "client-output-buffer-limit" | "bind" | "save");
+            let many_words =
+                matches!(name.as_str(), "client-output-buffer-limit" | "bind" | "save");
             let words: Words = match many_words {
                 true => value.split_ascii_whitespace().map(str::to_string).collect(),
                 false => vec![value.clone()],

@@ -323,7 +323,9 @@ impl Field for Option<Secret> {
 impl Field for Option<Address> {
     fn read(&self, words: &[String]) -> Result<Option<Address>, String> {
         match words {
-            [no, one] if no.eq_ignore_ascii_case("no") && one.eq_ignore_ascii_case("one") => Ok(None),
+            [no, one] if no.eq_ignore_ascii_case("no") && one.eq_ignore_ascii_case("one") => {
+                Ok(None)
+            }
             [host, port] => match port.parse::<u16>() {
                 Ok(port) if port > 0 => Ok(Some(Address::new(host, port))),
                 _ => Err("Invalid master port".into()),
@@ -408,7 +410,12 @@ impl OutputLimits {
     fn classes(&self) -> [Words; 3] {
         [("normal", self.normal), ("slave", self.replica), ("pubsub", self.pubsub)].map(
             |(name, l)| {
-                vec![name.into(), l.hard.to_string(), l.soft.to_string(), l.soft_seconds.to_string()]
+                vec![
+                    name.into(),
+                    l.hard.to_string(),
+                    l.soft.to_string(),
+                    l.soft_seconds.to_string(),
+                ]
             },
         )
     }

@@ -325,7 +325,9 @@ impl Wire {
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let late = Failure::Timeout(self.timeout.as_secs());
-        Ok(tokio::time::timeout(self.timeout, self.stream.write_all(bytes)).await.map_err(|_| late)??)
+        Ok(tokio::time::timeout(self.timeout, self.stream.write_all(bytes))
+            .await
+            .map_err(|_| late)??)
     }
 
     /// Reads more. Cancelling it loses nothing.

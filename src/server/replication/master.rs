@@ -320,10 +320,7 @@ impl Node {
         }
         let ttl = Duration::from_secs(u64::from(self.config.repl_backlog_ttl));
         let alone = self.now.duration_since(self.replication.alone_since);
-        if !has_replicas
-            && !ttl.is_zero()
-            && alone > ttl
-            && self.replication.history.has_backlog()
+        if !has_replicas && !ttl.is_zero() && alone > ttl && self.replication.history.has_backlog()
         {
             self.replication.history.end(new_id());
             info!("Replication backlog freed after {} seconds without replicas.", alone.as_secs());

@@ -225,7 +225,8 @@ impl Node {
         upstream.unapplied.clear();
         upstream.client = Some(id);
         let addr = upstream.target.to_string();
-        let mut client = Client::new(id, addr, String::new(), Outbox::new(None, Default::default()));
+        let mut client =
+            Client::new(id, addr, String::new(), Outbox::new(None, Default::default()));
         client.kind = Kind::Master;
         client.authenticated = true;
         client.db = db;
@@ -272,7 +273,8 @@ impl Node {
     pub(in crate::server) fn send_ack(&mut self) {
         let offset = self.replication.offset().to_string();
         let Some(upstream) = &self.replication.upstream else { return };
-        let Some(outgoing) = upstream.outgoing.as_ref().filter(|_| upstream.client.is_some()) else {
+        let Some(outgoing) = upstream.outgoing.as_ref().filter(|_| upstream.client.is_some())
+        else {
             return;
         };
         let mut ack = BytesMut::new();
