@@ -202,11 +202,14 @@ fn a_damaged_state_file_is_refused_with_the_way_out() {
     sentinel.restart();
 }
 
-/// The one file in a YAML sentinel's folder that is neither its configuration nor its log.
+/// The one file in a YAML sentinel's folder that is no configuration, log or lock.
 fn state_file(sentinel: &Sentinel) -> PathBuf {
     let entries = fs::read_dir(sentinel.dir()).expect("its folder can be read");
     let paths = entries.map(|e| e.expect("an entry").path());
-    let is_state = |p: &PathBuf| p != sentinel.file() && !p.ends_with("log") && p.is_file();
+    let is_state = |p: &PathBuf| {
+        let other = p.ends_with("log") || p.extension().is_some_and(|e| e == "lock");
+        p != sentinel.file() && !other && p.is_file()
+    };
     let found: Vec<PathBuf> = paths.filter(is_state).collect();
     assert_eq!(found.len(), 1, "one state file: {found:?}");
     found.into_iter().next().expect("just counted")
