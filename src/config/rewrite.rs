@@ -45,9 +45,12 @@ impl Setting {
 
     fn text(&self) -> String {
         let mut text = self.words.first().cloned().unwrap_or_default();
+        let comment = text == "#";
         for word in self.words.iter().skip(1) {
             text.push(' ');
-            text.push_str(&quote(word));
+            // A comment is never unquoted, but nothing may break its line.
+            let plain = comment && !word.contains(|c: char| c.is_whitespace() || c.is_control());
+            text.push_str(&if plain { word.clone() } else { quote(word) });
         }
         text
     }
@@ -312,6 +315,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn rewriting_its_own_output_changes_nothing(
             lines in prop::collection::vec(

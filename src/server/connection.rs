@@ -60,7 +60,7 @@ impl Connection {
             buffer: BytesMut::new(),
             decoder: Decoder::new(self.limits),
             limits: self.limits,
-            in_batch: false,
+            in_batch: true,
             broken: false,
         };
         tokio::select! {
@@ -82,6 +82,7 @@ struct Session {
     buffer: BytesMut,
     decoder: Decoder,
     limits: Limits,
+    /// The owner is busy with a batch, or has yet to take note of the connection.
     in_batch: bool,
     /// The client broke the protocol; nothing more is read.
     broken: bool,

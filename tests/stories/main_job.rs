@@ -105,7 +105,7 @@ fn missing_keys(node: &Node) -> usize {
         let mut words = vec!["MGET"];
         words.extend(keys.iter().map(String::as_str));
         let values = client.call(&words).expect("the node answers");
-        assert_eq!(values.items().len(), 1_000);
+        assert_eq!(values.items().len(), 1_000, "{values}");
         let wrong = |(at, v): &(usize, &Reply)| v.text() != format!("value:{}", from + at);
         missing += values.items().iter().enumerate().filter(wrong).count();
     }

@@ -202,15 +202,13 @@ fn a_damaged_state_file_is_refused_with_the_way_out() {
     sentinel.restart();
 }
 
-/// The one file in a YAML sentinel's folder that is no configuration, log or lock.
+/// The one file in a YAML sentinel's state folder.
 fn state_file(sentinel: &Sentinel) -> PathBuf {
-    let entries = fs::read_dir(sentinel.dir()).expect("its folder can be read");
+    let entries = fs::read_dir(sentinel.dir().join("state")).expect("its folder can be read");
     let paths = entries.map(|e| e.expect("an entry").path());
-    let is_state = |p: &PathBuf| {
-        let other = p.ends_with("log") || p.extension().is_some_and(|e| e == "lock");
-        p != sentinel.file() && !other && p.is_file()
-    };
-    let found: Vec<PathBuf> = paths.filter(is_state).collect();
+    // Beside it lies its lock.
+    let found: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_none_or(|e| e != "lock")).collect();
     assert_eq!(found.len(), 1, "one state file: {found:?}");
     found.into_iter().next().expect("just counted")
 }
@@ -222,7 +220,7 @@ fn a_state_folder_that_cannot_be_is_refused() {
     }
     // Below a regular file there is no folder, not even for root.
     let (_dir, file) = written("sentinel.yaml", |dir| {
-        Watch::of(7000).config(Syntax::Yaml, free_port(), &dir.join("sentinel.yaml/state"))
+        Watch::of(7000).config(Syntax::Yaml, free_port(), &dir.join("sentinel.yaml"))
     });
     let said = refused(&file);
     assert!(said.contains("sentinel.yaml/state"), "it names the folder:\n{said}");

@@ -92,12 +92,11 @@ impl Watch {
             ),
             Syntax::Yaml => format!(
                 "# What the operator wrote stays.\n\
-                 port: {port}\n\
-                 bind: 127.0.0.1\n\
-                 dir: {dir}\n\
-                 masters:\n\
-                 \x20 - name: {GROUP}\n\
-                 \x20   address: 127.0.0.1:{master}\n\
+                 listen: {{bind: 127.0.0.1, port: {port}}}\n\
+                 state_dir: {dir}/state\n\
+                 groups:\n\
+                 \x20 {GROUP}:\n\
+                 \x20   master: 127.0.0.1:{master}\n\
                  \x20   quorum: {quorum}\n\
                  \x20   down_after: {down_after_ms}ms\n\
                  \x20   failover_timeout: {failover_timeout_ms}ms\n"

@@ -1,12 +1,19 @@
 //! How many stories run at a time: few enough that two cores keep their timing honest.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Stories that may run side by side. Most of a story is waiting.
 const SLOTS: usize = 4;
 
-static FREE: Mutex<usize> = Mutex::new(SLOTS);
-static FREED: Condvar = Condvar::new();
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { free: SLOTS, arrived: 0, served: 0 });
+static MOVED: Condvar = Condvar::new();
+
+/// Served in the order of arrival, so that a story that wants all slots is not passed over for ever.
+struct Queue {
+    free: usize,
+    arrived: u64,
+    served: u64,
+}
 
 /// The right to run; given back when dropped.
 pub struct Slot(usize);
@@ -22,17 +29,26 @@ pub fn all() -> Slot {
 }
 
 fn take(wanted: usize) -> Slot {
-    let mut free = FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    while *free < wanted {
-        free = FREED.wait(free).unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut queue = lock();
+    let number = queue.arrived;
+    queue.arrived += 1;
+    while queue.served != number || queue.free < wanted {
+        queue = MOVED.wait(queue).unwrap_or_else(PoisonError::into_inner);
     }
-    *free -= wanted;
+    queue.served += 1;
+    queue.free -= wanted;
+    MOVED.notify_all();
     Slot(wanted)
+}
+
+/// The queue; a story that failed while it waited leaves it whole.
+fn lock() -> MutexGuard<'static, Queue> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        *FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += self.0;
-        FREED.notify_all();
+        lock().free += self.0;
+        MOVED.notify_all();
     }
 }

@@ -1,5 +1,6 @@
 //! The API over real sockets, with a core that the test plays.
 
+mod core;
 mod oracle;
 mod pubsub;
 mod wire;

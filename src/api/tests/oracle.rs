@@ -5,14 +5,14 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 
 /// `redis-server --sentinel` on a free port, ended with the test.
-struct Oracle {
+pub(super) struct Oracle {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
     _directory: tempfile::TempDir,
 }
 
 impl Oracle {
-    async fn start(extra: &str) -> Oracle {
+    pub(super) async fn start(extra: &str) -> Oracle {
         // Another process may take a free port before the oracle does: then it ends, and we try
         // again.
         for _ in 0..10 {
@@ -62,7 +62,7 @@ impl Drop for Oracle {
 }
 
 /// Asks both the same on one connection each, and compares the bytes.
-async fn compare(oracle: &Oracle, server: &Server, lines: &[&str]) {
+pub(super) async fn compare(oracle: &Oracle, server: &Server, lines: &[&str]) {
     let mut theirs = Wire::connect(oracle.port).await;
     let mut ours = server.connect().await;
     let mut differences = Vec::new();

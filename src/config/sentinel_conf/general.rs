@@ -161,6 +161,7 @@ impl Reader<'_> {
             }
             // Redis writes it into every file.
             "latency-tracking-info-percentiles" => {}
+            "supervised" if value.eq_ignore_ascii_case("no") => {}
             name if ACTED_ON.contains(&name) => {
                 self.report(Fault::note(0, format!("'{name}' is accepted, not acted upon yet")));
             }

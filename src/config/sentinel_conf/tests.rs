@@ -1,1 +1,416 @@
+use proptest::prelude::*;
 
+use super::super::conf::parse;
+use super::super::state::State;
+use super::super::types::Address;
+use super::*;
+
+const ID: &str = "0123456789abcdef0123456789abcdef01234567";
+const PEER: &str = "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb";
+
+fn statements(text: &str) -> Vec<Statement> {
+    let (lines, diagnostics) = parse(text);
+    assert_eq!(diagnostics, []);
+    let statement = |line| Statement { line, file: None, included: false };
+    lines.into_iter().map(statement).collect()
+}
+
+fn read_text(text: &str) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
+    let executable = |path: &Path| path.starts_with("/scripts");
+    let known = (SentinelSettings::default(), ConfState::default());
+    let (settings, mut state, found) = read(known, &statements(text), &executable);
+    read_votes(text, &mut state);
+    (settings, state, found)
+}
+
+/// Reads what must be good, and gives the findings of no weight back with it.
+fn good(text: &str) -> (SentinelSettings, ConfState) {
+    let (settings, state, found) = read_text(text);
+    let errors: Vec<_> = found.iter().filter(|d| d.is_error()).map(ToString::to_string).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+    (settings, state)
+}
+
+/// What is found, a line each: severity, place, message.
+fn findings(text: &str) -> Vec<String> {
+    let found = read_text(text).2;
+    found.iter().map(|d| format!("{} {}:{} {}", d.severity, d.line, d.column, d.message)).collect()
+}
+
+fn state_of(conf: ConfState) -> State {
+    State {
+        my_id: conf.my_id.unwrap_or_else(|| RunId::parse(ID).unwrap()),
+        current_epoch: conf.current_epoch,
+        groups: conf.groups,
+        removed: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn a_whole_file_in_any_order() {
+    let text = format!(
+        "sentinel known-sentinel mymaster 10.0.0.9 26379 {PEER}\n\
+         sentinel known-replica mymaster 10.0.0.2 6379\n\
+         sentinel known-slave mymaster 10.0.0.3 6379\n\
+         SENTINEL Down-After-Milliseconds mymaster 5000\n\
+         sentinel failover-timeout mymaster 60000\n\
+         sentinel parallel-syncs mymaster 2\n\
+         sentinel auth-user mymaster watcher\n\
+         sentinel auth-pass mymaster \"with blank\"\n\
+         sentinel rename-command mymaster config cfg\n\
+         sentinel notification-script mymaster /scripts/tell\n\
+         sentinel master-reboot-down-after-period mymaster 100\n\
+         sentinel leader-epoch mymaster 8\n\
+         # watchfire-vote mymaster 8 {PEER}\n\
+         sentinel config-epoch mymaster 7\n\
+         sentinel monitor mymaster redis.example 6379 2\n\
+         sentinel resolve-hostnames yes\n\
+         sentinel myid {ID}\n\
+         sentinel current-epoch 3\n\
+         sentinel announce-ip 1.2.3.4\n\
+         sentinel announce-port 5\n\
+         sentinel sentinel-user u\n\
+         sentinel sentinel-pass p\n\
+         sentinel deny-scripts-reconfig no\n\
+         port 5000\nbind 127.0.0.1 -::1\ndir /tmp\nlogfile \"\"\nloglevel verbose\n\
+         maxclients 7\nrequirepass secret\nsentinel\n"
+    );
+    let (settings, state) = good(&text);
+    assert_eq!(settings.bind, ["127.0.0.1", "-::1"]);
+    assert_eq!((settings.port, settings.maxclients, settings.logfile), (5000, 7, None));
+    assert_eq!(settings.requirepass, Some(Secret::new("secret")));
+    assert_eq!(settings.announce_ip.as_deref(), Some("1.2.3.4"));
+    assert_eq!(settings.announce_port, Some(5));
+    assert_eq!(settings.sentinel_pass, Some(Secret::new("p")));
+    assert!(settings.resolve_hostnames && !settings.deny_scripts_reconfig);
+    assert_eq!(state.my_id, RunId::parse(ID));
+    assert_eq!(state.current_epoch, 8, "the highest epoch of a group counts");
+    let group = &state.groups["mymaster"];
+    assert_eq!(group.settings.master, Address::new("redis.example", 6379));
+    assert_eq!((group.settings.quorum, group.settings.parallel_syncs), (2, 2));
+    assert_eq!((group.settings.down_after_ms, group.settings.failover_timeout_ms), (5000, 60_000));
+    assert_eq!(group.settings.auth_pass, Some(Secret::new("with blank")));
+    assert_eq!(group.settings.rename_commands["CONFIG"], "cfg");
+    assert_eq!((group.config_epoch, group.leader_epoch), (7, 8));
+    assert_eq!(group.voted_for, RunId::parse(PEER));
+    assert_eq!(group.replicas.len(), 2);
+    assert_eq!(group.sentinels[&RunId::parse(PEER).unwrap()].port, 26379);
+}
+
+#[test]
+fn a_vote_counts_only_in_its_epoch() {
+    let vote = |epoch: u64, leader_epoch: u64| {
+        let text = format!(
+            "sentinel monitor a 1.1.1.1 1 2\nsentinel leader-epoch a {leader_epoch}\n\
+             # watchfire-vote a {epoch} {PEER}\n# watchfire-vote gone 1 {PEER}\n"
+        );
+        good(&text).1.groups["a"].voted_for.clone()
+    };
+    assert_eq!(vote(4, 4), RunId::parse(PEER));
+    assert_eq!(vote(4, 5), None, "Redis has voted since");
+    assert_eq!(vote(0, 0), None);
+}
+
+#[test]
+fn errors_are_in_the_words_of_redis() {
+    let many = "sentinel monitor a 1.1.1.1 1 0\n\
+        sentinel monitor b 1.1.1.1 0 1\n\
+        sentinel monitor c localhost 1 1\n\
+        sentinel monitor d 1.1.1.1 1 1\n\
+        sentinel monitor d 1.1.1.2 1 1\n\
+        sentinel monitor e,f 1.1.1.2 1 1\n\
+        sentinel down-after-milliseconds d 0\n\
+        sentinel failover-timeout d 5s\n\
+        sentinel master-reboot-down-after-period d -1\n\
+        sentinel down-after-milliseconds x 1\n\
+        sentinel notification-script d /none\n\
+        sentinel client-reconfig-script d /none\n\
+        sentinel rename-command d a b\n\
+        sentinel rename-command d A c\n\
+        sentinel known-replica d 1.1.1.3 1\n\
+        sentinel known-replica d 1.1.1.3 1\n\
+        sentinel myid short\n\
+        sentinel resolve-hostnames maybe\n\
+        sentinel deny-scripts-reconfig maybe\n\
+        sentinel monitr a 1.1.1.1 1 1\n\
+        sentinel monitor a 1.1.1.1 1\n\
+        port 70000\nport x\nport 1 2\nfoo 1\nloglevel loud\ndaemonize maybe\nmaxclients 0\n";
+    let known = format!(
+        "sentinel known-sentinel d 1.1.1.4 1 {PEER}\nsentinel known-sentinel d 1.1.1.5 1 {PEER}\n"
+    );
+    assert_eq!(
+        findings(&(many.to_owned() + &known)),
+        [
+            "error 1:30 Quorum must be 1 or greater.",
+            "error 2:28 Invalid port number.",
+            "error 3:20 Can't resolve instance hostname.",
+            "note 4:18 quorum 1: one sentinel alone declares the master of 'd' down",
+            "error 5:18 Duplicate master name.",
+            "error 6:18 Invalid master name.",
+            "error 7:36 negative or zero time parameter.",
+            "error 8:29 value is not an integer or out of range",
+            "error 9:44 negative time parameter.",
+            "error 10:34 No such master with specified name.",
+            "error 11:32 Notification script seems non existing or non executable.",
+            "error 12:35 Client reconfiguration script seems non existing or non executable.",
+            "error 14:27 Same command renamed multiple times with rename-command.",
+            "error 16:26 Duplicate hostname and port for replica.",
+            "error 17:15 Malformed Sentinel id in myid option.",
+            "error 18:28 Please specify yes or no for the resolve-hostnames option.",
+            "error 19:32 Please specify yes or no for the deny-scripts-reconfig options.",
+            "error 20:10 Unrecognized sentinel configuration statement.",
+            "error 21:28 Unrecognized sentinel configuration statement.",
+            "error 22:6 argument must be between 0 and 65535 inclusive",
+            "error 23:6 argument couldn't be parsed into an integer",
+            "error 24:8 wrong number of arguments",
+            "error 25:1 Bad directive or wrong number of arguments",
+            "error 26:10 argument(s) must be one of the following: debug, verbose, notice, \
+             warning, nothing",
+            "error 27:11 argument must be 'yes' or 'no'",
+            "error 28:12 argument must be between 1 and 4294967295 inclusive",
+            "error 30:37 Duplicate runid for sentinel.",
+        ]
+    );
+}
+
+#[test]
+fn an_error_shows_line_caret_and_mend() {
+    let found = read_text("# x\nsentinel monitor mymaster localhost 6379 2\nprot 1\n").2;
+    assert_eq!(
+        found[0].clone().in_file(Path::new("s.conf")).to_string(),
+        [
+            "error: Can't resolve instance hostname.",
+            " --> s.conf:2:27",
+            "  |",
+            "2 | sentinel monitor mymaster localhost 6379 2",
+            "  |                           ^^^^^^^^^",
+            "  = help: write its IP address, or add the line: sentinel resolve-hostnames yes",
+        ]
+        .join("\n")
+    );
+    assert_eq!(found[1].help.as_deref(), Some("did you mean 'port'?"));
+}
+
+#[test]
+fn no_password_is_shown() {
+    let text = "sentinel auth-pass hunter2 hunter2\nsentinel auth-pass hunter2\n\
+                sentinel sentinel-pass hunter2 hunter2\nrequirepas hunter2\n\
+                requirepass hunter2 hunter2\nmasterauth hunter2 hunter2\nuser a on >hunter2\n\
+                user default off >hunter2\ntls-key-file-pass hunter2\nmasterauth hunter2\n";
+    let found = read_text(text).2;
+    assert!(found.len() >= 8);
+    for diagnostic in found {
+        let shown = diagnostic.to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("******"), "{shown}");
+    }
+}
+
+#[test]
+fn what_redis_writes_by_itself_draws_no_remark() {
+    let text = "protected-mode no\nlatency-tracking-info-percentiles 50 99 99.9\n\
+                user default on nopass ~* &* +@all\nport 1\n\
+                user default on nopass sanitize-payload ~* &* +@all\n";
+    assert_eq!(findings(text), [""; 0]);
+}
+
+#[test]
+fn what_is_not_offered_is_said() {
+    assert_eq!(
+        findings("port 1\ntls-port 2\nsave 60 1\ndaemonize yes\ntimeout 5\nunixsocket /x\n"),
+        [
+            "warning 2:1 TLS is not offered in this version",
+            "note 3:1 'save' means nothing to a sentinel",
+            "warning 4:11 The sentinel stays in the foreground",
+            "note 5:1 'timeout' is accepted, not acted upon yet",
+            "warning 6:1 Unix sockets are not offered in this version",
+        ]
+    );
+    assert!(findings("port 0\ntls-port 2\n")[0].starts_with("error 1:6 Configured to not listen"));
+}
+
+#[test]
+fn a_file_that_closes_itself_by_acl_does_not_start_open() {
+    let open = "error 1:1 Without ACLs this sentinel would be open to everyone";
+    for closed in ["user default off", "aclfile /x", "user default on #00 +@all ~*"] {
+        assert!(findings(closed).contains(&open.to_owned()), "{closed}");
+        let guarded = findings(&format!("{closed}\nrequirepass p"));
+        assert!(!guarded.contains(&open.to_owned()), "{closed}");
+    }
+    let (settings, _) = good("user default on >p ~* &* +@all");
+    assert_eq!(settings.requirepass, Some(Secret::new("p")));
+}
+
+#[test]
+fn a_group_in_an_included_file_yields_to_the_main_file() {
+    let mut lines = statements(
+        "sentinel monitor a 1.1.1.1 1 2\nsentinel monitor a 2.2.2.2 2 2\n\
+         sentinel rename-command a X y\nsentinel rename-command a X y\n",
+    );
+    (lines[0].included, lines[2].included) = (true, true);
+    let known = (SentinelSettings::default(), ConfState::default());
+    let (_, state, found) = read(known, &lines, &|_| true);
+    assert_eq!(state.groups["a"].settings.master, Address::new("2.2.2.2", 2));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].line, found[0].severity), (1, Severity::Note));
+}
+
+#[test]
+fn rewriting_keeps_the_file_and_adds_the_state() {
+    let original = "# my sentinel\nport 5000\nsentinel monitor a 1.1.1.1 1 2\n\
+                    # patience\nsentinel down-after-milliseconds a 5000\n\
+                    sentinel known-slave a 1.1.1.2 1\nsave 60 1\n";
+    let (settings, conf) = good(original);
+    let declared = Declared {
+        settings: settings.clone(),
+        groups: conf.groups.iter().map(|(n, g)| (n.clone(), g.settings.clone())).collect(),
+        overrides: Vec::new(),
+    };
+    let mut state = state_of(conf);
+    let group = state.groups.get_mut("a").unwrap();
+    group.settings.master = Address::new("1.1.1.2", 1);
+    group.replicas = vec![Address::new("1.1.1.1", 1), Address::new("1.1.1.3", 1)];
+    (group.config_epoch, group.leader_epoch) = (4, 4);
+    group.voted_for = RunId::parse(PEER);
+    state.current_epoch = 4;
+    let written = render(original, &declared, &settings, &state);
+    assert_eq!(
+        written,
+        format!(
+            "# my sentinel\nport 5000\nsentinel monitor a 1.1.1.2 1 2\n\
+             # patience\nsentinel down-after-milliseconds a 5000\n\
+             sentinel known-replica a 1.1.1.1 1\nsave 60 1\n\
+             \n# Generated by CONFIG REWRITE\n\
+             sentinel myid {ID}\nsentinel current-epoch 4\nsentinel config-epoch a 4\n\
+             sentinel leader-epoch a 4\n# watchfire-vote a 4 {PEER}\n\
+             sentinel known-replica a 1.1.1.3 1\n"
+        )
+    );
+    assert_eq!(render(&written, &declared, &settings, &state), written);
+    let removed = State { groups: BTreeMap::new(), ..state };
+    let without = render(&written, &declared, &settings, &removed);
+    assert!(!without.contains(" a ") && without.contains("# patience"), "{without}");
+}
+
+#[test]
+fn the_command_line_is_written_into_the_file() {
+    let original = "port 5000\nuser default on #00 ~* +@all\nuser bob off\n";
+    let (settings, _, _) = read_text(original);
+    let mut now = settings.clone();
+    (now.port, now.requirepass) = (6000, Some(Secret::new("a b")));
+    let overrides = "port 6000\nsupervised systemd\nrequirepass \"a b\"\n\
+                     sentinel monitor m 1.1.1.1 1 2\n";
+    let declared = Declared {
+        settings,
+        groups: BTreeMap::new(),
+        overrides: statements(overrides).into_iter().map(|s| s.line).collect(),
+    };
+    let state = state_of(good(overrides).1);
+    assert_eq!(
+        render(original, &declared, &now, &state),
+        format!(
+            "port 6000\nuser bob off\n\n# Generated by CONFIG REWRITE\nrequirepass \"a b\"\n\
+             supervised systemd\nsentinel myid {ID}\nsentinel current-epoch 0\n\
+             sentinel monitor m 1.1.1.1 1 2\nsentinel config-epoch m 0\nsentinel leader-epoch m 0\n"
+        )
+    );
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    ("10\\.[0-9]\\.[0-9]\\.[1-9]|[a-z]{1,5}\\.example|::[1-9]", 1..=u16::MAX)
+        .prop_map(|(host, port)| Address::new(host, port))
+}
+
+fn id() -> impl Strategy<Value = RunId> {
+    any::<[u8; 20]>().prop_map(RunId::from_bytes)
+}
+
+prop_compose! {
+    fn group()(
+        master in address(),
+        quorum in 1u32..9,
+        times in prop::array::uniform3(prop_oneof![Just(30_000u64), 1..100_000u64]),
+        parallel_syncs in 1u32..3,
+        auth in prop::array::uniform2(prop::option::of("\\PC{1,8}|[ \"'\\\\\\n]{1,4}")),
+        script in prop::option::of("/scripts/[a-z ]{1,5}"),
+        rename_commands in prop::collection::btree_map("[A-Z]{1,4}", "[a-z ]{1,4}", 0..3),
+        epochs in (0u64..9, 0u64..9),
+        voted_for in prop::option::of(id()),
+        replicas in prop::collection::btree_set(address(), 0..4),
+        sentinels in prop::collection::btree_map(id(), address(), 0..4),
+    ) -> GroupState {
+        let settings = GroupSettings {
+            down_after_ms: times[0],
+            failover_timeout_ms: times[1],
+            parallel_syncs,
+            auth_user: auth[0].clone(),
+            auth_pass: auth[1].clone().map(Secret::new),
+            notification_script: script.map(Into::into),
+            rename_commands,
+            master_reboot_down_after_ms: times[2],
+            ..GroupSettings::new(master, quorum)
+        };
+        let (config_epoch, leader_epoch) = epochs;
+        GroupState {
+            config_epoch,
+            leader_epoch,
+            voted_for: voted_for.filter(|_| leader_epoch > 0),
+            replicas: replicas.into_iter().collect(),
+            sentinels,
+            ..GroupState::fresh(settings, None)
+        }
+    }
+}
+
+prop_compose! {
+    fn state()(
+        my_id in id(),
+        groups in prop::collection::btree_map("[a-z#:*é]{1,4}", group(), 0..3),
+    ) -> State {
+        State { my_id, current_epoch: 9, groups, removed: BTreeMap::new() }
+    }
+}
+
+fn sorted(mut state: State) -> State {
+    for group in state.groups.values_mut() {
+        group.replicas.sort();
+    }
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_state_written_is_the_state_read(before in state(), after in state()) {
+        let settings =
+            SentinelSettings { resolve_hostnames: true, ..SentinelSettings::default() };
+        let mut file = "# a comment\nsentinel known-slave gone 10.0.0.1 1\n".to_owned();
+        for state in [before, after] {
+            // As after a start from that file.
+            let (declared_settings, conf, _) = read_text(&file);
+            let declared = Declared {
+                settings: declared_settings,
+                groups: conf.groups.into_iter().map(|(n, g)| (n, g.settings)).collect(),
+                overrides: Vec::new(),
+            };
+            file = render(&file, &declared, &settings, &state);
+            prop_assert_eq!(render(&file, &declared, &settings, &state), file.as_str());
+            let (read_settings, conf) = good(&file);
+            prop_assert_eq!(&read_settings, &settings);
+            prop_assert_eq!(sorted(state_of(conf)), sorted(state));
+        }
+        prop_assert!(file.starts_with("# a comment\n"));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "(sentinel |monitor |port |user |[a-z0-9\\PC \"\n]){0,30}") {
+        let (lines, _) = parse(&text);
+        let statement = |line| Statement { line, file: None, included: false };
+        let lines: Vec<Statement> = lines.into_iter().map(statement).collect();
+        let known = (SentinelSettings::default(), ConfState::default());
+        for finding in read(known, &lines, &|_| false).2 {
+            prop_assert!(!finding.to_string().is_empty());
+        }
+    }
+}

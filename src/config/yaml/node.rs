@@ -9,6 +9,14 @@ use serde_yaml::{Location, Spanned};
 
 use super::super::diagnostic::Diagnostic;
 
+/// Most parser events of a file, aliases unfolded: ten thousand groups with ten settings take a
+/// quarter of it.
+const EVENTS_MAX: usize = 1_000_000;
+/// Most parser events that come from aliases.
+const REPLAYED_MAX: usize = 100_000;
+/// Most uses of anchors: every group may take its defaults from one.
+const GROUPS_MAX: usize = 50_000;
+
 /// Where a value stands: line, column and width, the first two counted from 1; width 0 where it is
 /// not known.
 pub(super) type Place = (usize, usize, usize);
@@ -47,6 +55,15 @@ pub(super) struct Key {
 /// Reads a file of one YAML document.
 pub(super) fn parse(text: &str) -> Result<Node, Diagnostic> {
     let options = serde_yaml::options! {
+        budget: serde_yaml::budget! {
+            max_events: EVENTS_MAX,
+            max_nodes: EVENTS_MAX,
+            max_aliases: GROUPS_MAX,
+            max_merge_keys: GROUPS_MAX,
+            // A thousand groups may share one anchor of defaults.
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: REPLAYED_MAX },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         strict_booleans: true,

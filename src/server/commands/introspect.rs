@@ -9,19 +9,36 @@ use super::{
     number, refuse, value,
 };
 
-/// `@read`, `@fast` and so on: what follows from the flags, then the command's own.
-fn categories(command: &Command) -> Vec<&'static str> {
-    let by_flag = [
-        (WRITE, "write"),
-        (READONLY, "read"),
-        (PUBSUB, "pubsub"),
-        (ADMIN, "admin"),
-        (ADMIN, "dangerous"),
-    ];
-    let mut found: Vec<&'static str> = command.group.to_vec();
-    found.extend(by_flag.into_iter().filter(|(f, _)| command.is(*f)).map(|(_, name)| name));
-    found.push(if command.is(FAST) { "fast" } else { "slow" });
-    found
+/// Categories in the order in which Redis lists them.
+const CATEGORIES: [&str; 12] = [
+    "keyspace",
+    "read",
+    "write",
+    "string",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
+/// What follows from the flags, and the command's own categories.
+fn categories(command: &Command) -> impl Iterator<Item = &'static str> {
+    CATEGORIES.into_iter().filter(|name| {
+        let by_flag = match *name {
+            "read" => command.is(READONLY),
+            "write" => command.is(WRITE),
+            "pubsub" => command.is(PUBSUB),
+            "admin" | "dangerous" => command.is(ADMIN),
+            "fast" => command.is(FAST),
+            "slow" => !command.is(FAST),
+            _ => false,
+        };
+        by_flag || command.group.contains(name)
+    })
 }
 
 fn describe(command: &Command) -> Value {
@@ -38,7 +55,7 @@ fn describe(command: &Command) -> Value {
         Value::Integer(first.into()),
         Value::Integer(last.into()),
         Value::Integer(step.into()),
-        Value::Set(categories(command).iter().map(|c| Value::Simple(format!("@{c}"))).collect()),
+        Value::Set(categories(command).map(|c| Value::Simple(format!("@{c}"))).collect()),
         Value::Array(Vec::new()),
         Value::Array(key_specs),
         Value::Array(command.subcommands.iter().map(describe).collect()),
@@ -91,7 +108,7 @@ pub(super) fn info(call: &mut Call<'_>) -> Answer {
     if call.args.len() == 2 {
         return all(call);
     }
-    let found = call.args[2..].iter().map(|n| by_full_name(n).map_or(Value::NullArray, describe));
+    let found = call.args[2..].iter().map(|n| by_full_name(n).map_or(Value::Null, describe));
     value(Value::Array(found.collect()))
 }
 

@@ -20,8 +20,8 @@ pub(super) fn replicaof(call: &mut Call<'_>) -> Answer {
         call.node.become_master();
         return ok();
     }
-    let port = parse_int(&call.args[2]).ok_or(NOT_INT)?;
-    let Ok(port @ 1..) = u16::try_from(port) else { return refuse("ERR Invalid master port") };
+    let port = parse_int(&call.args[2]).and_then(|port| u16::try_from(port).ok());
+    let Some(port @ 1..) = port else { return refuse("ERR Invalid master port") };
     let Ok(host) = std::str::from_utf8(&call.args[1]) else { return refuse(SYNTAX) };
     let target = Address::new(host, port);
     if call.node.replication.upstream.as_ref().is_some_and(|u| u.target == target) {
@@ -82,6 +82,8 @@ fn announce(client: &mut Client, name: &[u8], argument: &Bytes) -> Result<(), St
             _ => {}
         },
         b"rdb-only" => peer.snapshot_only = argument[..] == b"1"[..],
+        // Nothing can be left out of a snapshot here.
+        b"rdb-filter-only" if argument.is_empty() => {}
         b"version" => {}
         other => {
             let other = String::from_utf8_lossy(other);
@@ -92,7 +94,7 @@ fn announce(client: &mut Client, name: &[u8], argument: &Bytes) -> Result<(), St
 }
 
 pub(super) fn psync(call: &mut Call<'_>) -> Answer {
-    if call.client().is_replica() {
+    if call.client().is_replica() || call.client().is_master() {
         return Ok(Reply::Done);
     }
     if call.args.len() > 3 {

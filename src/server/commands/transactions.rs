@@ -8,8 +8,7 @@ use super::{Answer, Call, Reply, ok, refuse, value};
 
 pub(super) fn multi(call: &mut Call<'_>) -> Answer {
     let client = call.client();
-    if let Some(transaction) = &mut client.transaction {
-        transaction.broken = true;
+    if client.transaction.is_some() {
         return refuse("ERR MULTI calls can not be nested");
     }
     client.transaction = Some(Transaction::default());
@@ -74,7 +73,8 @@ pub(super) fn unwatch(call: &mut Call<'_>) -> Answer {
 /// Ends all watches of the client; tells whether a watched key has changed.
 fn end_watches(call: &mut Call<'_>) -> bool {
     let watches = std::mem::take(&mut call.client().watches);
-    watches.into_iter().fold(false, |changed, w| call.node.keyspace.unwatch(w) || changed)
+    // All of them end, also behind the first that has changed.
+    watches.into_iter().filter_map(|w| call.node.keyspace.unwatch(w).then_some(())).count() > 0
 }
 
 /// Leaves a transaction, as `RESET` does.

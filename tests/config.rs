@@ -1,0 +1,303 @@
+//! Configuration over real files: what is read, what is refused and how, and that Redis Sentinel and
+//! Watchfire read each other's `sentinel.conf`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use watchfire::config::diagnostic::Diagnostic;
+use watchfire::config::load::{Loaded, Syntax, load_conf, load_sentinel};
+use watchfire::config::state::State;
+use watchfire::config::types::{Address, RunId, Secret};
+
+const ID: &str = "0123456789abcdef0123456789abcdef01234567";
+const PEER: &str = "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb";
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Dir {
+        Dir(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+fn args(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+fn good(path: &Path, options: &str) -> Loaded {
+    load_sentinel(path, &args(options)).unwrap_or_else(|found| panic!("{}", shown(&found)))
+}
+
+fn refused(path: &Path) -> Vec<Diagnostic> {
+    match load_sentinel(path, &[]) {
+        Ok(loaded) => panic!("{} is accepted: {loaded:?}", path.display()),
+        Err(found) => found,
+    }
+}
+
+fn shown(found: &[Diagnostic]) -> String {
+    found.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn state_of(loaded: &Loaded) -> State {
+    let conf = loaded.conf_state.clone().unwrap();
+    State {
+        my_id: conf.my_id.unwrap_or_else(|| RunId::parse(ID).unwrap()),
+        current_epoch: conf.current_epoch,
+        groups: conf.groups,
+        removed: Default::default(),
+    }
+}
+
+#[test]
+fn the_examples_are_good_as_they_are() {
+    for (name, syntax) in [("sentinel.yaml", Syntax::Yaml), ("sentinel.conf", Syntax::Conf)] {
+        let loaded = good(&Path::new("config").join(name), "");
+        assert_eq!(loaded.syntax, syntax);
+        assert_eq!(shown(&loaded.notes), "");
+        assert_eq!(loaded.settings.bind, ["127.0.0.1"]);
+        assert_eq!(loaded.groups["mymaster"].quorum, 2);
+    }
+    let (_, statements) = load_conf(Path::new("config/server.conf"), &[]).unwrap();
+    assert!(statements.iter().any(|s| s.line.text.starts_with("bind 127.0.0.1")));
+}
+
+#[test]
+fn syntaxes_are_told_apart_by_content() {
+    let dir = Dir::new();
+    let conf = "sentinel monitor m 127.0.0.1 6379 2\n";
+    let yaml = "groups:\n  m: {master: 127.0.0.1:6379, quorum: 2}\n";
+    for (text, syntax) in [
+        (conf.to_owned(), Syntax::Conf),
+        (format!("# groups:\n\n  {conf}"), Syntax::Conf),
+        (format!("\u{feff}{conf}"), Syntax::Conf),
+        (conf.replace('\n', "\r\n"), Syntax::Conf),
+        (String::new(), Syntax::Conf),
+        ("# nothing\n".to_owned(), Syntax::Conf),
+        (yaml.to_owned(), Syntax::Yaml),
+        (format!("---\n# sentinel monitor\n{yaml}"), Syntax::Yaml),
+        (yaml.replace('\n', "\r\n"), Syntax::Yaml),
+        ("{groups: {m: {master: '127.0.0.1:6379', quorum: 2}}}".to_owned(), Syntax::Yaml),
+    ] {
+        // The name says the contrary.
+        let name = if syntax == Syntax::Conf { "x.yaml" } else { "x.conf" };
+        assert_eq!(good(&dir.write(name, &text), "").syntax, syntax, "{text}");
+    }
+    let one_slip = dir.write("slip", format!("{conf}dir .\nport: 5000\n"));
+    assert!(shown(&refused(&one_slip)).contains("did you mean 'port'?"));
+    let half = dir.write("half", format!("port: 5000\n{conf}"));
+    let half = shown(&refused(&half));
+    assert!(half.contains("line 1 looks like YAML") && half.contains("line 2 like"), "{half}");
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let dir = Dir::new();
+    let missing = dir.path("missing.conf");
+    assert_eq!(
+        refused(&missing)[0].message,
+        format!(
+            "Fatal error, can't open config file '{}': No such file or directory",
+            missing.display()
+        )
+    );
+    assert!(refused(dir.0.path())[0].message.ends_with("': Is a directory"));
+    let binary = refused(&dir.write("binary", b"port 1\n\xff\xfe\n"));
+    assert_eq!((binary[0].line, binary[0].message.as_str()), (2, "The file is not UTF-8 text"));
+    let huge = dir.path("huge");
+    fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
+    assert!(refused(&huge)[0].message.contains("more than 67108864 bytes"));
+    let itself = dir.path("itself");
+    fs::write(&itself, format!("include {0}\ninclude {0}.gone\n", itself.display())).unwrap();
+    let found = refused(&itself);
+    assert_eq!(found[0].message, "This file includes itself");
+    assert!(found[1].message.starts_with("Fatal error, can't open config file"));
+}
+
+#[test]
+fn included_files_and_the_command_line() {
+    let dir = Dir::new();
+    let more = dir.write("more", "port 5001\nsentinel auth-pass m hunter2\nmaxclients no\n");
+    let text = format!(
+        "port 5000\ninclude \"{}\"\nmaxclients 5\nsentinel monitor m 127.0.0.1 1 2\n",
+        more.display()
+    );
+    let main = dir.write("main", &text);
+    let found = refused(&main);
+    assert_eq!((found[0].file.as_deref(), found[0].line), (Some(more.as_path()), 3));
+    dir.write("more", "port 5001\nsentinel auth-pass m hunter2\n");
+    let loaded = good(&main, "--maxclients 6 --loglevel debug");
+    assert_eq!(loaded.path, main);
+    assert_eq!((loaded.settings.port, loaded.settings.maxclients), (5001, 6));
+    let written = loaded.render(&loaded.text, &loaded.settings, &state_of(&loaded));
+    assert!(!written.contains("hunter2"), "{written}");
+    assert!(written.contains("maxclients 6\n") && written.contains("loglevel debug\n"));
+    let bad = load_sentinel(&main, &args("--port 1 --bnd x --sentinel monitor m 1.1.1.1 1 1"));
+    assert_eq!(
+        shown(&bad.unwrap_err()),
+        [
+            "error: Bad directive or wrong number of arguments",
+            " --> command line",
+            "  |",
+            "  | bnd x",
+            "  | ^^^",
+            "  = help: did you mean 'bind'?",
+            "error: Duplicate master name.",
+            " --> command line",
+            "  |",
+            "  | sentinel monitor m 1.1.1.1 1 1",
+            "  |                  ^",
+            "  = help: 'm' is monitored by line 4 already",
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn yaml_takes_options_and_secrets_from_elsewhere() {
+    let dir = Dir::new();
+    let secret = dir.write("secret", "from file\n");
+    let text = format!(
+        "listen: {{port: 5000, password_file: '{}'}}\n\
+         groups: {{m: {{master: '127.0.0.1:1', quorum: 2, auth: {{password_env: PATH}}}}}}\n",
+        secret.display()
+    );
+    let file = dir.write("s.yaml", &text);
+    let loaded = good(&file, "--port 6000 --sentinel down-after-milliseconds m 100");
+    assert_eq!(loaded.settings.port, 6000);
+    assert_eq!(loaded.settings.requirepass, Some(Secret::new("from file")));
+    assert_eq!(loaded.groups["m"].down_after_ms, 100);
+    assert_eq!(loaded.groups["m"].auth_pass, std::env::var("PATH").ok().map(Secret::new));
+    assert_eq!(loaded.conf_state, None);
+    assert!(!format!("{loaded:?}").contains("from file"));
+    fs::remove_file(&secret).unwrap();
+    assert!(shown(&refused(&file)).contains("Can't read the password file: No such file"));
+}
+
+/// A real sentinel, ended with the test.
+struct RedisSentinel(Child, u16);
+
+impl RedisSentinel {
+    fn start(conf: &Path, port: u16) -> RedisSentinel {
+        // `redis-server --sentinel` is what redis-sentinel is, and is there without that package.
+        let child = Command::new("redis-server")
+            .args([conf.as_os_str(), "--sentinel".as_ref()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed: the README's test command does that");
+        RedisSentinel(child, port)
+    }
+
+    /// Sends an inline command once the sentinel answers; gives what it says.
+    fn ask(&mut self, command: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.1)) {
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+                let mut reply = vec![0; 64 * 1024];
+                let len = stream.read(&mut reply).unwrap();
+                return String::from_utf8_lossy(&reply[..len]).into_owned();
+            }
+            if let Some(status) = self.0.try_wait().unwrap() {
+                let mut log = String::new();
+                self.0.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+                panic!("Redis ended with {status}: {log}");
+            }
+            assert!(Instant::now() < deadline, "Redis does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for RedisSentinel {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn redis_sentinel_and_watchfire_read_each_others_file() {
+    let dir = Dir::new();
+    let port = free_port();
+    let original = format!(
+        "# kept\nport {port}\nbind 127.0.0.1\nsentinel resolve-hostnames yes\n\
+         sentinel monitor mymaster 127.0.0.1 1 2\nsentinel known-slave mymaster 127.0.0.1 2\n"
+    );
+    let file = dir.write("sentinel.conf", &original);
+
+    // Watchfire writes, with everything that it may write.
+    let loaded = good(&file, "--supervised no");
+    let mut state = state_of(&loaded);
+    state.current_epoch = 5;
+    let group = state.groups.get_mut("mymaster").unwrap();
+    let settings = &mut group.settings;
+    (settings.down_after_ms, settings.failover_timeout_ms) = (60_000, 7_000);
+    (settings.parallel_syncs, settings.master_reboot_down_after_ms) = (3, 9);
+    settings.auth_user = Some("us\"er".to_owned());
+    settings.auth_pass = Some(Secret::new("with 'blanks' and\nmore \\ é"));
+    settings.rename_commands.insert("CONFIG".to_owned(), "guess me".to_owned());
+    settings.notification_script = Some("/bin/true".into());
+    (group.config_epoch, group.leader_epoch) = (4, 5);
+    group.voted_for = RunId::parse(PEER);
+    group.replicas.push(Address::new("::1", 3));
+    group.sentinels.insert(RunId::parse(PEER).unwrap(), Address::new("127.0.0.1", 4));
+    let mut now = loaded.settings.clone();
+    (now.announce_ip, now.announce_port) = (Some("127.0.0.1".to_owned()), Some(5));
+    now.sentinel_pass = Some(Secret::new("a b"));
+    fs::write(&file, loaded.render(&loaded.text, &now, &state)).unwrap();
+    assert_eq!(state_of(&good(&file, "")), state);
+
+    // Redis reads it and writes it. Values with blanks it would write as it does not read them, so
+    // they are replaced first.
+    let mut redis = RedisSentinel::start(&file, port);
+    assert_eq!(redis.ask("sentinel myid"), format!("${}\r\n{ID}\r\n", ID.len()));
+    let master = redis.ask("sentinel master mymaster");
+    for field in ["config-epoch\r\n$1\r\n4", "num-slaves\r\n$1\r\n2", "parallel-syncs\r\n$1\r\n3"] {
+        assert!(master.contains(field), "{field} is not in {master}");
+    }
+    assert!(redis.ask("sentinel sentinels mymaster").contains(PEER));
+    for command in [
+        "sentinel config set sentinel-pass ab",
+        "sentinel set mymaster auth-pass p auth-user u parallel-syncs 4 rename-command CONFIG cfg",
+        "sentinel flushconfig",
+    ] {
+        assert_eq!(redis.ask(command), "+OK\r\n", "{command}");
+    }
+    drop(redis);
+
+    // Watchfire reads what Redis wrote.
+    let back = good(&file, "");
+    assert_eq!(shown(&back.notes), "");
+    assert!(back.text.starts_with("# kept\n"), "{}", back.text);
+    let settings = &mut state.groups.get_mut("mymaster").unwrap().settings;
+    settings.parallel_syncs = 4;
+    settings.auth_pass = Some(Secret::new("p"));
+    settings.auth_user = Some("u".to_owned());
+    settings.rename_commands.insert("CONFIG".to_owned(), "cfg".to_owned());
+    let mut read = state_of(&back);
+    for group in read.groups.values_mut().chain(state.groups.values_mut()) {
+        group.replicas.sort();
+    }
+    assert_eq!(read, state, "{}", back.text);
+}
