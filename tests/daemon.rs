@@ -1,6 +1,6 @@
-//! The daemon around the core, as a process and within this one: what it promised survives every kill,
-//! a disk that is full only costs promises, it ends in time whatever its nodes do, and it says what it
-//! does. Stories (`tests/stories`) show the job itself.
+//! The daemon around the core, as a process and within this one: what it promised survives every
+//! kill, a disk that is full only costs promises, it ends in time whatever its nodes do, and it
+//! says what it does. Stories (`tests/stories`) show the job itself.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -159,7 +159,8 @@ fn what_was_promised_survives_every_kill() {
 
 #[test]
 fn a_full_disk_costs_promises_and_nothing_else() {
-    // No file may grow beyond some KB: to the process that is a disk without room. Its log is a pipe.
+    // No file may grow beyond some KB: to the process that is a disk without room. Its log is a
+    // pipe.
     let limited =
         format!("ulimit -f 8; trap '' XFSZ; exec '{PROGRAM}' sentinel sentinel.conf > >(cat)");
     let mut daemon = Daemon::start_with(Syntax::Conf, free_port(), "", "bash", &["-c", &limited]);
