@@ -279,6 +279,18 @@ fn the_log_tells_what_runs_and_keeps_secrets() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    // Both outputs lead to a pipe whose reader has gone.
+    let piped = format!("exec '{PROGRAM}' sentinel sentinel.conf > >(true) 2>&1");
+    let mut daemon = Daemon::start_with(Syntax::Conf, free_port(), "", "bash", &["-c", &piped]);
+    for quorum in ["3", "4", "5"] {
+        let said = daemon.call(&["SENTINEL", "SET", "mymaster", "quorum", quorum]);
+        assert_eq!(said, Reply::Simple("OK".into()), "each is an event for the log");
+    }
+    assert_eq!(daemon.process.terminate().code(), Some(0));
+}
+
+#[test]
 fn options_of_the_command_line_win_over_the_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let port = free_port().to_string();

@@ -1,5 +1,6 @@
 //! `watchfire sentinel`: a sentinel as a process: arguments, log, working directory, signals.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,8 +63,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         return help();
     }
     if asked(&["--version", "-v"]) {
-        println!("watchfire sentinel {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
+        return print(&format!("watchfire sentinel {}", env!("CARGO_PKG_VERSION")));
     }
     match try_run(&args.arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,7 +78,12 @@ pub(super) fn run(args: Args) -> ExitCode {
 fn help() -> ExitCode {
     use clap::Args as _;
     let command = Args::augment_args(clap::Command::new("watchfire sentinel"));
-    println!("{}", command.max_term_width(100).render_long_help());
+    print(&command.max_term_width(100).render_long_help().to_string())
+}
+
+fn print(text: &str) -> ExitCode {
+    // Whoever reads may stop before the end.
+    let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS
 }
 
