@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::effect::Command;
-use super::election::{ELECTION_MS, RANK_STEP_MS, needed, retry_ms};
+use super::election::{ELECTION_MS, needed, rank_step_ms, retry_ms};
 use super::event::{EventKind, Level};
 use super::group::Group;
 use super::info::Role;
@@ -98,9 +98,9 @@ impl Group {
             self.explain(core, why);
             return false;
         }
-        let rank = self.rank(core);
-        let turn = odown_since.plus(u64::from(rank) * RANK_STEP_MS);
-        if !core.due(self.not_before) || !core.due(turn) {
+        let lead_ms = u64::from(self.rank(core)) * rank_step_ms(core.out.write_ms());
+        let turn = odown_since.max(self.not_before).plus(lead_ms);
+        if !core.due(turn) {
             return false;
         }
         self.start_failover(core, false);

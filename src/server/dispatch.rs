@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::warn;
 
 use crate::resp::{Protocol, Request, Value};
 
@@ -77,7 +78,16 @@ impl Node {
         match answer {
             Ok(Reply::Value(value)) => self.reply(id, &value),
             Ok(Reply::Done | Reply::Wait) => {}
-            Err(text) => self.reply(id, &Value::Error(text.into_owned())),
+            Err(text) => {
+                if self.clients.get(&id).is_some_and(|c| c.is_master()) {
+                    let command = self.clients.get(&id).map_or("", |c| c.last_command);
+                    warn!(
+                        "== CRITICAL == This replica is sending an error to its master: '{text}' after \
+                         processing the command '{command}'"
+                    );
+                }
+                self.reply(id, &Value::Error(text.into_owned()));
+            }
         }
         if let Some(client) = self.clients.get_mut(&id) {
             client.reply_mode = match client.reply_mode {
@@ -197,12 +207,13 @@ impl Node {
         // A transaction has noted the effects of its commands one by one.
         if self.keyspace.dirty != before && command.is(WRITE) {
             self.stats.changes += 1;
-            match effect {
-                Effect::AsSent => self.effects.push((db, args.to_vec())),
-                Effect::Instead(commands) => {
-                    self.effects.extend(commands.into_iter().map(|args| (db, args)));
-                }
-            }
+            self.effects.push((
+                db,
+                match effect {
+                    Effect::AsSent => args.to_vec(),
+                    Effect::Instead(args) => args,
+                },
+            ));
         }
         answer
     }

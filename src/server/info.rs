@@ -134,7 +134,7 @@ fn server(node: &Node, text: &mut Text) {
     text.line("process_id", std::process::id());
     text.line("process_supervised", "no");
     text.line("run_id", &node.run_id);
-    text.line("tcp_port", node.port);
+    text.line("tcp_port", node.config.port);
     text.line("server_time_usec", unix_ms() * 1000);
     text.line("uptime_in_seconds", uptime.as_secs());
     text.line("uptime_in_days", uptime.as_secs() / 86_400);

@@ -65,8 +65,9 @@ pub struct Server {
 impl Server {
     /// Opens the port and starts the node's tasks on the present tokio runtime. With port 0 the system
     /// chooses one. `Err` says which address could not be opened and why.
-    pub fn start(config: Config) -> Result<Server, ListenError> {
+    pub fn start(mut config: Config) -> Result<Server, ListenError> {
         let listening = listen(&config.bind, config.port, config.tcp_backlog)?;
+        config.port = listening.port;
         let (events, inbox) = mpsc::channel(EVENTS);
         let gate = Gate::new(config.maxclients as usize);
         let ids = Arc::new(AtomicU64::new(0));
@@ -82,7 +83,7 @@ impl Server {
             };
             tokio::spawn(acceptor.run(socket, gate.clone(), accepting.clone()));
         }
-        let node = Node::new(config, listening.port, gate, ids, events.clone());
+        let node = Node::new(config, gate, ids, events.clone());
         info!("Ready to accept connections on port {}", listening.port);
         let owner = tokio::spawn(node.run(inbox));
         Ok(Server { port: listening.port, events, owner, accepting, connections })

@@ -123,17 +123,16 @@ fn our_own_nodes_follow_each_other() {
     full_stream_and_partial(&Ours::start(""), &Ours::start(""));
 }
 
-#[test]
-fn a_chain_has_one_history_and_the_middle_can_take_over() {
-    let (first, middle, last) = (redis(""), Ours::start(""), redis(""));
-    write_some(&first);
-    follow(&middle, &first);
-    wait_for_link(&middle);
-    follow(&last, &middle);
-    wait_for_link(&last);
-    write_some(&first);
-    assert_same(&first, &middle);
-    assert_same(&first, &last);
+/// Promotes the middle of a chain, then lets the first follow it.
+fn chain(first: &dyn Node, middle: &dyn Node, last: &dyn Node) {
+    write_some(first);
+    follow(middle, first);
+    wait_for_link(middle);
+    follow(last, middle);
+    wait_for_link(last);
+    write_some(first);
+    assert_same(first, middle);
+    assert_same(first, last);
 
     // Promotion keeps every key, and the last of the chain goes on without a full synchronisation.
     let data = middle.data();
@@ -143,16 +142,26 @@ fn a_chain_has_one_history_and_the_middle_can_take_over() {
     assert_eq!(middle.replication("master_replid2"), old_id);
     assert_eq!(middle.data(), data);
     wait_until("the last one is back", || middle.replication("connected_slaves") == "1");
-    wait_for_link(&last);
-    write_some(&middle);
-    assert_same(&middle, &last);
-    assert_eq!(stat(&middle, "sync_full"), 1);
+    wait_for_link(last);
+    write_some(middle);
+    assert_same(middle, last);
+    assert_eq!(stat(middle, "sync_full"), 1);
 
     // The old master follows the promoted one: the stream ends with pings at most, so it may continue
     // or not; in the end it has the same data.
-    follow(&first, &middle);
-    wait_for_link(&first);
-    assert_same(&middle, &first);
+    follow(first, middle);
+    wait_for_link(first);
+    assert_same(middle, first);
+}
+
+#[test]
+fn our_node_in_the_middle_of_a_chain_takes_over() {
+    chain(&redis(""), &Ours::start(""), &redis(""));
+}
+
+#[test]
+fn redis_in_the_middle_of_a_chain_takes_over() {
+    chain(&Ours::start(""), &redis(""), &Ours::start(""));
 }
 
 #[test]

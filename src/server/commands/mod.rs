@@ -41,7 +41,7 @@ pub(super) enum Effect {
     /// Replicas execute it as it came.
     AsSent,
     /// Replicas execute this instead.
-    Instead(Vec<Vec<Bytes>>),
+    Instead(Vec<Bytes>),
 }
 
 /// One execution of one command.
@@ -80,7 +80,7 @@ impl Call<'_> {
 
     /// Lets replicas execute one other command instead of this one.
     pub(super) fn replicate(&mut self, args: Vec<Bytes>) {
-        self.effect = Effect::Instead(vec![args]);
+        self.effect = Effect::Instead(args);
     }
 }
 

@@ -82,6 +82,8 @@ fn announce(client: &mut Client, name: &[u8], argument: &Bytes) -> Result<(), St
             _ => {}
         },
         b"rdb-only" => peer.snapshot_only = argument[..] == b"1"[..],
+        // Nothing can be left out of a snapshot here.
+        b"rdb-filter-only" if argument.is_empty() => {}
         b"version" => {}
         other => {
             let other = String::from_utf8_lossy(other);
@@ -92,7 +94,7 @@ fn announce(client: &mut Client, name: &[u8], argument: &Bytes) -> Result<(), St
 }
 
 pub(super) fn psync(call: &mut Call<'_>) -> Answer {
-    if call.client().is_replica() {
+    if call.client().is_replica() || call.client().is_master() {
         return Ok(Reply::Done);
     }
     if call.args.len() > 3 {

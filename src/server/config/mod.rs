@@ -80,7 +80,6 @@ pub struct Config {
     pub repl_timeout: u32,
     pub repl_backlog_size: Memory,
     pub repl_backlog_ttl: u32,
-    pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: u32,
     pub min_replicas_max_lag: u32,
     pub save: Words,
@@ -129,7 +128,6 @@ impl Default for Config {
             repl_timeout: 60,
             repl_backlog_size: Memory(1 << 20),
             repl_backlog_ttl: 3600,
-            repl_disable_tcp_nodelay: false,
             min_replicas_to_write: 0,
             min_replicas_max_lag: 10,
             save: Vec::new(),
@@ -156,6 +154,12 @@ impl Config {
         match conf::from_args(options) {
             Ok(lines) => lines.iter().for_each(|line| config.read_line(line, &mut found)),
             Err(problem) => found.push(problem),
+        }
+        // A rewritten file must mean the same wherever the next start happens.
+        if config.dir != "."
+            && let Ok(absolute) = std::path::absolute(&config.dir)
+        {
+            config.dir = absolute.display().to_string();
         }
         if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok((config, found)) }
     }

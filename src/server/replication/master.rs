@@ -122,7 +122,7 @@ impl Node {
         let bytes = Bytes::from([head, tail].concat());
         let (size, asked) = (bytes.len(), peer.psync2);
         let reply = if asked { format!("CONTINUE {}", history.id()) } else { "CONTINUE".into() };
-        peer.state = super::master::PeerState::Online;
+        peer.state = PeerState::Online;
         self.stats.sync_partial_ok += 1;
         self.reply(id, &Value::Simple(reply));
         self.send(id, bytes);

@@ -149,7 +149,7 @@ impl Node {
             target: upstream.target.clone(),
             user: self.config.masteruser.clone(),
             password: self.config.masterauth.clone(),
-            announce_port: if announced > 0 { announced } else { self.port },
+            announce_port: if announced > 0 { announced } else { self.config.port },
             announce_ip: self.config.replica_announce_ip.clone(),
             wanted: upstream.resume.then(|| (id.clone(), offset)),
             timeout: Duration::from_secs(u64::from(self.config.repl_timeout)),
