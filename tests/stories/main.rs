@@ -24,6 +24,7 @@ macro_rules! over_both_nodes {
 }
 
 mod crash;
+mod drop_in;
 mod freeze;
 mod hostile;
 mod kill;
