@@ -313,6 +313,7 @@ impl Group {
             core.say(Level::Warning, Some(&self.name), text);
             if let Some(node) = self.node_mut(address) {
                 node.refused = Some(error);
+                node.refused_at = Some(core.now());
                 node.reconf = None;
             }
             return;

@@ -398,6 +398,25 @@ fn a_returning_old_master_is_taken_back_after_all_have_confirmed() {
 }
 
 #[test]
+fn a_node_that_refuses_is_asked_again_after_a_pause() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, 4, REPLICA, 4);
+    let follow = Command::Follow { master: at(REPLICA) };
+    let asked =
+        |desk: &Desk| desk.sent.iter().filter(|(to, c)| to.port == MASTER && *c == follow).count();
+    desk.pass(12_000);
+    assert_eq!(asked(&desk), 1, "{:?}", desk.sent);
+    let mut replies = vec![Value::ok(); 5];
+    replies.push(Value::error("EXECABORT Transaction discarded because of previous errors."));
+    desk.reply_from(MASTER, follow.clone(), Value::Array(replies));
+    desk.pass(900);
+    assert_eq!(asked(&desk), 1, "no storm of transactions: {:?}", desk.sent);
+    desk.pass(200);
+    assert_eq!(asked(&desk), 2, "{:?}", desk.sent);
+}
+
+#[test]
 fn time_not_watched_counts_against_nobody() {
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
