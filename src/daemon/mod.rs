@@ -1,6 +1,6 @@
-//! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the state
-//! durable, `run` is the one task that owns the core, `handle` is how the API reaches it, `log` is where
-//! all of it is told. [`start`] puts them together; no decision is taken here.
+//! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the
+//! state durable, `run` is the one task that owns the core, `handle` is how the API reaches it,
+//! `log` is where all of it is told. [`start`] puts them together; no decision is taken here.
 
 mod handle;
 mod link;
@@ -78,17 +78,17 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until the sentinel has ended: some time after the token given to [`start`] is cancelled,
-    /// at most 2 s even if the disk hangs.
+    /// Waits until the sentinel has ended: some time after the token given to [`start`] is
+    /// cancelled, at most 2 s even if the disk hangs.
     pub async fn ended(self) {
         // A panic of the task has been told by the panic hook.
         let _ = self.task.await;
     }
 }
 
-/// Starts a sentinel: opens its port, takes back what it remembered, makes sure that it can remember
-/// more, and begins to watch. The sockets are for [`api::serve`](crate::api::serve); cancelling `stop`
-/// ends the sentinel.
+/// Starts a sentinel: opens its port, takes back what it remembered, makes sure that it can
+/// remember more, and begins to watch. The sockets are for [`api::serve`](crate::api::serve);
+/// cancelling `stop` ends the sentinel.
 ///
 /// # Errors
 /// Whatever keeps it from doing its job; see [`StartError`].

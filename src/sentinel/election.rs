@@ -12,9 +12,9 @@ use super::types::{Epoch, Instant, RunId};
 pub(super) const TENURE_MS: u64 = 5_000;
 /// How long a candidate waits for votes, in ms, where `failover-timeout` is not shorter.
 pub(super) const ELECTION_MS: u64 = 2_000;
-/// Each sentinel that also sees the master down and has a smaller id is given this lead, in ms, so that
-/// candidates rarely compete.
-pub(super) const RANK_STEP_MS: u64 = 50;
+/// Each sentinel that also sees the master down and has a smaller id is given at least this lead, in
+/// ms, so that candidates rarely compete.
+const RANK_STEP_MS: u64 = 50;
 /// After the first lost election the next attempt comes after half to all of this, in ms; it doubles up
 /// to the maximum.
 const RETRY_MS: u64 = 200;
@@ -33,6 +33,12 @@ pub fn needed(voters: u32, quorum: u32) -> u32 {
 /// The pause before attempt number `attempts` + 1, in ms, before chance shortens it.
 pub(super) fn retry_ms(attempts: u32) -> u64 {
     (RETRY_MS << attempts.saturating_sub(1).min(6)).min(RETRY_MAX_MS)
+}
+
+/// The lead that is given to each sentinel of a smaller rank, in ms: time for it to make its own vote
+/// durable and for us to hear of it, on a disk like ours.
+pub(super) fn rank_step_ms(write_ms: u64) -> u64 {
+    RANK_STEP_MS.max(3 * write_ms)
 }
 
 /// Where an election stands.

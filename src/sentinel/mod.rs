@@ -186,7 +186,7 @@ impl Sentinel {
     }
 
     fn persisted(&mut self, revision: Revision) {
-        if self.core.out.written(revision) {
+        if self.core.out.written(revision, self.core.now()) {
             self.core.say(Level::Notice, None, "My state can be written again");
         }
         self.timers.set(Subject::Write, None);

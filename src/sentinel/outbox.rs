@@ -29,7 +29,10 @@ pub(super) struct Outbox {
     /// The latest revision that was handed out to be written.
     handed: u64,
     durable: u64,
-    in_flight: bool,
+    /// Since when a write has been in flight.
+    in_flight: Option<Instant>,
+    /// How long a write takes these days, in ms: the longest of late, slowly forgotten.
+    write_ms: u64,
     /// Why the last write failed, and when to try again.
     failed: Option<(String, Instant)>,
 }
@@ -77,20 +80,21 @@ impl Outbox {
     /// The revision to be written now, if one is due. The caller then writes the state as it is now.
     pub(super) fn begin_write(&mut self, now: Instant) -> Option<Revision> {
         let may_try = self.failed.as_ref().is_none_or(|(_, retry_at)| now >= *retry_at);
-        if self.in_flight || self.newest == self.durable || !may_try {
+        if self.in_flight.is_some() || self.newest == self.durable || !may_try {
             return None;
         }
-        self.in_flight = true;
+        self.in_flight = Some(now);
         self.handed = self.newest;
         Some(Revision(self.newest))
     }
 
     /// A write succeeded: lets go what waited for it. True if writing had failed before.
-    pub(super) fn written(&mut self, revision: Revision) -> bool {
-        if !self.in_flight || revision.0 != self.handed {
+    pub(super) fn written(&mut self, revision: Revision, now: Instant) -> bool {
+        let Some(since) = self.in_flight.filter(|_| revision.0 == self.handed) else {
             return false;
-        }
-        self.in_flight = false;
+        };
+        self.in_flight = None;
+        self.write_ms = now.since(since).max(self.write_ms * 7 / 8);
         self.durable = revision.0;
         while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
             if let Some(waiting) = self.waiting.pop_front() {
@@ -108,10 +112,10 @@ impl Outbox {
         reason: String,
         now: Instant,
     ) -> bool {
-        if !self.in_flight || revision.0 != self.handed {
+        if self.in_flight.is_none() || revision.0 != self.handed {
             return false;
         }
-        self.in_flight = false;
+        self.in_flight = None;
         for waiting in std::mem::take(&mut self.waiting) {
             match (&waiting.effect, &waiting.otherwise) {
                 (Effect::Reply { id, .. }, Some(reply)) => {
@@ -132,9 +136,14 @@ impl Outbox {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }
 
+    /// How long it takes to make something durable, in ms.
+    pub(super) fn write_ms(&self) -> u64 {
+        self.write_ms
+    }
+
     /// When a failed write is due again.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.failed.as_ref().filter(|_| !self.in_flight).map(|(_, at)| *at)
+        self.failed.as_ref().filter(|_| self.in_flight.is_none()).map(|(_, at)| *at)
     }
 
     /// The next effect that may go.
@@ -169,10 +178,10 @@ mod tests {
         // A change while the write is in flight needs the next one.
         out.touch();
         out.emit_durable(send(3));
-        out.written(first);
+        out.written(first, now);
         assert_eq!(drain(&mut out), [send(1)]);
         let second = out.begin_write(now).expect("the second write is due");
-        out.written(second);
+        out.written(second, now);
         assert_eq!(drain(&mut out), [send(3)]);
         assert_eq!(out.begin_write(now), None, "all is durable");
     }
@@ -190,7 +199,7 @@ mod tests {
         assert_eq!(out.failure(), Some("disk full"));
         assert_eq!(out.begin_write(Instant::from_ms(500)), None);
         let revision = out.begin_write(Instant::from_ms(1010)).expect("due again");
-        assert!(out.written(revision));
+        assert!(out.written(revision, Instant::from_ms(1010)));
         assert_eq!(out.failure(), None);
         assert_eq!(drain(&mut out), []);
     }
@@ -203,7 +212,7 @@ mod tests {
         out.emit_in_order(send(2));
         assert_eq!(drain(&mut out), []);
         let revision = out.begin_write(Instant::from_ms(0)).expect("due");
-        out.written(revision);
+        out.written(revision, Instant::from_ms(0));
         assert_eq!(drain(&mut out), [send(1), send(2)]);
     }
 }

@@ -1,1 +1,138 @@
-//! Stub.
+//! A simulated world around the very same decision core that ships: sentinels, model Redis nodes,
+//! clients, networks, disks and clocks, in virtual time. One seed decides everything, so every failure
+//! can be played again.
+//!
+//! A run has three parts. It warms up until all sentinels have met. Then things fail, in a mix of the
+//! seed's own: crashes at bad moments, freezes, partitions in one or both directions, delays, resets,
+//! slow and failing disks, operators. Then all is healed, and within a stated bound all must be well
+//! and stay so. [`checkers`] listens all the time.
+//!
+//! Read [`World`](world) first, then [`host`] (the model of the daemon around the core), [`node`] (the
+//! model of Redis), [`net`] (time and connections). What goes wrong is drawn in [`faults`].
+
+mod checkers;
+mod client;
+mod dice;
+mod disk;
+mod faults;
+mod host;
+mod net;
+mod node;
+mod sabotage;
+mod story;
+mod world;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use checkers::Violation;
+pub use sabotage::Sabotage;
+pub use story::Telling;
+
+/// How a run is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Nothing fails.
+    pub calm: bool,
+    /// How long things fail at most, in virtual ms.
+    pub faults_ms: u64,
+    /// A defect put in on purpose, to show that it is found.
+    pub sabotage: Option<Sabotage>,
+    /// How much of the story is told.
+    pub telling: Telling,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { calm: false, faults_ms: 120_000, sabotage: None, telling: Telling::Silent }
+    }
+}
+
+/// What became of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// Fingerprint of all effects of all sentinels: the same for the same seed, options and code.
+    pub hash: u64,
+    /// The first rule that was broken, if one was.
+    pub violation: Option<Violation>,
+    /// How long it took, in virtual ms.
+    pub virtual_ms: u64,
+    /// How many faults it had.
+    pub faults: u64,
+    /// Inputs that the cores took, all together.
+    pub inputs: u64,
+    /// Effects that they wanted.
+    pub effects: u64,
+    /// Elections begun.
+    pub elections: u64,
+    /// `+switch-master` events of all sentinels.
+    pub switches: u64,
+    /// From healing until all was well, in virtual ms; `None` if it never was.
+    pub converged_ms: Option<u64>,
+    /// Writes that a client was told to be done.
+    pub writes_acked: u64,
+    /// Of these, how many the master does not hold in the end.
+    pub writes_lost: u64,
+    /// The last lines of the story, if it was told.
+    pub story: Vec<String>,
+}
+
+/// A report that a person can work with: what broke, what happened before, how to see it again.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.violation {
+            None => write!(f, "seed {}: all rules held", self.seed),
+            Some(violation) => {
+                for line in &self.story {
+                    writeln!(f, "{line}")?;
+                }
+                let at = violation.at_ms as f64 / 1_000.0;
+                writeln!(f, "seed {}: broken at {at:.3} s: {}", self.seed, violation.what)?;
+                write!(
+                    f,
+                    "replay: WATCHFIRE_SEED={} cargo test --test simulation replay -- --nocapture",
+                    self.seed
+                )
+            }
+        }
+    }
+}
+
+/// Lives one run. After a broken rule (a panic is one) the run is lived again for its story, which the
+/// outcome then carries.
+pub fn run(seed: u64, options: &Options) -> Outcome {
+    let mut outcome = live(seed, options);
+    if outcome.violation.is_some() && options.telling == Telling::Silent {
+        let tail = Options { telling: Telling::Tail, ..options.clone() };
+        outcome.story = live(seed, &tail).story;
+    }
+    outcome
+}
+
+fn live(seed: u64, options: &Options) -> Outcome {
+    let result = catch_unwind(AssertUnwindSafe(|| world::World::new(seed, options).run()));
+    result.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default();
+        Outcome {
+            seed,
+            hash: 0,
+            violation: Some(Violation { at_ms: 0, what: format!("panicked: {text}") }),
+            virtual_ms: 0,
+            faults: 0,
+            inputs: 0,
+            effects: 0,
+            elections: 0,
+            switches: 0,
+            converged_ms: None,
+            writes_acked: 0,
+            writes_lost: 0,
+            story: Vec::new(),
+        }
+    })
+}

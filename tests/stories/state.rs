@@ -205,7 +205,10 @@ fn a_damaged_state_file_is_refused_with_the_way_out() {
 /// The one file in a YAML sentinel's state folder.
 fn state_file(sentinel: &Sentinel) -> PathBuf {
     let entries = fs::read_dir(sentinel.dir().join("state")).expect("its folder can be read");
-    let found: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+    let paths = entries.map(|e| e.expect("an entry").path());
+    // Beside it lies its lock.
+    let found: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_none_or(|e| e != "lock")).collect();
     assert_eq!(found.len(), 1, "one state file: {found:?}");
     found.into_iter().next().expect("just counted")
 }

@@ -1,5 +1,5 @@
-//! How a link gets a TCP connection: name resolution that remembers its last good answer, one attempt
-//! with a time limit, and the pauses between attempts.
+//! How a link gets a TCP connection: name resolution that remembers its last good answer, one
+//! attempt with a time limit, and the pauses between attempts.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -62,7 +62,8 @@ impl Dialer {
         Err(reason)
     }
 
-    /// Looks the name up again, since it may have moved. Without an answer the last good one is used.
+    /// Looks the name up again, since it may have moved. Without an answer the last good one is
+    /// used.
     async fn resolve(&mut self) -> Result<(), LostReason> {
         let Address { host, port } = self.address.clone();
         if let Ok(ip) = host.parse::<IpAddr>() {
@@ -91,8 +92,8 @@ impl Dialer {
         if self.known.is_empty() { Err(LostReason::Unresolved(why)) } else { Ok(()) }
     }
 
-    /// The pause before the next attempt: short after a connection that stood for a while (`stood`),
-    /// longer with each failure, never in step with other sentinels.
+    /// The pause before the next attempt: short after a connection that stood for a while
+    /// (`stood`), longer with each failure, never in step with other sentinels.
     pub(super) fn pause(&mut self, stood: Option<Duration>) -> Duration {
         if stood.is_some_and(|stood| stood >= GOOD_AFTER) {
             self.pause = PAUSE_MIN;

@@ -1,5 +1,5 @@
-//! A file is replaced as a whole: written beside it, made durable, renamed over it. Whoever reads it,
-//! at any moment and after any crash, finds the old content or the new one.
+//! A file is replaced as a whole: written beside it, made durable, renamed over it. Whoever reads
+//! it, at any moment and after any crash, finds the old content or the new one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -21,8 +21,8 @@ pub(crate) struct ReplaceError {
     pub(super) cause: io::Error,
 }
 
-/// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where this
-/// process may give files away, its owner.
+/// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
+/// this process may give files away, its owner.
 pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
     let at = |step, path: &Path| {
         let path = path.to_owned();

@@ -1,0 +1,521 @@
+//! What must hold at every moment of every run, whatever fails. Checked on all that sentinels say:
+//! hellos, questions, votes, commands, events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::net::Ms;
+use crate::config::state::State;
+use crate::resp::Value;
+use crate::sentinel::types::{Address, Epoch, RunId};
+use crate::sentinel::{Command, Effect, Event, EventKind, Request};
+
+/// Something that must never happen, and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// When, in virtual ms.
+    pub at_ms: u64,
+    /// Which rule is broken, by whom, and how.
+    pub what: String,
+}
+
+/// A sentinel at the moment when it says something.
+pub(super) struct Speaker<'a> {
+    pub(super) at: Ms,
+    /// Its number in the world.
+    pub(super) number: usize,
+    pub(super) id: &'a RunId,
+    /// What it would remember if it crashed now.
+    pub(super) disk: &'a State,
+}
+
+/// What it says.
+pub(super) struct Said<'a> {
+    pub(super) effect: &'a Effect,
+    /// Where a command goes.
+    pub(super) to: Option<&'a Address>,
+    /// What a reply answers.
+    pub(super) question: Option<&'a Request>,
+}
+
+/// The group that an address or a name belongs to.
+type Group = String;
+
+/// All that was said so far, as far as later words must agree with it.
+pub(super) struct Checkers {
+    /// How many sentinels there are: more than half of them is a majority, whoever knows whom.
+    sentinels: usize,
+    groups: BTreeMap<Group, BTreeSet<Address>>,
+    /// Nothing fails at present: nothing may be called down, and no failover may begin.
+    calm: bool,
+    leaders: BTreeMap<(Group, Epoch), usize>,
+    votes: BTreeMap<(Group, Epoch), BTreeMap<RunId, RunId>>,
+    config_epochs: BTreeMap<(usize, Group), Epoch>,
+    current_epochs: BTreeMap<usize, Epoch>,
+    masters: BTreeMap<(Group, Epoch), Address>,
+    /// The epoch in which each sentinel last stood for election.
+    candidacies: BTreeMap<(usize, Group), Epoch>,
+    violation: Option<Violation>,
+}
+
+impl Checkers {
+    pub(super) fn new(sentinels: usize, groups: BTreeMap<Group, BTreeSet<Address>>) -> Checkers {
+        Checkers {
+            sentinels,
+            groups,
+            calm: true,
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            config_epochs: BTreeMap::new(),
+            current_epochs: BTreeMap::new(),
+            masters: BTreeMap::new(),
+            candidacies: BTreeMap::new(),
+            violation: None,
+        }
+    }
+
+    /// Says whether something fails from now on, or may still suffer from a failure.
+    pub(super) fn set_calm(&mut self, calm: bool) {
+        self.calm = calm;
+    }
+
+    /// The first rule that was broken.
+    pub(super) fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Records a broken rule; the first one counts.
+    pub(super) fn fail(&mut self, at: Ms, what: String) {
+        self.violation.get_or_insert(Violation { at_ms: at, what });
+    }
+
+    /// A sentinel says something.
+    pub(super) fn hear(&mut self, speaker: &Speaker, said: &Said) {
+        match said.effect {
+            Effect::Send { command: Command::Hello { payload }, .. } => {
+                self.hello(speaker, payload);
+            }
+            Effect::Send {
+                command: Command::IsMasterDown { master, epoch, candidate }, ..
+            } => {
+                self.question(speaker, master, *epoch, candidate.as_ref());
+            }
+            Effect::Send { command: Command::Promote, .. } => self.promotion(speaker, said.to),
+            Effect::Reply { reply, .. } => self.reply(speaker, said.question, reply),
+            Effect::Announce(event) => self.event(speaker, event),
+            _ => {}
+        }
+    }
+
+    fn broken(&mut self, speaker: &Speaker, rule: &str, how: String) {
+        self.fail(speaker.at, format!("{rule}: sentinel {} {how}", speaker.number));
+    }
+
+    /// Nothing spoken before durable; epochs never go back; one master per config epoch.
+    fn hello(&mut self, speaker: &Speaker, payload: &str) {
+        let Some((current, group, master, config)) = read_hello(payload) else {
+            return self.broken(speaker, "well-formed hello", format!("says {payload:?}"));
+        };
+        self.show_epoch(speaker, current, "a hello");
+        let Some(known) = speaker.disk.groups.get(group) else {
+            return self.broken(speaker, "durable before spoken", format!("says {payload}"));
+        };
+        let on_disk = (known.config_epoch, &known.settings.master);
+        if config > on_disk.0 || (config == on_disk.0 && master != *on_disk.1) {
+            let how = format!("says {payload} while its disk holds {on_disk:?}");
+            self.broken(speaker, "durable before spoken", how);
+        }
+        let before = self.config_epochs.insert((speaker.number, group.into()), config);
+        if let Some(before) = before.filter(|before| *before > config) {
+            let how = format!("says config epoch {config} of {group} after {before}");
+            self.broken(speaker, "config epochs never go back", how);
+        }
+        let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
+        if *first != master {
+            let how = format!("says {master} for config epoch {config} of {group}, not {first}");
+            self.broken(speaker, "one master per config epoch", how);
+        }
+    }
+
+    /// Whoever shows an epoch has it on disk, and has shown no later one.
+    fn show_epoch(&mut self, speaker: &Speaker, epoch: Epoch, where_: &str) {
+        if epoch > speaker.disk.current_epoch {
+            let on_disk = speaker.disk.current_epoch;
+            let how = format!("shows epoch {epoch} in {where_} while its disk holds {on_disk}");
+            self.broken(speaker, "durable before spoken", how);
+        }
+        let before = self.current_epochs.insert(speaker.number, epoch);
+        if let Some(before) = before.filter(|before| *before > epoch) {
+            // A question asks in the epoch of its election, which may lie behind by now.
+            self.current_epochs.insert(speaker.number, before);
+            if where_ == "a hello" {
+                let how = format!("shows epoch {epoch} after {before}");
+                self.broken(speaker, "epochs never go back", how);
+            }
+        }
+    }
+
+    fn question(
+        &mut self,
+        speaker: &Speaker,
+        master: &Address,
+        epoch: Epoch,
+        candidate: Option<&RunId>,
+    ) {
+        self.show_epoch(speaker, epoch, "a question");
+        let Some(candidate) = candidate else { return };
+        let Some(group) = self.group_of(master) else { return };
+        if candidate == speaker.id {
+            self.vote(speaker, &group, candidate, epoch, "asks for votes");
+        }
+    }
+
+    /// A vote is shown: it is on disk, and none was shown in this epoch that differs.
+    fn vote(&mut self, speaker: &Speaker, group: &str, leader: &RunId, epoch: Epoch, how: &str) {
+        let durable = speaker.disk.groups.get(group).is_some_and(|state| {
+            let same = state.leader_epoch == epoch && state.voted_for.as_ref() == Some(leader);
+            same || state.leader_epoch > epoch
+        });
+        if !durable {
+            let how = format!("{how} for {} in {group}, epoch {epoch}", leader.short());
+            self.broken(speaker, "durable before spoken", format!("{how}, not yet on its disk"));
+        }
+        let votes = self.votes.entry((group.into(), epoch)).or_default();
+        let first = votes.entry(speaker.id.clone()).or_insert_with(|| leader.clone()).clone();
+        if first != *leader {
+            let (now, before) = (leader.short(), first.short());
+            let how = format!("{how} for {now} in {group}, epoch {epoch}, after one for {before}");
+            self.broken(speaker, "one vote per epoch", how);
+        }
+    }
+
+    fn reply(&mut self, speaker: &Speaker, question: Option<&Request>, reply: &Value) {
+        let Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }) = question else {
+            return;
+        };
+        let Value::Array(items) = reply else { return };
+        let [_, leader, Value::Integer(epoch)] = &items[..] else {
+            return self.broken(speaker, "well-formed vote", format!("answers {reply:?}"));
+        };
+        let leader = leader.text().and_then(RunId::parse);
+        let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
+        if let (Some(leader), Some(group)) = (leader, self.group_of(&master)) {
+            self.vote(speaker, &group, &leader, *epoch as Epoch, "votes");
+        }
+    }
+
+    /// Nobody promotes without a majority of votes.
+    fn promotion(&mut self, speaker: &Speaker, to: Option<&Address>) {
+        let Some(group) = to.and_then(|to| self.group_of(to)) else {
+            return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
+        };
+        self.needs_majority(speaker, &group, "promotes a replica");
+    }
+
+    fn needs_majority(&mut self, speaker: &Speaker, group: &str, what: &str) {
+        let stood = self.candidacies.get(&(speaker.number, group.into())).copied();
+        let Some(epoch) = stood else {
+            let how = format!("{what} of {group} without having stood for election");
+            return self.broken(speaker, "a majority before promotion", how);
+        };
+        let votes = self.votes.get(&(group.into(), epoch));
+        let mine = votes.map_or(0, |v| v.values().filter(|leader| *leader == speaker.id).count());
+        if mine < self.sentinels / 2 + 1 {
+            let how = format!(
+                "{what} of {group} in epoch {epoch} with {mine} of {} votes",
+                self.sentinels
+            );
+            self.broken(speaker, "a majority before promotion", how);
+        }
+    }
+
+    fn event(&mut self, speaker: &Speaker, event: &Event) {
+        let group = event.group.as_deref().unwrap_or_default().to_owned();
+        if self.calm && is_trouble(event.kind) {
+            let how =
+                format!("announces {} {} while nothing fails", event.kind.name(), event.payload);
+            self.broken(speaker, "no failover without cause", how);
+        }
+        match event.kind {
+            EventKind::VoteForLeader => {
+                let Some((leader, epoch)) = read_vote(&event.payload) else {
+                    return self.broken(speaker, "well-formed vote", event.payload.clone());
+                };
+                self.vote(speaker, &group, &leader, epoch, "announces a vote");
+                if leader == *speaker.id {
+                    self.candidacies.insert((speaker.number, group), epoch);
+                }
+            }
+            EventKind::ElectedLeader => {
+                self.needs_majority(speaker, &group, "announces to lead the failover");
+                self.lead(speaker, &group);
+            }
+            EventKind::SwitchMaster => self.switch(speaker, &group, &event.payload),
+            _ => {}
+        }
+    }
+
+    /// At most one leader per group and epoch.
+    fn lead(&mut self, speaker: &Speaker, group: &str) {
+        let stood = self.candidacies.get(&(speaker.number, group.into())).copied();
+        let key = (group.to_owned(), stood.unwrap_or_default());
+        let first = *self.leaders.entry(key).or_insert(speaker.number);
+        if first != speaker.number {
+            let how = format!("leads {group} in epoch {stood:?} as sentinel {first} does");
+            self.broken(speaker, "one leader per epoch", how);
+        }
+    }
+
+    /// What is announced as master is a node of the group.
+    fn switch(&mut self, speaker: &Speaker, group: &str, payload: &str) {
+        let words: Vec<&str> = payload.split(' ').collect();
+        let known = self.groups.get(group).zip(match words[..] {
+            [_, _, _, host, port] => port.parse().ok().map(|port| Address::new(host, port)),
+            _ => None,
+        });
+        if !known.is_some_and(|(nodes, to)| nodes.contains(&to)) {
+            let how = format!("announces +switch-master {payload}");
+            self.broken(speaker, "masters are nodes of their group", how);
+        }
+    }
+
+    fn group_of(&self, address: &Address) -> Option<Group> {
+        self.groups.iter().find(|(_, nodes)| nodes.contains(address)).map(|(name, _)| name.clone())
+    }
+}
+
+/// What nobody may announce while nothing fails.
+fn is_trouble(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Sdown
+            | EventKind::Odown
+            | EventKind::TryFailover
+            | EventKind::ElectedLeader
+            | EventKind::SwitchMaster
+            | EventKind::ConvertToSlave
+            | EventKind::FixSlaveConfig
+            | EventKind::Reboot
+            | EventKind::Tilt
+    )
+}
+
+/// Current epoch, group, master, config epoch.
+fn read_hello(payload: &str) -> Option<(Epoch, &str, Address, Epoch)> {
+    let fields: Vec<&str> = payload.split(',').collect();
+    let [_, _, _, current, group, host, port, config] = fields[..] else { return None };
+    let master = Address::new(host, port.parse().ok()?);
+    Some((current.parse().ok()?, group, master, config.parse().ok()?))
+}
+
+fn read_vote(payload: &str) -> Option<(RunId, Epoch)> {
+    let (leader, epoch) = payload.split_once(' ')?;
+    Some((RunId::parse(leader)?, epoch.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dice::Dice;
+    use super::*;
+    use crate::config::settings::GroupSettings;
+    use crate::config::state::GroupState;
+    use crate::sentinel::{LinkId, RequestId};
+
+    const GROUP: &str = "g";
+
+    fn address(n: u8) -> Address {
+        Address::new(format!("10.0.0.{n}"), 6379)
+    }
+
+    fn id(n: u64) -> RunId {
+        Dice::new(n, "id").run_id()
+    }
+
+    /// A disk that holds these epochs and this vote.
+    fn disk(current: Epoch, config: Epoch, vote: Option<(Epoch, u64)>) -> State {
+        let mut group = GroupState::fresh(GroupSettings::new(address(1), 2), None);
+        group.config_epoch = config;
+        group.leader_epoch = vote.map_or(0, |(epoch, _)| epoch);
+        group.voted_for = vote.map(|(_, n)| id(n));
+        State {
+            my_id: id(0),
+            current_epoch: current,
+            groups: BTreeMap::from([(GROUP.into(), group)]),
+            removed: BTreeMap::new(),
+        }
+    }
+
+    struct Court(Checkers);
+
+    impl Court {
+        fn new() -> Court {
+            let nodes = BTreeSet::from([address(1), address(2)]);
+            let mut checkers = Checkers::new(3, BTreeMap::from([(GROUP.into(), nodes)]));
+            checkers.set_calm(false);
+            Court(checkers)
+        }
+
+        fn says(&mut self, number: u64, disk: &State, effect: Effect, asked: Option<Request>) {
+            let (id, to) = (id(number), address(2));
+            let speaker = Speaker { at: 1, number: number as usize, id: &id, disk };
+            let said = Said { effect: &effect, to: Some(&to), question: asked.as_ref() };
+            self.0.hear(&speaker, &said);
+        }
+
+        fn sends(&mut self, number: u64, disk: &State, command: Command) {
+            self.says(number, disk, Effect::Send { link: LinkId(1), command }, None);
+        }
+
+        fn hello(&mut self, number: u64, disk: &State, current: Epoch, master: u8, config: Epoch) {
+            let at = address(master);
+            let payload = format!(
+                "10.0.0.9,26379,{},{current},{GROUP},{},{},{config}",
+                id(number),
+                at.host,
+                at.port
+            );
+            self.sends(number, disk, Command::Hello { payload });
+        }
+
+        fn announces(&mut self, number: u64, disk: &State, kind: EventKind, payload: String) {
+            let event = Event { kind, group: Some(GROUP.into()), payload };
+            self.says(number, disk, Effect::Announce(event), None);
+        }
+
+        fn votes(&mut self, number: u64, disk: &State, epoch: Epoch, candidate: u64) {
+            let question = Request::IsMasterDown {
+                host: address(1).host,
+                port: 6379,
+                epoch: epoch as i64,
+                candidate: Some(id(candidate).to_string()),
+            };
+            let items = vec![
+                Value::Integer(1),
+                Value::bulk(id(candidate).as_str()),
+                Value::Integer(epoch as i64),
+            ];
+            let effect = Effect::Reply { id: RequestId(1), reply: Value::Array(items) };
+            self.says(number, disk, effect, Some(question));
+        }
+
+        fn stands(&mut self, number: u64, epoch: Epoch) -> State {
+            let disk = disk(epoch, 0, Some((epoch, number)));
+            let payload = format!("{} {epoch}", id(number));
+            self.announces(number, &disk, EventKind::VoteForLeader, payload);
+            disk
+        }
+
+        #[track_caller]
+        fn finds(&self, rule: &str) {
+            let found = self.0.violation().map(|v| v.what.clone());
+            match (&found, rule) {
+                (None, "") => {}
+                (Some(what), rule) if !rule.is_empty() && what.starts_with(rule) => {}
+                _ => panic!("expected {rule:?}, found {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_election_by_the_rules_breaks_none() {
+        let mut court = Court::new();
+        let leader = court.stands(0, 5);
+        court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+        court.announces(0, &leader, EventKind::ElectedLeader, String::new());
+        court.sends(0, &leader, Command::Promote);
+        court.hello(0, &leader, 5, 1, 0);
+        court.finds("");
+    }
+
+    #[test]
+    fn finds_a_hello_that_is_ahead_of_the_disk() {
+        let mut court = Court::new();
+        court.hello(0, &disk(4, 0, None), 5, 1, 0);
+        court.finds("durable before spoken");
+        let mut court = Court::new();
+        court.hello(0, &disk(5, 4, None), 5, 1, 5);
+        court.finds("durable before spoken");
+        let mut court = Court::new();
+        court.hello(0, &disk(5, 4, None), 5, 2, 4);
+        court.finds("durable before spoken");
+    }
+
+    #[test]
+    fn finds_a_vote_that_is_ahead_of_the_disk() {
+        let mut court = Court::new();
+        court.votes(1, &disk(5, 0, Some((4, 0))), 5, 0);
+        court.finds("durable before spoken");
+    }
+
+    #[test]
+    fn finds_a_vote_given_twice() {
+        let mut court = Court::new();
+        court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+        court.votes(1, &disk(5, 0, Some((5, 2))), 5, 2);
+        court.finds("one vote per epoch");
+    }
+
+    #[test]
+    fn finds_epochs_that_go_back() {
+        let mut court = Court::new();
+        court.hello(0, &disk(5, 5, None), 5, 1, 5);
+        court.hello(0, &disk(5, 5, None), 5, 2, 4);
+        court.finds("config epochs never go back");
+        let mut court = Court::new();
+        court.hello(0, &disk(5, 0, None), 5, 1, 0);
+        court.hello(0, &disk(5, 0, None), 4, 1, 0);
+        court.finds("epochs never go back");
+    }
+
+    #[test]
+    fn finds_two_masters_in_one_config_epoch() {
+        let mut court = Court::new();
+        court.hello(0, &disk(5, 4, None), 5, 1, 4);
+        court.hello(1, &disk(5, 6, None), 5, 2, 4);
+        court.finds("one master per config epoch");
+    }
+
+    #[test]
+    fn finds_a_promotion_without_a_majority() {
+        let mut court = Court::new();
+        let alone = court.stands(0, 5);
+        court.sends(0, &alone, Command::Promote);
+        court.finds("a majority before promotion");
+        let mut court = Court::new();
+        court.sends(0, &disk(5, 0, None), Command::Promote);
+        court.finds("a majority before promotion");
+    }
+
+    #[test]
+    fn finds_two_leaders_in_one_epoch() {
+        let mut court = Court::new();
+        for number in [0, 1] {
+            let state = court.stands(number, 5);
+            // The checker of votes would speak first: count them as given by others.
+            let votes = court.0.votes.entry((GROUP.into(), 5)).or_default();
+            votes.extend([(id(7 + 2 * number), id(number)), (id(8 + 2 * number), id(number))]);
+            court.announces(number, &state, EventKind::ElectedLeader, String::new());
+        }
+        court.finds("one leader per epoch");
+    }
+
+    #[test]
+    fn finds_trouble_announced_in_calm_weather() {
+        let mut court = Court::new();
+        court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
+        court.finds("");
+        court.0.set_calm(true);
+        court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
+        court.finds("no failover without cause");
+    }
+
+    #[test]
+    fn finds_a_master_from_elsewhere() {
+        let mut court = Court::new();
+        let payload = "g 10.0.0.1 6379 10.0.0.2 6379".to_owned();
+        court.announces(0, &disk(0, 0, None), EventKind::SwitchMaster, payload);
+        court.finds("");
+        let payload = "g 10.0.0.1 6379 10.0.0.77 6379".to_owned();
+        court.announces(0, &disk(0, 0, None), EventKind::SwitchMaster, payload);
+        court.finds("masters are nodes of their group");
+    }
+}

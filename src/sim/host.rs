@@ -1,0 +1,670 @@
+//! A sentinel process: the real core, and a model of the daemon around it: links that reconnect,
+//! sessions of those who ask, a disk, a clock that drifts.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::checkers::{Checkers, Said, Speaker};
+use super::dice::Dice;
+use super::disk::Disk;
+use super::net::{ConnId, Ms, Net, News, Packet, Proc, Purpose, Timer, Words};
+use super::sabotage::{EAGER_DISK_MS, Sabotage, tamper};
+use super::story::{Fingerprint, Story};
+use crate::config::settings::{GroupSettings, SentinelSettings};
+use crate::config::state::State;
+use crate::resp::Value;
+use crate::sentinel::hello::CHANNEL;
+use crate::sentinel::types::{Address, RunId};
+use crate::sentinel::{
+    Clock, Command, Effect, Event, EventKind, Input, Instant, Level, LinkEvent, LinkId, LostReason,
+    Request, RequestId, Revision, Sentinel, Target, TargetKind, reconcile,
+};
+
+/// Unix time at which the world begins, in ms.
+const WALL_BEGIN_MS: u64 = 1_700_000_000_000;
+/// So many wake-ups within one ms mean that a core turns in circles.
+const SPIN_MAX: u32 = 50;
+
+/// How the daemons of this run behave.
+#[derive(Debug, Clone)]
+pub(super) struct HostShape {
+    /// A connection that does not stand after so long is tried anew, in ms.
+    pub(super) connect_ms: Ms,
+    /// The first pause before a reconnection, and the longest, in ms.
+    pub(super) backoff_ms: (Ms, Ms),
+    /// Clocks run so many millionths too fast or too slow at most.
+    pub(super) drift_ppm: u64,
+}
+
+/// Who watches and listens to all sentinels.
+pub(super) struct Watch {
+    pub(super) story: Story,
+    pub(super) checkers: Checkers,
+    pub(super) print: Fingerprint,
+    pub(super) effects: u64,
+    pub(super) inputs: u64,
+    /// Failovers begun (`+try-failover`) and switches of a leader or observer (`+switch-master`).
+    pub(super) tries: u64,
+    pub(super) switches: u64,
+}
+
+/// The moment at which a crash is set to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    Persist,
+    AskForVotes,
+    Vote,
+    Lead,
+    Promote,
+    Repoint,
+    Switch,
+    Hello,
+}
+
+impl Moment {
+    pub(super) const ALL: &[Moment] = &[
+        Moment::Persist,
+        Moment::AskForVotes,
+        Moment::Vote,
+        Moment::Lead,
+        Moment::Promote,
+        Moment::Repoint,
+        Moment::Switch,
+        Moment::Hello,
+    ];
+
+    fn is(self, effect: &Effect) -> bool {
+        let announces = |kind| matches!(effect, Effect::Announce(event) if event.kind == kind);
+        match self {
+            Moment::Persist => matches!(effect, Effect::Persist { .. }),
+            Moment::AskForVotes => matches!(
+                effect,
+                Effect::Send { command: Command::IsMasterDown { candidate: Some(_), .. }, .. }
+            ),
+            Moment::Vote => announces(EventKind::VoteForLeader),
+            Moment::Lead => announces(EventKind::ElectedLeader),
+            Moment::Promote => matches!(effect, Effect::Send { command: Command::Promote, .. }),
+            Moment::Repoint => {
+                matches!(effect, Effect::Send { command: Command::Follow { .. }, .. })
+            }
+            Moment::Switch => announces(EventKind::SwitchMaster),
+            Moment::Hello => matches!(effect, Effect::Send { command: Command::Hello { .. }, .. }),
+        }
+    }
+}
+
+/// A crash that waits for its moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ambush {
+    pub(super) moment: Moment,
+    /// The effect itself is still carried out.
+    pub(super) after: bool,
+}
+
+/// A clock that is not the world's.
+#[derive(Debug, Clone, Copy)]
+struct Skewed {
+    begin_ms: u64,
+    ppm: i64,
+}
+
+impl Skewed {
+    fn at(self, now: Ms) -> Instant {
+        let drift = now as i64 * self.ppm / 1_000_000;
+        Instant::from_ms(self.begin_ms + now.saturating_add_signed(drift))
+    }
+
+    /// Virtual time from `now` until this clock shows `deadline`.
+    fn until(self, deadline: Instant, now: Ms) -> Ms {
+        let mut wait = deadline.since(self.at(now));
+        wait = wait.saturating_sub(wait / 50);
+        while self.at(now + wait) < deadline {
+            wait += 1;
+        }
+        wait
+    }
+}
+
+/// One connection of a link.
+#[derive(Debug, Default)]
+struct Wire {
+    conn: Option<ConnId>,
+    up: bool,
+    failures: u32,
+    unanswered: VecDeque<Command>,
+}
+
+/// A link as the daemon keeps it.
+#[derive(Debug)]
+struct Link {
+    target: Box<Target>,
+    commands: Wire,
+    subscription: Wire,
+}
+
+impl Link {
+    fn wire(&mut self, subscription: bool) -> &mut Wire {
+        if subscription { &mut self.subscription } else { &mut self.commands }
+    }
+}
+
+/// Somebody who asks us over a connection: one request at a time, in order.
+#[derive(Debug, Default)]
+struct Session {
+    queue: VecDeque<Words>,
+    busy: bool,
+}
+
+/// A request that the core has not answered yet.
+struct Asked {
+    request: Request,
+    conn: Option<ConnId>,
+}
+
+/// One sentinel process.
+pub(super) struct Host {
+    pub(super) proc: Proc,
+    number: usize,
+    shape: HostShape,
+    settings: SentinelSettings,
+    declared: BTreeMap<String, GroupSettings>,
+    id: RunId,
+    clock: Skewed,
+    dice: Dice,
+    pub(super) disk: Disk,
+    core: Option<Sentinel>,
+    links: BTreeMap<LinkId, Link>,
+    conns: BTreeMap<ConnId, (LinkId, bool)>,
+    sessions: BTreeMap<ConnId, Session>,
+    asked: BTreeMap<RequestId, Asked>,
+    next_request: u64,
+    answer: Option<Value>,
+    inputs: VecDeque<Input>,
+    wake: (Option<Instant>, u64),
+    spins: (Ms, u32),
+    pub(super) ambush: Option<Ambush>,
+    doomed: bool,
+    sabotage: Option<Sabotage>,
+}
+
+impl Host {
+    pub(super) fn new(
+        number: usize,
+        port: u16,
+        declared: BTreeMap<String, GroupSettings>,
+        shape: HostShape,
+        seed: u64,
+        sabotage: Option<Sabotage>,
+    ) -> Host {
+        let mut dice = Dice::new(seed, &format!("sentinel {number}"));
+        let drift = dice.below(2 * shape.drift_ppm + 1) as i64 - shape.drift_ppm as i64;
+        Host {
+            proc: Proc::Sentinel(number),
+            number,
+            shape,
+            settings: SentinelSettings { port, ..SentinelSettings::default() },
+            declared,
+            id: dice.run_id(),
+            clock: Skewed { begin_ms: dice.below(1 << 32), ppm: drift },
+            disk: Disk::new(Dice::new(seed, &format!("disk {number}"))),
+            dice,
+            core: None,
+            links: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            next_request: 1,
+            answer: None,
+            inputs: VecDeque::new(),
+            wake: (None, 0),
+            spins: (0, 0),
+            ambush: None,
+            doomed: false,
+            sabotage,
+        }
+    }
+
+    /// Begins a life with what the disk remembers.
+    pub(super) fn start(&mut self, net: &mut Net, watch: &mut Watch) {
+        let forgets = self.sabotage == Some(Sabotage::Amnesia);
+        let remembered = self.disk.content().filter(|_| !forgets).cloned();
+        let (state, _) = reconcile(self.declared.clone(), remembered, self.id.clone());
+        if self.disk.content().is_none() || forgets {
+            self.disk.install(state.clone());
+        }
+        let seed = self.dice.number();
+        self.core = Some(Sentinel::new(self.now(net), self.settings.clone(), state, seed));
+        self.inputs.push_back(Input::Wake);
+        self.run(net, watch);
+    }
+
+    /// Ends it: all that was not on disk is gone.
+    pub(super) fn crash(&mut self) {
+        self.core = None;
+        self.disk.crash();
+        self.links.clear();
+        self.conns.clear();
+        self.sessions.clear();
+        self.asked.clear();
+        self.inputs.clear();
+        self.wake = (None, self.wake.1 + 1);
+        self.ambush = None;
+        self.doomed = false;
+    }
+
+    /// True once the crash that lay in ambush is due; the world carries it out.
+    pub(super) fn doomed(&self) -> bool {
+        self.doomed
+    }
+
+    /// What comes to it.
+    pub(super) fn take(&mut self, net: &mut Net, watch: &mut Watch, news: News) {
+        match news {
+            News::Packet(conn, packet) => self.packet(net, conn, packet),
+            News::Lost(conn, reason) => self.lost(net, conn, reason),
+            News::Timer(Timer::Wake { token }) if token == self.wake.1 => {
+                self.wake.0 = None;
+                self.count_spins(net.now(), watch);
+                self.inputs.push_back(Input::Wake);
+            }
+            News::Timer(Timer::Redial { link, subscription }) => {
+                self.dial(net, LinkId(link), subscription);
+            }
+            News::Timer(Timer::Disk { .. }) => self.disk_finished(watch, net.now()),
+            News::Timer(_) => {}
+        }
+        self.run(net, watch);
+    }
+
+    /// Asks the core as if over a connection of our own; `None` if it does not answer at once.
+    pub(super) fn ask(
+        &mut self,
+        net: &mut Net,
+        watch: &mut Watch,
+        request: Request,
+    ) -> Option<Value> {
+        self.submit(request, None);
+        self.answer = None;
+        self.run(net, watch);
+        self.answer.take()
+    }
+
+    fn now(&self, net: &Net) -> Clock {
+        Clock { mono: self.clock.at(net.now()), wall_ms: WALL_BEGIN_MS + net.now() }
+    }
+
+    fn count_spins(&mut self, now: Ms, watch: &mut Watch) {
+        let (at, count) = self.spins;
+        self.spins = (now, if at == now { count + 1 } else { 1 });
+        if self.spins.1 == SPIN_MAX {
+            let what = format!("sentinel {} asks to be woken at once, for ever", self.number);
+            watch.checkers.fail(now, what);
+        }
+    }
+
+    fn disk_finished(&mut self, watch: &mut Watch, now: Ms) {
+        let Some((revision, result)) = self.disk.finish() else { return };
+        if self.sabotage == Some(Sabotage::EagerDisk) {
+            return;
+        }
+        self.inputs.push_back(match result {
+            Ok(()) => Input::Persisted { revision },
+            Err(reason) => {
+                watch.story.tell(now, &self.proc, || format!("cannot write: {reason}"));
+                Input::PersistFailed { revision, reason }
+            }
+        });
+    }
+
+    /// Feeds the core and carries out what it wants, until both have nothing left.
+    fn run(&mut self, net: &mut Net, watch: &mut Watch) {
+        while let Some(input) = self.inputs.pop_front() {
+            let clock = self.now(net);
+            let Some(core) = &mut self.core else { return };
+            watch.inputs += 1;
+            core.handle(clock, input);
+            while let Some(effect) = self.core.as_mut().and_then(Sentinel::poll) {
+                let effects = match self.sabotage {
+                    None => vec![effect],
+                    Some(sabotage) => {
+                        let question = self.vote_question(&effect);
+                        let question = question.as_ref().map(|(id, epoch)| (id.as_str(), *epoch));
+                        tamper(sabotage, net.now(), effect, question)
+                    }
+                };
+                for effect in effects {
+                    if !self.act(net, watch, effect) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.set_alarm(net);
+    }
+
+    fn vote_question(&self, effect: &Effect) -> Option<(String, i64)> {
+        let Effect::Reply { id, .. } = effect else { return None };
+        match &self.asked.get(id)?.request {
+            Request::IsMasterDown { candidate: Some(candidate), epoch, .. } => {
+                Some((candidate.clone(), *epoch))
+            }
+            _ => None,
+        }
+    }
+
+    /// Carries out one effect. False if the process dies of it.
+    fn act(&mut self, net: &mut Net, watch: &mut Watch, effect: Effect) -> bool {
+        let trap = self.ambush.filter(|ambush| ambush.moment.is(&effect));
+        if trap.is_some_and(|ambush| !ambush.after) {
+            self.doomed = true;
+            return false;
+        }
+        self.observe(net.now(), watch, &effect);
+        match effect {
+            Effect::Persist { revision, state } => match self.write(revision, state) {
+                None => {
+                    let what = format!("sentinel {} writes twice at a time", self.number);
+                    watch.checkers.fail(net.now(), what);
+                }
+                Some(_) if self.sabotage == Some(Sabotage::EagerDisk) => {
+                    self.inputs.push_back(Input::Persisted { revision });
+                    net.timer(self.proc, EAGER_DISK_MS, Timer::Disk { revision: revision.0 });
+                }
+                Some(ms) => net.timer(self.proc, ms, Timer::Disk { revision: revision.0 }),
+            },
+            Effect::Connect { link, target } => self.connect(net, link, target),
+            Effect::Disconnect { link } => self.disconnect(net, link),
+            Effect::Send { link, command } => self.send(net, link, command),
+            Effect::Reply { id, reply } => self.reply(net, id, reply),
+            Effect::Announce(_) | Effect::Say { .. } => {}
+        }
+        if trap.is_some() {
+            self.doomed = true;
+        }
+        !self.doomed
+    }
+
+    fn write(&mut self, revision: Revision, state: Box<State>) -> Option<Ms> {
+        if self.sabotage == Some(Sabotage::EagerDisk) {
+            self.disk.finish();
+        }
+        self.disk.write(revision, state)
+    }
+
+    /// Shows an effect to the checkers, the fingerprint and the story.
+    fn observe(&mut self, now: Ms, watch: &mut Watch, effect: &Effect) {
+        watch.effects += 1;
+        watch.print.add(now, format_args!("{} {effect:?}", self.number));
+        let to = match effect {
+            Effect::Send { link, .. } => self.links.get(link).map(|l| l.target.address.clone()),
+            _ => None,
+        };
+        let question = match effect {
+            Effect::Reply { id, .. } => self.asked.get(id).map(|asked| &asked.request),
+            _ => None,
+        };
+        if let Some(disk) = self.disk.content() {
+            let speaker = Speaker { at: now, number: self.number, id: &self.id, disk };
+            watch.checkers.hear(&speaker, &Said { effect, to: to.as_ref(), question });
+        }
+        match effect {
+            Effect::Announce(Event { kind: EventKind::TryFailover, .. }) => watch.tries += 1,
+            Effect::Announce(Event { kind: EventKind::SwitchMaster, .. }) => watch.switches += 1,
+            _ => {}
+        }
+        if watch.story.is_heard()
+            && let Some(line) = told(effect, to.as_ref(), question)
+        {
+            watch.story.tell(now, &self.proc, || line);
+        }
+    }
+
+    fn set_alarm(&mut self, net: &mut Net) {
+        let deadline = self.core.as_ref().and_then(Sentinel::deadline);
+        if self.doomed || deadline == self.wake.0 {
+            return;
+        }
+        self.wake = (deadline, self.wake.1 + 1);
+        if let Some(deadline) = deadline {
+            let after = self.clock.until(deadline, net.now());
+            net.timer(self.proc, after, Timer::Wake { token: self.wake.1 });
+        }
+    }
+
+    fn connect(&mut self, net: &mut Net, id: LinkId, target: Box<Target>) {
+        let subscribe = target.kind == TargetKind::Node;
+        let link = Link { target, commands: Wire::default(), subscription: Wire::default() };
+        self.links.insert(id, link);
+        self.dial(net, id, false);
+        if subscribe {
+            self.dial(net, id, true);
+        }
+    }
+
+    fn dial(&mut self, net: &mut Net, id: LinkId, subscription: bool) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let address = link.target.address.clone();
+        let wire = link.wire(subscription);
+        if wire.conn.is_some() {
+            return;
+        }
+        let purpose = if subscription { Purpose::Subscribe } else { Purpose::Commands };
+        let conn = net.dial(self.proc, &address, purpose, self.shape.connect_ms);
+        wire.conn = Some(conn);
+        self.conns.insert(conn, (id, subscription));
+    }
+
+    fn disconnect(&mut self, net: &mut Net, id: LinkId) {
+        let Some(link) = self.links.remove(&id) else { return };
+        for conn in [link.commands.conn, link.subscription.conn].into_iter().flatten() {
+            self.conns.remove(&conn);
+            net.close(self.proc, conn);
+        }
+    }
+
+    fn send(&mut self, net: &mut Net, id: LinkId, command: Command) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
+        let requests = command.requests(&link.target.rename_commands);
+        link.commands.unanswered.push_back(command);
+        net.send(self.proc, conn, Packet::Requests(requests));
+    }
+
+    fn reply(&mut self, net: &mut Net, id: RequestId, reply: Value) {
+        let Some(asked) = self.asked.remove(&id) else { return };
+        let Some(conn) = asked.conn else {
+            self.answer = Some(reply);
+            return;
+        };
+        net.send(self.proc, conn, Packet::Replies(vec![reply]));
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.busy = false;
+        }
+        self.serve(net, conn);
+    }
+
+    fn packet(&mut self, net: &mut Net, conn: ConnId, packet: Packet) {
+        if let Some((link, subscription)) = self.conns.get(&conn).copied() {
+            self.link_packet(net, link, subscription, packet);
+            return;
+        }
+        match packet {
+            Packet::Greet(Purpose::Commands) => {
+                self.sessions.insert(conn, Session::default());
+                net.send(self.proc, conn, Packet::Greeted);
+            }
+            Packet::Requests(requests) => {
+                if let Some(session) = self.sessions.get_mut(&conn) {
+                    session.queue.extend(requests);
+                }
+                self.serve(net, conn);
+            }
+            _ => {}
+        }
+    }
+
+    fn link_packet(&mut self, net: &Net, id: LinkId, subscription: bool, packet: Packet) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let remote_ip = link.target.address.host.clone();
+        let wire = link.wire(subscription);
+        let event = match packet {
+            Packet::Greeted => {
+                wire.up = true;
+                wire.failures = 0;
+                match subscription {
+                    true => LinkEvent::Subscribed,
+                    false => LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip },
+                }
+            }
+            Packet::Replies(mut replies) => {
+                let Some(command) = wire.unanswered.pop_front() else { return };
+                let one = replies.len() == 1;
+                let reply = if one { replies.remove(0) } else { Value::Array(replies) };
+                LinkEvent::Reply { command, reply }
+            }
+            Packet::Published(payload) => LinkEvent::Hello { payload },
+            _ => return,
+        };
+        self.inputs.push_back(Input::Link { link: id, event });
+    }
+
+    fn lost(&mut self, net: &mut Net, conn: ConnId, reason: LostReason) {
+        self.sessions.remove(&conn);
+        let Some((id, subscription)) = self.conns.remove(&conn) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let wire = link.wire(subscription);
+        let failures = wire.failures.min(16);
+        *wire = Wire { failures: failures + 1, ..Wire::default() };
+        let (first, longest) = self.shape.backoff_ms;
+        let pause = (first << failures).min(longest);
+        let pause = pause / 2 + self.dice.below(pause / 2 + 1);
+        net.timer(self.proc, pause, Timer::Redial { link: id.0, subscription });
+        let event = match subscription {
+            true => LinkEvent::Unsubscribed { reason: reason.to_string() },
+            false => LinkEvent::Down { reason },
+        };
+        self.inputs.push_back(Input::Link { link: id, event });
+    }
+
+    /// Answers a session's requests in order; what only the core can answer goes there.
+    fn serve(&mut self, net: &mut Net, conn: ConnId) {
+        while let Some(session) = self.sessions.get_mut(&conn)
+            && !session.busy
+            && let Some(words) = session.queue.pop_front()
+        {
+            match read_request(&words) {
+                Ok(request) => {
+                    session.busy = true;
+                    self.submit(request, Some(conn));
+                }
+                Err(reply) => net.send(self.proc, conn, Packet::Replies(vec![reply])),
+            }
+        }
+    }
+
+    fn submit(&mut self, request: Request, conn: Option<ConnId>) {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.asked.insert(id, Asked { request: request.clone(), conn });
+        self.inputs.push_back(Input::Request { id, request });
+    }
+}
+
+/// What a sentinel's API makes of a request: something for the core, or an answer at once.
+fn read_request(words: &Words) -> Result<Request, Value> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let not_integer = || Value::error("ERR value is not an integer or out of range");
+    match &words[..] {
+        ["PING"] => Err(Value::Simple("PONG".into())),
+        ["PUBLISH", CHANNEL, payload] => Ok(Request::Hello((*payload).into())),
+        ["SENTINEL", sub, host, port, epoch, id]
+            if sub.eq_ignore_ascii_case("is-master-down-by-addr") =>
+        {
+            Ok(Request::IsMasterDown {
+                host: (*host).into(),
+                port: port.parse().map_err(|_| not_integer())?,
+                epoch: epoch.parse().map_err(|_| not_integer())?,
+                candidate: (*id != "*").then(|| (*id).into()),
+            })
+        }
+        ["SENTINEL", "get-master-addr-by-name", name] => Ok(Request::MasterAddress((*name).into())),
+        _ => Err(Value::error(format!("ERR unknown command '{}'", words.join(" ")))),
+    }
+}
+
+/// An effect as a line of the story; `None` for the everyday.
+fn told(effect: &Effect, to: Option<&Address>, question: Option<&Request>) -> Option<String> {
+    Some(match effect {
+        Effect::Persist { revision, state } => {
+            let groups: Vec<String> = state
+                .groups
+                .iter()
+                .map(|(name, g)| {
+                    let vote = g.voted_for.as_ref().map_or("nobody", RunId::short);
+                    format!(
+                        "{name}: master {}, config epoch {}, vote in {} for {vote}",
+                        g.settings.master, g.config_epoch, g.leader_epoch
+                    )
+                })
+                .collect();
+            let epoch = state.current_epoch;
+            format!("writes revision {}: epoch {epoch}; {}", revision.0, groups.join("; "))
+        }
+        Effect::Announce(event) if event.kind.level() > Level::Debug => {
+            format!("{} {}", event.kind.name(), event.payload)
+        }
+        Effect::Say { text, .. } => format!("\"{text}\""),
+        Effect::Send { command: Command::Ping | Command::Info | Command::Hello { .. }, .. } => {
+            return None;
+        }
+        Effect::Send { command, .. } => match to {
+            Some(to) => format!("sends {command:?} to {to}"),
+            None => format!("sends {command:?} nowhere"),
+        },
+        Effect::Reply { reply: Value::Array(items), .. } => match question {
+            Some(Request::IsMasterDown { candidate: Some(id), epoch, .. }) => {
+                let vote = items.get(1).and_then(Value::text).unwrap_or("?");
+                let (id, vote) = (id.get(..8).unwrap_or(id), vote.get(..8).unwrap_or(vote));
+                format!("answers {id}, who stands in epoch {epoch}: {vote}, {:?}", items.last())
+            }
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skewed_clock_reaches_its_deadline_and_not_before() {
+        for ppm in [-10_000, -3, 0, 3, 10_000] {
+            let clock = Skewed { begin_ms: 17, ppm };
+            for (now, wait) in [(0, 0), (5, 1), (1_000, 999), (70_000, 180_000)] {
+                let deadline = clock.at(now).plus(wait);
+                let after = clock.until(deadline, now);
+                assert!(clock.at(now + after) >= deadline, "{ppm} {now} {wait}");
+                assert!(after == 0 || clock.at(now + after - 1) < deadline, "{ppm} {now} {wait}");
+            }
+        }
+    }
+
+    #[test]
+    fn requests_of_peers_and_clients_are_understood() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Words>();
+        let asked = "SENTINEL is-master-down-by-addr 10.0.0.1 6379 7 *";
+        let expected = Request::IsMasterDown {
+            host: "10.0.0.1".into(),
+            port: 6379,
+            epoch: 7,
+            candidate: None,
+        };
+        assert_eq!(read_request(&words(asked)), Ok(expected));
+        assert_eq!(
+            read_request(&words("PUBLISH __sentinel__:hello a,b")),
+            Ok(Request::Hello("a,b".into()))
+        );
+        assert_eq!(read_request(&words("PING")), Err(Value::Simple("PONG".into())));
+        assert!(matches!(read_request(&words("GET x")), Err(Value::Error(_))));
+    }
+}

@@ -1,0 +1,119 @@
+//! A run told as a story, and its fingerprint.
+//!
+//! A run costs nothing for stories nobody reads: lines are made only when asked for. After a failure
+//! the run is simply played again with the story on, since the seed decides everything.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+
+use super::net::Ms;
+
+/// Lines kept for the report of a failure.
+const TAIL_MAX: usize = 80;
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Nothing.
+    Silent,
+    /// The last lines are kept.
+    Tail,
+    /// Every line is printed as it happens.
+    Print,
+}
+
+/// The story of one run.
+pub(super) struct Story {
+    telling: Telling,
+    tail: VecDeque<String>,
+}
+
+impl Story {
+    pub(super) fn new(telling: Telling) -> Story {
+        Story { telling, tail: VecDeque::new() }
+    }
+
+    /// True if it is worth while to make a line.
+    pub(super) fn is_heard(&self) -> bool {
+        self.telling != Telling::Silent
+    }
+
+    /// Tells one line, which is made only if somebody listens.
+    pub(super) fn tell(&mut self, at: Ms, who: &dyn fmt::Display, what: impl FnOnce() -> String) {
+        if self.telling == Telling::Silent {
+            return;
+        }
+        let who = who.to_string();
+        let line = format!("{:>9.3} s  {who:<11} {}", at as f64 / 1_000.0, what());
+        if self.telling == Telling::Print {
+            println!("{line}");
+        }
+        if self.tail.len() == TAIL_MAX {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+
+    /// The last lines, oldest first.
+    pub(super) fn into_tail(self) -> Vec<String> {
+        self.tail.into()
+    }
+}
+
+/// FNV-1a over everything that is written to it: the same on every machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fingerprint(u64);
+
+impl Fingerprint {
+    pub(super) fn new() -> Fingerprint {
+        Fingerprint(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Adds what was seen.
+    pub(super) fn add(&mut self, at: Ms, what: fmt::Arguments<'_>) {
+        // Writing to a fingerprint cannot fail.
+        let _ = write!(self, "{at} {what};");
+    }
+
+    pub(super) fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Write for Fingerprint {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_keeps_the_last_lines_and_silence_makes_none() {
+        let mut story = Story::new(Telling::Tail);
+        for n in 0..=TAIL_MAX {
+            story.tell(n as Ms, &"x", || n.to_string());
+        }
+        let tail = story.into_tail();
+        assert_eq!(tail.len(), TAIL_MAX);
+        assert!(tail[0].ends_with(" 1"), "{}", tail[0]);
+        Story::new(Telling::Silent).tell(0, &"x", || unreachable!("nobody listens"));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_order_and_time() {
+        let of = |steps: &[(Ms, &str)]| {
+            let mut print = Fingerprint::new();
+            steps.iter().for_each(|(at, what)| print.add(*at, format_args!("{what}")));
+            print.value()
+        };
+        assert_eq!(of(&[(1, "a"), (2, "b")]), of(&[(1, "a"), (2, "b")]));
+        assert_ne!(of(&[(1, "a"), (2, "b")]), of(&[(2, "a"), (1, "b")]));
+        assert_ne!(of(&[(1, "a"), (2, "b")]), of(&[(1, "b"), (2, "a")]));
+    }
+}
