@@ -163,8 +163,8 @@ impl Reader<'_> {
         }
     }
 
-    /// What is remembered of a replica. A line that cannot be used is no reason not to start, as it is
-    /// in Redis: it is left out, and the replica is found again.
+    /// What is remembered of a replica. A line that cannot be used is no reason not to start, as it
+    /// is in Redis: it is left out, and the replica is found again.
     fn known_replica(&mut self, args: &[&str]) -> Result<(), Fault> {
         const FOUND_AGAIN: &str = "the line is ignored; replicas are found again from their master";
         let address = match self.address(3, args[1], args[2]) {
@@ -183,8 +183,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Redis 7.0 writes a known-replica line beside a known-slave line of the same replica, and then
-    /// does not start any more.
+    /// Redis 7.0 writes a known-replica line beside a known-slave line of the same replica, and
+    /// then does not start any more.
     fn is_written_both_ways(&self, args: &[&str]) -> bool {
         let this = &self.statements[self.index];
         let spelling = |s: &Statement| s.line.word(1).map(str::to_ascii_lowercase);
