@@ -15,6 +15,7 @@ use super::node::{
 use super::peer::Peer;
 use super::repair::Repoint;
 use super::types::{Address, Epoch, GroupName, Instant, RunId};
+use crate::config::rules::valid_host;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::resp::Value;
@@ -335,7 +336,7 @@ impl Group {
         self.note_info(core, address, info);
         for slave in found {
             let known = self.replicas.values().any(|node| node.is_at(&slave));
-            let usable = core.settings.resolve_hostnames || is_ip(&slave.host);
+            let usable = valid_host(&slave.host, core.settings.resolve_hostnames);
             if !known && usable && !self.master.is_at(&slave) {
                 self.insert_replica(core, slave.clone());
                 core.out.touch();
@@ -551,9 +552,4 @@ fn read_opinion(reply: &Value) -> Option<(bool, Option<(RunId, Epoch)>)> {
         .zip(u64::try_from(*epoch).ok())
         .filter(|(_, epoch)| *epoch > 0);
     Some((*down == 1, vote))
-}
-
-/// True for an IP literal.
-pub(super) fn is_ip(host: &str) -> bool {
-    host.parse::<std::net::IpAddr>().is_ok()
 }

@@ -71,8 +71,12 @@ impl Group {
         if !node.info_within(core, info_ms) {
             return Some("its INFO is too old".into());
         }
-        if info.role == Role::Master && !node.followed {
+        let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
+        if info.role == Role::Master && !node.followed && !heads {
             return Some("it is a master of its own, not a replica of this group".into());
+        }
+        if self.demoted_to(core).is_some() {
+            return None;
         }
         let master_down_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
         let limit_ms = master_down_ms.saturating_add(10 * self.settings.down_after_ms);
@@ -81,5 +85,14 @@ impl Group {
             return Some(format!("its link to the master has been down for {s} s: too old"));
         }
         None
+    }
+    /// Whom our master follows, if it lives and says that it is a replica (it restarted from a file that
+    /// says so). Then there is no master that others could lag behind: if that node is a master, our
+    /// master's data are its data already; and that replicas lost their link says nothing about their
+    /// age.
+    fn demoted_to(&self, core: &Core) -> Option<&Address> {
+        let lives = self.master.health.up && self.master.info_within(core, FRESH_MS);
+        let info = self.master.info.as_ref().filter(|info| lives && info.role == Role::Slave)?;
+        info.master.as_ref()
     }
 }

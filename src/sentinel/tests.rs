@@ -467,6 +467,36 @@ fn replicas_that_must_not_be_promoted_are_not() {
     }
 }
 
+/// Both nodes restart from files that know nothing of the failover that made REPLICA the master; the
+/// returned old master says `old`, the new one that it is a replica of the old one.
+fn roles_fall_back(old: &str) -> Desk {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, 4, REPLICA, 4);
+    desk.infos.insert(at(MASTER), old.into());
+    desk.infos.remove(&at(OTHER_REPLICA));
+    desk.infos.insert(at(REPLICA), replica_info(MASTER, 1, old.contains("master\r\n")));
+    desk.pass(40_000);
+    assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.answer_question(26002, 1, "*", 0);
+    desk.win();
+    desk.pass(500);
+    desk
+}
+
+#[test]
+fn the_node_that_our_demoted_master_follows_may_lead_the_group() {
+    let desk = roles_fall_back("role:master\r\n");
+    assert_eq!(desk.promotions(), [MASTER], "{:?}", desk.said);
+}
+
+#[test]
+fn nodes_that_follow_each_other_get_a_master_however_long_their_links_are_down() {
+    let line = replica_info(REPLICA, 1, false) + "master_link_down_since_seconds:600\r\n";
+    let desk = roles_fall_back(&line);
+    assert_eq!(desk.promotions(), [MASTER], "{:?}", desk.said);
+}
+
 #[test]
 fn a_circle_of_replicas_gets_its_master_back() {
     let mut desk = Desk::new(1, 2);

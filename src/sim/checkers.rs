@@ -37,6 +37,17 @@ pub(super) struct Said<'a> {
     pub(super) question: Option<&'a Request>,
 }
 
+/// Whether something fails at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weather {
+    /// Nothing has failed yet: nothing may be called down or need repair.
+    Calm,
+    /// Things fail.
+    Rough,
+    /// All is well again: no failover may begin, but what was missed may still be noticed.
+    After,
+}
+
 /// The group that an address or a name belongs to.
 type Group = String;
 
@@ -45,8 +56,7 @@ pub(super) struct Checkers {
     /// How many sentinels there are: more than half of them is a majority, whoever knows whom.
     sentinels: usize,
     groups: BTreeMap<Group, BTreeSet<Address>>,
-    /// Nothing fails at present: nothing may be called down, and no failover may begin.
-    calm: bool,
+    weather: Weather,
     leaders: BTreeMap<(Group, Epoch), usize>,
     votes: BTreeMap<(Group, Epoch), BTreeMap<RunId, RunId>>,
     config_epochs: BTreeMap<(usize, Group), Epoch>,
@@ -62,7 +72,7 @@ impl Checkers {
         Checkers {
             sentinels,
             groups,
-            calm: true,
+            weather: Weather::Calm,
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             config_epochs: BTreeMap::new(),
@@ -73,9 +83,9 @@ impl Checkers {
         }
     }
 
-    /// Says whether something fails from now on, or may still suffer from a failure.
-    pub(super) fn set_calm(&mut self, calm: bool) {
-        self.calm = calm;
+    /// Says whether something fails from now on.
+    pub(super) fn set_weather(&mut self, weather: Weather) {
+        self.weather = weather;
     }
 
     /// The first rule that was broken.
@@ -222,7 +232,7 @@ impl Checkers {
 
     fn event(&mut self, speaker: &Speaker, event: &Event) {
         let group = event.group.as_deref().unwrap_or_default().to_owned();
-        if self.calm && is_trouble(event.kind) {
+        if self.weather.forbids(event.kind) {
             let how =
                 format!("announces {} {} while nothing fails", event.kind.name(), event.payload);
             self.broken(speaker, "no failover without cause", how);
@@ -275,20 +285,30 @@ impl Checkers {
     }
 }
 
-/// What nobody may announce while nothing fails.
-fn is_trouble(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Sdown
-            | EventKind::Odown
-            | EventKind::TryFailover
-            | EventKind::ElectedLeader
-            | EventKind::SwitchMaster
-            | EventKind::ConvertToSlave
-            | EventKind::FixSlaveConfig
-            | EventKind::Reboot
-            | EventKind::Tilt
-    )
+impl Weather {
+    /// What nobody may announce now.
+    fn forbids(self, kind: EventKind) -> bool {
+        let failover = matches!(
+            kind,
+            EventKind::Odown
+                | EventKind::TryFailover
+                | EventKind::ElectedLeader
+                | EventKind::SwitchMaster
+        );
+        let trouble = matches!(
+            kind,
+            EventKind::Sdown
+                | EventKind::ConvertToSlave
+                | EventKind::FixSlaveConfig
+                | EventKind::Reboot
+                | EventKind::Tilt
+        );
+        match self {
+            Weather::Calm => failover || trouble,
+            Weather::Rough => false,
+            Weather::After => failover,
+        }
+    }
 }
 
 /// Current epoch, group, master, config epoch.
@@ -342,7 +362,7 @@ mod tests {
         fn new() -> Court {
             let nodes = BTreeSet::from([address(1), address(2)]);
             let mut checkers = Checkers::new(3, BTreeMap::from([(GROUP.into(), nodes)]));
-            checkers.set_calm(false);
+            checkers.set_weather(Weather::Rough);
             Court(checkers)
         }
 
@@ -495,8 +515,14 @@ mod tests {
         let mut court = Court::new();
         court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
         court.finds("");
-        court.0.set_calm(true);
+        court.0.set_weather(Weather::Calm);
         court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
+        court.finds("no failover without cause");
+        let mut court = Court::new();
+        court.0.set_weather(Weather::After);
+        court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
+        court.finds("");
+        court.announces(0, &disk(0, 0, None), EventKind::TryFailover, String::new());
         court.finds("no failover without cause");
     }
 

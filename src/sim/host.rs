@@ -613,9 +613,14 @@ fn told(effect: &Effect, to: Option<&Address>, question: Option<&Request>) -> Op
             format!("{} {}", event.kind.name(), event.payload)
         }
         Effect::Say { text, .. } => format!("\"{text}\""),
-        Effect::Send { command: Command::Ping | Command::Info | Command::Hello { .. }, .. } => {
-            return None;
-        }
+        Effect::Send {
+            command:
+                Command::Ping
+                | Command::Info
+                | Command::Hello { .. }
+                | Command::IsMasterDown { candidate: None, .. },
+            ..
+        } => return None,
         Effect::Send { command, .. } => match to {
             Some(to) => format!("sends {command:?} to {to}"),
             None => format!("sends {command:?} nowhere"),

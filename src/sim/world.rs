@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::checkers::Checkers;
+use super::checkers::{Checkers, Weather};
 use super::client::Client;
 use super::dice::Dice;
 use super::faults::{Fault, FaultKind, Targets, draw};
@@ -24,6 +24,8 @@ const WARM_UP_MS: Ms = 15_000;
 const PROBE_MS: Ms = 250;
 /// How long all must stay well before a run ends, in ms.
 const SETTLE_MS: Ms = 12_000;
+/// So many happenings within one ms mean that somebody asks and is answered in circles.
+const HAPPENINGS_MAX: u32 = 10_000;
 /// The port of the nodes of the first group; the next group has the next one.
 const NODE_PORT: u16 = 6379;
 
@@ -150,6 +152,8 @@ pub(super) struct World {
     /// Since when all is well, once healed.
     well_since: Option<Ms>,
     sabotage: Option<Sabotage>,
+    /// The present ms and how much has happened in it.
+    busy: (Ms, u32),
 }
 
 impl World {
@@ -197,6 +201,7 @@ impl World {
             healed_at: None,
             well_since: None,
             sabotage: options.sabotage,
+            busy: (0, 0),
             shape,
         };
         world.populate();
@@ -266,11 +271,19 @@ impl World {
         self.net.remind(heal_at, NOTE_HEAL);
         let end = heal_at + self.shape.bound_ms() + SETTLE_MS + PROBE_MS;
         while self.watch.checkers.violation().is_none() {
-            let Some(happening) = self.net.next(end) else { break };
+            let Some(happening) = self.net.next(end) else {
+                let wrong = self.what_is_wrong();
+                let what = format!("all stays well: it changes to and fro, now {wrong:?}");
+                self.watch.checkers.fail(end, what);
+                break;
+            };
+            self.count_happening();
             match happening {
                 Happening::To(proc, news) => self.deliver(proc, news),
                 Happening::Reminder(NOTE_HEAL) => self.heal(),
-                Happening::Reminder(NOTE_CALM_OVER) => self.watch.checkers.set_calm(false),
+                Happening::Reminder(NOTE_CALM_OVER) => {
+                    self.watch.checkers.set_weather(Weather::Rough);
+                }
                 Happening::Reminder(NOTE_PROBE) => {
                     if self.probe() {
                         break;
@@ -283,6 +296,15 @@ impl World {
             }
         }
         self.outcome()
+    }
+
+    fn count_happening(&mut self) {
+        let now = self.net.now();
+        let (at, count) = self.busy;
+        self.busy = (now, if at == now { count + 1 } else { 1 });
+        if self.busy.1 == HAPPENINGS_MAX {
+            self.watch.checkers.fail(now, "no circles: the world does not get on".into());
+        }
     }
 
     fn tell(&mut self, what: impl FnOnce(&World) -> String) {
@@ -506,21 +528,23 @@ impl World {
             (None, None) => {
                 self.tell(|_| format!("all is well, {} ms after healing", now - healed_at));
                 self.well_since = Some(now);
-                self.watch.checkers.set_calm(true);
+                let calm = self.faults.is_empty();
+                self.watch.checkers.set_weather(if calm { Weather::Calm } else { Weather::After });
             }
             (None, Some(since)) if now >= since + SETTLE_MS => {
                 self.check_data(since);
                 return true;
             }
             (None, Some(_)) => {}
-            (Some(wrong), Some(_)) => {
-                let what = format!("stays well once it is well: {wrong}");
-                self.watch.checkers.fail(now, what);
-            }
-            (Some(wrong), None) if now > healed_at + self.shape.bound_ms() => {
+            (Some(wrong), _) if now > healed_at + self.shape.bound_ms() => {
                 let bound = self.shape.bound_ms();
                 let what = format!("all is well within {bound} ms of healing: {wrong}");
                 self.watch.checkers.fail(now, what);
+            }
+            // A connection that was half open may still break, and a node be out of sync for a while.
+            (Some(wrong), Some(_)) => {
+                self.tell(|_| format!("not well any more: {wrong}"));
+                self.well_since = None;
             }
             (Some(_), None) => {}
         }

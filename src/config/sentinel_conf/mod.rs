@@ -134,6 +134,11 @@ impl Fault {
         Fault { severity: Severity::Note, ..Fault::new(word, message) }
     }
 
+    /// Makes it a warning: the line is left out.
+    fn ignored(self, help: &str) -> Fault {
+        Fault { severity: Severity::Warning, ..self.help(help) }
+    }
+
     fn help(mut self, help: impl Into<String>) -> Fault {
         self.help = Some(help.into());
         self

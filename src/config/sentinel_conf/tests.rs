@@ -158,7 +158,7 @@ fn errors_are_in_the_words_of_redis() {
             "error 11:32 Notification script seems non existing or non executable.",
             "error 12:35 Client reconfiguration script seems non existing or non executable.",
             "error 14:27 Same command renamed multiple times with rename-command.",
-            "error 16:26 Duplicate hostname and port for replica.",
+            "warning 16:26 Duplicate hostname and port for replica.",
             "error 17:15 Malformed Sentinel id in myid option.",
             "error 18:28 Please specify yes or no for the resolve-hostnames option.",
             "error 19:32 Please specify yes or no for the deny-scripts-reconfig options.",
@@ -172,9 +172,31 @@ fn errors_are_in_the_words_of_redis() {
              warning, nothing",
             "error 27:11 argument must be 'yes' or 'no'",
             "error 28:12 argument must be between 1 and 4294967295 inclusive",
-            "error 30:37 Duplicate runid for sentinel.",
+            "warning 30:37 Duplicate runid for sentinel.",
         ]
     );
+}
+
+#[test]
+fn what_is_remembered_of_others_never_keeps_it_from_starting() {
+    let text = format!(
+        "sentinel monitor a 1.1.1.1 1 2\nsentinel known-replica a name 1\n\
+         sentinel known-replica a 1.1.1.2 0\nsentinel known-replica a 1.1.1.2 1\n\
+         sentinel known-slave a 1.1.1.2 1\nsentinel known-sentinel a 1.1.1.2 x {PEER}\n\
+         sentinel known-sentinel a 1.1.1.3 1 short\nsentinel known-sentinel a 1.1.1.3 1\n"
+    );
+    assert_eq!(
+        findings(&text),
+        [
+            "warning 2:26 Can't resolve instance hostname.",
+            "warning 3:34 Invalid port number.",
+            "warning 6:35 Invalid port number.",
+            "warning 7:37 This is not an id of 40 hexadecimal digits",
+        ]
+    );
+    let group = &good(&text).1.groups["a"];
+    assert_eq!(group.replicas, [Address::new("1.1.1.2", 1)]);
+    assert!(group.sentinels.is_empty());
 }
 
 #[test]
