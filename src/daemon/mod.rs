@@ -24,7 +24,7 @@ use self::run::Driver;
 use self::store::{Memory, Store};
 use crate::config::load::{Loaded, Syntax};
 use crate::config::types::RunId;
-use crate::net::{self, ListenError, Listening, TCP_BACKLOG};
+use crate::net::{self, ListenError, Listening};
 use crate::sentinel::Sentinel;
 
 /// Answers of the store that may wait for the core: one write is in flight at a time.
@@ -94,7 +94,7 @@ impl Running {
 pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Listening), StartError> {
     let mut settings = loaded.settings.clone();
     // Before anything is written: the one who holds the port may hold the file, too.
-    let listening = net::listen(&settings.bind, settings.port, TCP_BACKLOG)?;
+    let listening = net::listen(&settings.bind, settings.port, settings.tcp_backlog)?;
     settings.port = listening.port;
     if loaded.syntax == Syntax::Yaml {
         make_folder(&settings.dir)?;

@@ -443,6 +443,18 @@ impl Group {
         old_master.rebooted_at = None;
         self.replicas.insert(old_master.address.clone(), old_master);
         self.settings.master = to;
+        self.confirm_master(core);
+        let new = self.shown_master(core);
+        let payload = format!("{} {} {} {} {}", self.name, old.host, old.port, new.host, new.port);
+        core.announce_durable(EventKind::SwitchMaster, Some(&self.name), payload);
+        for address in self.replicas.keys().cloned().collect::<Vec<_>>() {
+            let details = self.node_details(core, &address);
+            core.announce(EventKind::Slave, Some(&self.name), details);
+        }
+    }
+
+    /// The master of a new configuration starts with a clean slate, and so do all opinions of it.
+    pub(super) fn confirm_master(&mut self, core: &mut Core) {
         self.odown_since = None;
         self.failover = None;
         self.repoint = None;
@@ -451,24 +463,14 @@ impl Group {
         self.not_before = core.now();
         self.said = None;
         self.peers.values_mut().for_each(Peer::forget_opinion);
-        self.master.reconf = None;
         self.master.sdown_since = None;
-        self.master.settled_since = core.now();
-        self.master.hasten_info();
-        for node in self.replicas.values_mut() {
+        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             node.followed = false;
             node.reconf = None;
             node.settled_since = core.now();
             node.hasten_info();
         }
         core.out.touch();
-        let new = self.shown_master(core);
-        let payload = format!("{} {} {} {} {}", self.name, old.host, old.port, new.host, new.port);
-        core.announce_durable(EventKind::SwitchMaster, Some(&self.name), payload);
-        for address in self.replicas.keys().cloned().collect::<Vec<_>>() {
-            let details = self.node_details(core, &address);
-            core.announce(EventKind::Slave, Some(&self.name), details);
-        }
         self.hasten_hellos(core);
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Node {
     pub(super) reconf: Option<Reconf>,
     /// Why it refused the last SLAVEOF transaction.
     pub(super) refused: Option<String>,
+    /// When it refused one: it is not asked again at once.
+    pub(super) refused_at: Option<Instant>,
 }
 
 /// A replica on its way to a new master.
@@ -90,6 +92,7 @@ impl Node {
             followed: false,
             reconf: None,
             refused: None,
+            refused_at: None,
         }
     }
 

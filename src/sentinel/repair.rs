@@ -16,6 +16,9 @@ const SETTLED_MS: u64 = 4 * HELLO_PERIOD_MS;
 /// A SLAVEOF that shows no effect within this time, in ms, may be sent again.
 const RECONF_SENT_MS: u64 = 10_000;
 
+/// Pause after a node refused a SLAVEOF (it is loading its data, say) before it is sent another, in ms.
+const REFUSED_PAUSE_MS: u64 = 1_000;
+
 /// The leader's work after the promotion: all replicas are to follow the new master.
 #[derive(Debug)]
 pub(super) struct Repoint {
@@ -84,7 +87,8 @@ impl Group {
             }
             _ => SETTLED_MS,
         };
-        if !core.due(since.plus(patience_ms)) {
+        let refused_until = node.refused_at.map(|at| at.plus(REFUSED_PAUSE_MS));
+        if !core.due(since.plus(patience_ms)) || refused_until.is_some_and(|at| !core.due(at)) {
             return;
         }
         // A second writable master is worse than a few replicas too many in synchronisation.

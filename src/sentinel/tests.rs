@@ -398,6 +398,25 @@ fn a_returning_old_master_is_taken_back_after_all_have_confirmed() {
 }
 
 #[test]
+fn a_node_that_refuses_is_asked_again_after_a_pause() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, 4, REPLICA, 4);
+    let follow = Command::Follow { master: at(REPLICA) };
+    let asked =
+        |desk: &Desk| desk.sent.iter().filter(|(to, c)| to.port == MASTER && *c == follow).count();
+    desk.pass(12_000);
+    assert_eq!(asked(&desk), 1, "{:?}", desk.sent);
+    let mut replies = vec![Value::ok(); 5];
+    replies.push(Value::error("EXECABORT Transaction discarded because of previous errors."));
+    desk.reply_from(MASTER, follow.clone(), Value::Array(replies));
+    desk.pass(900);
+    assert_eq!(asked(&desk), 1, "no storm of transactions: {:?}", desk.sent);
+    desk.pass(200);
+    assert_eq!(asked(&desk), 2, "{:?}", desk.sent);
+}
+
+#[test]
 fn time_not_watched_counts_against_nobody() {
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
@@ -446,6 +465,27 @@ fn replicas_that_must_not_be_promoted_are_not() {
         assert!(desk.promotions().is_empty());
         assert!(desk.said.iter().any(|text| text.contains(reason)), "{line}: {:?}", desk.said);
     }
+}
+
+#[test]
+fn a_circle_of_replicas_gets_its_master_back() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let old = replica_info(MASTER, 1, false) + "master_link_down_since_seconds:600\r\n";
+    for port in [REPLICA, OTHER_REPLICA] {
+        desk.infos.insert(at(port), old.clone());
+    }
+    desk.infos.insert(at(MASTER), replica_info(REPLICA, 500, false));
+    desk.pass(40_000);
+    assert!(desk.has(EventKind::Sdown), "a master that says slave for long is down");
+    desk.answer_question(26002, 1, "*", 0);
+    desk.win();
+    assert_eq!(desk.promotions(), [MASTER]);
+    desk.infos.insert(at(MASTER), "role:master\r\n".into());
+    desk.pass(3_000);
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.master, view.config_epoch, view.sdown), (at(MASTER), 1, false));
+    assert!(!desk.has(EventKind::SwitchMaster), "the address is the same");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! From a request to its execution: the gates that Redis puts before a command, in its order, queueing
-//! in `MULTI`, the call itself, and what replicas are to be told of it.
+//! From a request to its execution: the gates that Redis puts before a command, in its order,
+//! queueing in `MULTI`, the call itself, and what replicas are to be told of it.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -82,8 +82,8 @@ impl Node {
                 if self.clients.get(&id).is_some_and(|c| c.is_master()) {
                     let command = self.clients.get(&id).map_or("", |c| c.last_command);
                     warn!(
-                        "== CRITICAL == This replica is sending an error to its master: '{text}' after \
-                         processing the command '{command}'"
+                        "== CRITICAL == This replica is sending an error to its master: '{text}' \
+                         after processing the command '{command}'"
                     );
                 }
                 self.reply(id, &Value::Error(text.into_owned()));
@@ -128,8 +128,8 @@ impl Node {
         let listening = client.subscriptions() > 0 && client.protocol == Protocol::Resp2;
         if listening && !IN_LISTENING.contains(&command.name) {
             return Err(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
-                 are allowed in this context",
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
                 command.name
             )
             .into());
@@ -230,6 +230,6 @@ impl Node {
 const IN_LISTENING: [&str; 7] =
     ["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];
 
-const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
-     \"local\", you can run it from a local connection, otherwise you need to set this option in the \
-     configuration file, and then restart the server.";
+const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set \
+     to \"local\", you can run it from a local connection, otherwise you need to set this option \
+     in the configuration file, and then restart the server.";

@@ -7,7 +7,7 @@ use super::node::{Node, unix_ms};
 use super::replication::Phase;
 
 /// The version of Redis whose behaviour this node shows.
-pub(super) const VERSION: &str = "7.2.0";
+pub const VERSION: &str = "7.2.0";
 
 /// Counters since the start, or since `CONFIG RESETSTAT`.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
-//! The bundled data node: a small Redis-compatible server that replicates by Redis's own protocol. It
-//! does not know that sentinels exist.
+//! The bundled data node: a small Redis-compatible server that replicates by Redis's own protocol.
+//! It does not know that sentinels exist.
 //!
-//! One task owns the data and everything else that is shared ([`node`]); connections parse requests and
-//! hand them over in batches ([`connection`]); commands are rows of one table ([`commands`]).
+//! One task owns the data and everything else that is shared ([`node`]); connections parse requests
+//! and hand them over in batches ([`connection`]); commands are rows of one table ([`commands`]).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,6 @@ mod config;
 mod connection;
 mod decimal;
 mod dispatch;
-mod glob;
 mod info;
 mod keyspace;
 mod node;
@@ -45,6 +44,7 @@ use crate::net::{Gate, ListenError, accept, listen, set_keepalive};
 use crate::resp::Limits;
 
 pub use config::{Config, Memory, OutputLimit, OutputLimits};
+pub use info::VERSION;
 
 use connection::Connection;
 use node::{EVENTS, Event, Node};
@@ -63,8 +63,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the port and starts the node's tasks on the present tokio runtime. With port 0 the system
-    /// chooses one. `Err` says which address could not be opened and why.
+    /// Opens the port and starts the node's tasks on the present tokio runtime. With port 0 the
+    /// system chooses one. `Err` says which address could not be opened and why.
     pub fn start(mut config: Config) -> Result<Server, ListenError> {
         let listening = listen(&config.bind, config.port, config.tcp_backlog)?;
         config.port = listening.port;

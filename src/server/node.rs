@@ -1,5 +1,5 @@
-//! The owner task. It alone has the data, the clients and the replication state, and takes one event
-//! after the other: that makes every command atomic without a lock.
+//! The owner task. It alone has the data, the clients and the replication state, and takes one
+//! event after the other: that makes every command atomic without a lock.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -238,8 +238,8 @@ impl Node {
         }
     }
 
-    /// Hands the output of this event to replicas and clients; drops clients that let too much of it
-    /// pile up.
+    /// Hands the output of this event to replicas and clients; drops clients that let too much of
+    /// it pile up.
     fn deliver(&mut self) {
         self.flush_stream();
         for id in std::mem::take(&mut self.with_output) {
@@ -350,10 +350,10 @@ impl Node {
     }
 }
 
-const PROTECTED: &str = "DENIED Redis is running in protected mode because protected mode is enabled \
-     and no password is set for the default user. In this mode connections are only accepted from the \
-     loopback interface. Set a password with requirepass, or turn protected mode off with \
-     --protected-mode no if the network is trusted.";
+const PROTECTED: &str = "DENIED Redis is running in protected mode because protected mode is \
+     enabled and no password is set for the default user. In this mode connections are only \
+     accepted from the loopback interface. Set a password with requirepass, or turn protected mode \
+     off with --protected-mode no if the network is trusted.";
 
 /// 40 random hexadecimal digits: a run id or a replication id.
 pub(super) fn random_hex() -> String {

@@ -115,7 +115,16 @@ impl Checkers {
         let Some((current, group, master, config)) = read_hello(payload) else {
             return self.broken(speaker, "well-formed hello", format!("says {payload:?}"));
         };
-        self.show_epoch(speaker, current, "a hello");
+        if current > speaker.disk.current_epoch {
+            let on_disk = speaker.disk.current_epoch;
+            let how = format!("shows epoch {current} while its disk holds {on_disk}");
+            self.broken(speaker, "durable before spoken", how);
+        }
+        let before = self.current_epochs.insert(speaker.number, current);
+        if let Some(before) = before.filter(|before| *before > current) {
+            let how = format!("shows epoch {current} after {before}");
+            self.broken(speaker, "epochs never go back", how);
+        }
         let Some(known) = speaker.disk.groups.get(group) else {
             return self.broken(speaker, "durable before spoken", format!("says {payload}"));
         };
@@ -136,24 +145,8 @@ impl Checkers {
         }
     }
 
-    /// Whoever shows an epoch has it on disk, and has shown no later one.
-    fn show_epoch(&mut self, speaker: &Speaker, epoch: Epoch, where_: &str) {
-        if epoch > speaker.disk.current_epoch {
-            let on_disk = speaker.disk.current_epoch;
-            let how = format!("shows epoch {epoch} in {where_} while its disk holds {on_disk}");
-            self.broken(speaker, "durable before spoken", how);
-        }
-        let before = self.current_epochs.insert(speaker.number, epoch);
-        if let Some(before) = before.filter(|before| *before > epoch) {
-            // A question asks in the epoch of its election, which may lie behind by now.
-            self.current_epochs.insert(speaker.number, before);
-            if where_ == "a hello" {
-                let how = format!("shows epoch {epoch} after {before}");
-                self.broken(speaker, "epochs never go back", how);
-            }
-        }
-    }
-
+    /// A question for an opinion only shows an epoch that nobody takes over; one for votes is a vote
+    /// for its sender.
     fn question(
         &mut self,
         speaker: &Speaker,
@@ -161,7 +154,6 @@ impl Checkers {
         epoch: Epoch,
         candidate: Option<&RunId>,
     ) {
-        self.show_epoch(speaker, epoch, "a question");
         let Some(candidate) = candidate else { return };
         let Some(group) = self.group_of(master) else { return };
         if candidate == speaker.id {

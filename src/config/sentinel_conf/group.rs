@@ -10,9 +10,23 @@ use super::super::types::{Address, RunId, Secret};
 use super::{Fault, Reader};
 
 impl Reader<'_> {
-    /// `sentinel monitor <name> <host> <port> <quorum>`
+    /// `sentinel monitor <name> <host> <port> <quorum>`. A group that is not good stands in for
+    /// itself all the same, so that its other directives are looked at too.
     pub(super) fn monitor(&mut self, args: &[&str]) -> Result<(), Fault> {
         let name = args[0];
+        if self.broken.remove(name) {
+            self.state.groups.remove(name);
+        }
+        let outcome = self.try_monitor(name, args);
+        if outcome.is_err() && !self.state.groups.contains_key(name) {
+            let settings = GroupSettings::new(Address::new("", 0), 0);
+            self.state.groups.insert(name.to_owned(), GroupState::fresh(settings, None));
+            self.broken.insert(name.to_owned());
+        }
+        outcome
+    }
+
+    fn try_monitor(&mut self, name: &str, args: &[&str]) -> Result<(), Fault> {
         if !valid_group_name(name) {
             return Err(Fault::new(2, "Invalid master name.").help(GROUP_NAME_RULE));
         }
@@ -34,8 +48,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A file that includes another group's `monitor` line gets its own one at the first rewrite, and
-    /// that is the one that follows the failovers. Redis does not start any more then.
+    /// A file that includes another group's `monitor` line gets its own one at the first rewrite,
+    /// and that is the one that follows the failovers. Redis does not start any more then.
     fn monitored_twice(&mut self, name: &str, first: usize) -> Result<(), Fault> {
         let (this, other) = (&self.statements[self.index], &self.statements[first]);
         if this.included == other.included {
@@ -156,8 +170,8 @@ impl Reader<'_> {
             self.with(args[0], |g| g.replicas.push(address));
             return Ok(());
         }
-        // Redis 7.0 writes a known-replica line beside a known-slave line and then does not start any
-        // more; that must not happen to its users here.
+        // Redis 7.0 writes a known-replica line beside a known-slave line and then does not start
+        // any more; that must not happen to its users here.
         let spellings = self.statements.iter().filter(|s| {
             let words: Vec<&str> = s.line.args().collect();
             words.len() == 4 && words[1..] == *args

@@ -1,3 +1,6 @@
+//! Redis's `sentinel.conf`: what is read, what is found wrong, and that what is written is read
+//! back.
+
 use proptest::prelude::*;
 
 use super::super::conf::parse;
@@ -73,11 +76,12 @@ fn a_whole_file_in_any_order() {
          sentinel sentinel-pass p\n\
          sentinel deny-scripts-reconfig no\n\
          port 5000\nbind 127.0.0.1 -::1\ndir /tmp\nlogfile \"\"\nloglevel verbose\n\
-         maxclients 7\nrequirepass secret\nsentinel\n"
+         tcp-backlog 9\ntcp-keepalive 8\ntimeout 6\nmaxclients 7\nrequirepass secret\nsentinel\n"
     );
     let (settings, state) = good(&text);
     assert_eq!(settings.bind, ["127.0.0.1", "-::1"]);
     assert_eq!((settings.port, settings.maxclients, settings.logfile), (5000, 7, None));
+    assert_eq!((settings.tcp_backlog, settings.tcp_keepalive_s, settings.timeout_s), (9, 8, 6));
     assert_eq!(settings.requirepass, Some(Secret::new("secret")));
     assert_eq!(settings.announce_ip.as_deref(), Some("1.2.3.4"));
     assert_eq!(settings.announce_port, Some(5));
@@ -174,6 +178,21 @@ fn errors_are_in_the_words_of_redis() {
 }
 
 #[test]
+fn a_bad_group_does_not_make_its_other_lines_bad() {
+    let text = "sentinel monitor a x 1 1\nsentinel parallel-syncs a 2\n\
+                sentinel failover-timeout a 0\n";
+    assert_eq!(
+        findings(text),
+        [
+            "error 1:20 Can't resolve instance hostname.",
+            "error 3:29 negative or zero time parameter."
+        ]
+    );
+    let twice = "sentinel monitor a x 1 1\nsentinel monitor a 1.1.1.1 1 2\n";
+    assert_eq!(findings(twice), ["error 1:20 Can't resolve instance hostname."]);
+}
+
+#[test]
 fn an_error_shows_line_caret_and_mend() {
     let found = read_text("# x\nsentinel monitor mymaster localhost 6379 2\nprot 1\n").2;
     assert_eq!(
@@ -217,12 +236,14 @@ fn what_redis_writes_by_itself_draws_no_remark() {
 #[test]
 fn what_is_not_offered_is_said() {
     assert_eq!(
-        findings("port 1\ntls-port 2\nsave 60 1\ndaemonize yes\ntimeout 5\nunixsocket /x\n"),
+        findings(
+            "port 1\ntls-port 2\nsave 60 1\ndaemonize yes\nsyslog-enabled no\nunixsocket /x\n"
+        ),
         [
             "warning 2:1 TLS is not offered in this version",
             "note 3:1 'save' means nothing to a sentinel",
             "warning 4:11 The sentinel stays in the foreground",
-            "note 5:1 'timeout' is accepted, not acted upon yet",
+            "note 5:1 'syslog-enabled' is accepted, not acted upon yet",
             "warning 6:1 Unix sockets are not offered in this version",
         ]
     );

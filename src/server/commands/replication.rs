@@ -140,9 +140,9 @@ pub(super) fn role(call: &mut Call<'_>) -> Answer {
 pub(super) fn wait(call: &mut Call<'_>) -> Answer {
     if call.node.is_replica() {
         return refuse(
-            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a \
-             replica is configured to be writable (which is not the default) writes to replicas are \
-             just local and are not propagated.",
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 \
+             if a replica is configured to be writable (which is not the default) writes to \
+             replicas are just local and are not propagated.",
         );
     }
     let wanted = call.int(1)?;
