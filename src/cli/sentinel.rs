@@ -105,6 +105,9 @@ fn try_run(arguments: &[String]) -> Result<(), String> {
         .build()
         .map_err(|error| format!("Can't start the runtime: {error}"))?;
     let served = serve(&runtime, &loaded);
+    if let (Err(why), Some(_)) = (&served, &loaded.settings.logfile) {
+        tracing::error!("{why}");
+    }
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     served
 }
@@ -145,9 +148,9 @@ fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
         let pid = std::process::id();
         let version = env!("CARGO_PKG_VERSION");
         tracing::warn!("Watchfire version={version}, pid={pid}, just started");
+        tell(loaded);
         let (running, listening) =
             daemon::start(loaded, stop.clone()).map_err(|error| error.to_string())?;
-        tell(loaded, &running, listening.port);
         let pidfile = PidFile::write(loaded.settings.pidfile.clone());
         let settings = ApiSettings::new(&loaded.settings, &loaded.path);
         let serving = api::serve(listening, running.handle.clone(), settings, stop.clone());
@@ -176,8 +179,9 @@ fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
     })
 }
 
-/// What an operator finds at the head of the log.
-fn tell(loaded: &Loaded, running: &daemon::Running, port: u16) {
+/// Tells what an operator should know of the configuration.
+fn tell(loaded: &Loaded) {
+    tracing::info!("Configuration is read from {}", loaded.path.display());
     for finding in &loaded.notes {
         let place = match (&finding.file, finding.line) {
             (Some(file), 0) => format!(" ({})", file.display()),
@@ -191,10 +195,6 @@ fn tell(loaded: &Loaded, running: &daemon::Running, port: u16) {
             _ => tracing::warn!("{text}"),
         }
     }
-    tracing::info!("Running mode=sentinel, port={port}.");
-    tracing::info!("Configuration is read from {}", loaded.path.display());
-    tracing::info!("State is kept in {}", running.state_file.display());
-    tracing::warn!("Sentinel ID is {}", running.id);
     for (name, group) in &loaded.groups {
         for script in scripts(group) {
             tracing::warn!(

@@ -39,7 +39,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let targets = Targets::new().with_target(env!("CARGO_CRATE_NAME"), filter(level));
-    // A log that cannot be written is no reason to complain on an error output that may be gone too.
+    // If it cannot be written, the error output may be gone, too, and to write there would panic.
     let layer = Layer::new().with_ansi(false).log_internal_errors(false).event_format(Line);
     tracing_subscriber::registry().with(targets).with(layer.with_writer(writer))
 }
@@ -87,9 +87,10 @@ where
     ) -> fmt::Result {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         write!(writer, "{time} {} ", sign(*event.metadata().level()))?;
-        // Control characters come out escaped: what others had a hand in begins no line of its own.
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        // What others had a hand in begins no line of its own.
+        writeln!(writer, "{}", text.replace(char::is_control, " "))
     }
 }
 
@@ -140,7 +141,7 @@ mod tests {
         let log = logged(LogLevel::Debug);
         let lines: Vec<&str> =
             log.lines().map(|line| &line["2025-01-01T00:00:00.000Z".len()..]).collect();
-        assert_eq!(lines, [" . debug", " - verbose", " * notice port=1", r" # two\nlines\x1b[1m"]);
+        assert_eq!(lines, [" . debug", " - verbose", " * notice port=1", r" # two lines\x1b[1m"]);
     }
 
     #[test]

@@ -41,9 +41,10 @@ pub enum StartError {
     StateFile(#[from] StateFileError),
     /// The folder for the state file cannot be made.
     #[error(
-        "Can't create the folder {} for the state file: {cause}. Create it for the user that runs \
-         the sentinel, or set 'state_dir' to another one",
-        path.display()
+        "Can't create the folder {} for the state file: {}. Create it for the user that runs the \
+         sentinel, or set 'state_dir' to another one",
+        path.display(),
+        words(cause)
     )]
     Folder {
         /// The folder.
@@ -62,7 +63,7 @@ pub enum StartError {
         why: String,
     },
     /// The thread that writes the state cannot be started.
-    #[error("Can't start the thread that writes the state: {0}")]
+    #[error("Can't start the thread that writes the state: {}", words(.0))]
     Thread(io::Error),
 }
 
@@ -72,8 +73,6 @@ pub struct Running {
     pub handle: Handle,
     /// Its id.
     pub id: RunId,
-    /// Where it keeps its state.
-    pub state_file: PathBuf,
     task: JoinHandle<()>,
 }
 
@@ -112,17 +111,26 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Liste
         tracing::warn!("{note}");
     }
     let id = state.my_id.clone();
+    tracing::info!("Running mode=sentinel, port={}.", listening.port);
+    tracing::info!("State is kept in {}", state_file.display());
+    tracing::warn!("Sentinel ID is {id}");
     let (sender, stored) = mpsc::channel(ANSWERS_MAX);
     let store = Store::start(memory, sender).map_err(StartError::Thread)?;
     let (handle, requests) = Handle::new();
     let core = |clock| Sentinel::new(clock, settings, state, rand::random());
     let (driver, inbox) = Driver::new(core, handle.clone(), store, requests, stored);
     let task = tokio::spawn(driver.run(inbox, stop));
-    Ok((Running { handle, id, state_file, task }, listening))
+    Ok((Running { handle, id, task }, listening))
 }
 
 /// The state's folder is ours, so it is made if it is missing, and closed to others.
 fn make_folder(path: &Path) -> Result<(), StartError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|cause| StartError::Folder { path: path.to_owned(), cause })
+}
+
+/// The system's words, without the number behind them.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::types::Address;
+use crate::daemon::words;
 use crate::sentinel::LostReason;
 
 /// Longest wait for a connection, and for a name server.
@@ -84,7 +85,7 @@ impl Dialer {
                         return Ok(());
                     }
                     Ok(_) => "the name has no address".to_owned(),
-                    Err(error) => error.to_string(),
+                    Err(error) => words(&error),
                 }
             }
             Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
@@ -124,7 +125,7 @@ pub(super) fn lost_reason(error: &io::Error) -> LostReason {
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => LostReason::Closed,
         io::ErrorKind::TimedOut => LostReason::TimedOut,
-        _ => LostReason::Other(error.to_string()),
+        _ => LostReason::Other(words(error)),
     }
 }
 

@@ -6,12 +6,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::daemon::words;
+
 /// Ends the name of a file that is being written.
 const SUFFIX: &str = ".tmp";
 
 /// A file could not be replaced; the old one is as it was.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} {}: {cause}", path.display())]
+#[error("{step} {}: {}", path.display(), words(cause))]
 pub(crate) struct ReplaceError {
     /// The step that failed, as the beginning of a sentence.
     pub(super) step: &'static str,
@@ -35,7 +37,7 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Repl
         .tempfile_in(folder)
         .map_err(at("can't create a file in", folder))?;
     let name = new.path().to_owned();
-    new.write_all(content).map_err(at("can't write", &name))?;
+    new.as_file_mut().write_all(content).map_err(at("can't write", &name))?;
     let old = fs::metadata(path).ok();
     let mode = old.as_ref().map_or(mode, |old| old.mode() & 0o7777);
     let permissions = Permissions::from_mode(mode);

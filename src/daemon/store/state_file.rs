@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::replace::{ReplaceError, remove_leftovers, replace};
 use crate::config::state::State;
+use crate::daemon::words;
 
 /// Told in the file, so that a stranger knows what he has found.
 const FORMAT: &str = "watchfire sentinel state";
@@ -39,9 +40,10 @@ pub enum StateFileError {
     },
     /// The system does not let us.
     #[error(
-        "State file {}: {step}: {cause}. A sentinel must be able to keep its votes: set \
-         'state_dir' to a folder that exists and that this user may write to",
-        path.display()
+        "State file {}: {step}: {}. A sentinel must be able to keep its votes: set 'state_dir' to \
+         a folder that exists and that this user may write to",
+        path.display(),
+        words(cause)
     )]
     Unusable {
         /// The state file.
