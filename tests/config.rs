@@ -1,5 +1,5 @@
-//! Configuration over real files: what is read, what is refused and how, and that Redis Sentinel and
-//! Watchfire read each other's `sentinel.conf`.
+//! Configuration over real files: what is read, what is refused and how, and that Redis Sentinel
+//! and Watchfire read each other's `sentinel.conf`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -74,6 +74,27 @@ fn the_examples_are_good_as_they_are() {
     }
     let (_, statements) = load_conf(Path::new("config/server.conf"), &[]).unwrap();
     assert!(statements.iter().any(|s| s.line.text.starts_with("bind 127.0.0.1")));
+}
+
+#[test]
+fn check_tells_all_and_writes_nothing() {
+    let check = |path: &Path| {
+        let output = Command::new(env!("CARGO_BIN_EXE_watchfire")).arg("check").arg(path).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for name in ["sentinel.yaml", "sentinel.conf", "server.conf"] {
+        let (code, said) = check(&Path::new("config").join(name));
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("It would start"), "{said}");
+    }
+    let dir = Dir::new();
+    let file = dir.write("bad.yaml", "listen: {port: 0}\ngroups: {m: {quorum: 0}}\n");
+    let (code, said) = check(&file);
+    assert_eq!(code, Some(1));
+    let errors = [":1:16", ":2:10", "has no 'master'", ":2:22", "not start: 3 errors"];
+    assert!(errors.iter().all(|part| said.contains(part)), "{said}");
+    assert_eq!(fs::read_dir(dir.0.path()).unwrap().count(), 1);
 }
 
 #[test]

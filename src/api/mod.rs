@@ -33,8 +33,6 @@ use crate::net::{self, Gate, Listening};
 
 /// The version of Redis whose behaviour is followed: what clients read from HELLO and INFO.
 const REDIS_VERSION: &str = "7.2.4";
-/// `tcp-keepalive`, in seconds.
-const KEEPALIVE_S: u64 = 300;
 /// How long the end of the server waits for its connections to notice.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
@@ -48,6 +46,8 @@ pub struct ApiSettings {
     /// `timeout`: seconds after which an idle connection without subscriptions is closed; 0 for
     /// never.
     pub timeout_s: u64,
+    /// `tcp-keepalive`: seconds of silence after which the system asks a client; 0 for never.
+    pub keepalive_s: u64,
     /// `sentinel deny-scripts-reconfig`.
     pub deny_scripts_reconfig: bool,
     /// The configuration file, as INFO shows it.
@@ -64,7 +64,8 @@ impl ApiSettings {
         ApiSettings {
             requirepass: settings.requirepass.clone(),
             maxclients: settings.maxclients,
-            timeout_s: 0,
+            timeout_s: settings.timeout_s,
+            keepalive_s: settings.tcp_keepalive_s,
             deny_scripts_reconfig: settings.deny_scripts_reconfig,
             config_file: config_file.into(),
             executable: std::env::current_exe().unwrap_or_default(),
@@ -113,7 +114,7 @@ pub async fn serve(
         let (api, gate, connections) = (api.clone(), api.gate.clone(), tasks.clone());
         let serve = move |stream, peer, permit| {
             // Fails only on a connection that is gone already.
-            let _ = net::set_keepalive(&stream, KEEPALIVE_S);
+            let _ = net::set_keepalive(&stream, api.settings.keepalive_s);
             connections.spawn(connection::run(api.clone(), stream, peer, permit));
         };
         tasks.spawn(net::accept(socket, gate, stop.clone(), serve));

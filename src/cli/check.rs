@@ -1,11 +1,385 @@
-//! `watchfire check`.
+//! `watchfire check`: tells all that is wrong with a configuration, and whether a start would find
+//! what it needs. Starts nothing and writes nothing.
 
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Check a configuration file.
+use rustix::fs::{Access, access};
+
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::load::{Kind, Loaded, Syntax, kind, load_sentinel};
+use crate::net;
+use crate::server;
+
+/// How long a listener may take to answer before its port counts as free.
+const PROBE_WAIT: Duration = Duration::from_millis(300);
+
+/// Look for mistakes in a configuration without starting anything.
+///
+/// FILE is a sentinel's YAML file, a sentinel.conf, or a data node's redis.conf; its content tells
+/// which. All problems are shown at once, with their places and how to mend them.
+///
+/// Exit code 0: it would start (there may be warnings). 1: it would not.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// The configuration
+    file: PathBuf,
+    /// What it configures, where a file in Redis's syntax has no 'sentinel' line to tell by
+    #[arg(long, value_enum, value_name = "WHAT")]
+    r#for: Option<Subject>,
+}
 
-pub(super) fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Subject {
+    Sentinel,
+    Server,
+}
+
+pub(super) fn run(args: Args) -> ExitCode {
+    let report = check(&args.file, args.r#for);
+    print!("{report}");
+    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is found out about a file.
+struct Report {
+    file: PathBuf,
+    /// What kind of file it is; empty where that cannot be told.
+    what: &'static str,
+    found: Vec<Diagnostic>,
+    /// What would start, if the file is good.
+    would_start: String,
+}
+
+impl Report {
+    fn is_good(&self) -> bool {
+        !self.found.iter().any(Diagnostic::is_error)
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.found.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.what.is_empty() {
+            writeln!(f, "{} is {}.", self.file.display(), self.what)?;
+        }
+        for finding in &self.found {
+            writeln!(f, "\n{finding}")?;
+        }
+        if !self.found.is_empty() {
+            writeln!(f)?;
+        }
+        let mut counts = String::new();
+        for severity in [Severity::Error, Severity::Warning, Severity::Note] {
+            let (count, comma) =
+                (self.count(severity), if counts.is_empty() { ": " } else { ", " });
+            if count > 0 {
+                let plural = if count == 1 { "" } else { "s" };
+                write!(counts, "{comma}{count} {severity}{plural}")?;
+            }
+        }
+        if self.is_good() {
+            writeln!(f, "It would start{counts}. {}", self.would_start)
+        } else {
+            writeln!(f, "It would not start{counts}.")
+        }
+    }
+}
+
+fn check(file: &Path, subject: Option<Subject>) -> Report {
+    let mut report =
+        Report { file: file.to_owned(), what: "", found: Vec::new(), would_start: String::new() };
+    let kind = match (kind(file), subject) {
+        (Ok(Kind::SentinelYaml), _) => Kind::SentinelYaml,
+        (Ok(_), Some(Subject::Sentinel)) => Kind::SentinelConf,
+        (Ok(_), Some(Subject::Server)) => Kind::ServerConf,
+        (Ok(kind), None) => kind,
+        (Err(problem), _) => {
+            report.found.push(problem);
+            return report;
+        }
+    };
+    report.what = match kind {
+        Kind::SentinelYaml => "a sentinel's YAML file",
+        Kind::SentinelConf => "a sentinel.conf",
+        Kind::ServerConf if subject.is_some() => "a data node's file",
+        Kind::ServerConf => "a data node's file, for no line begins with 'sentinel'",
+    };
+    match kind {
+        Kind::SentinelYaml | Kind::SentinelConf => check_sentinel(&mut report),
+        Kind::ServerConf => check_server(&mut report),
+    }
+    report.found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    report
+}
+
+fn check_sentinel(report: &mut Report) {
+    match load_sentinel(&report.file, &[]) {
+        Err(found) => report.found = found,
+        Ok(mut loaded) => {
+            report.found = std::mem::take(&mut loaded.notes);
+            sentinel_files(&loaded, &mut report.found);
+            let settings = &loaded.settings;
+            port(&settings.bind, settings.port, &mut report.found);
+            let groups: Vec<&str> = loaded.groups.keys().map(String::as_str).collect();
+            report.would_start = match groups[..] {
+                [] => format!("Port {}, no group", settings.port),
+                [_, _, _, _, _, _, ..] => {
+                    format!("Port {}, watching {} groups", settings.port, groups.len())
+                }
+                _ => format!("Port {}, watching {}", settings.port, groups.join(", ")),
+            };
+        }
+    }
+}
+
+/// The files and folders that a sentinel writes.
+fn sentinel_files(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
+    let settings = &loaded.settings;
+    let mut base = PathBuf::new();
+    match loaded.syntax {
+        Syntax::Yaml => {
+            if let Err((place, why)) = can_make(&settings.dir) {
+                let problem = format!("State can't be kept in {}: {why}", place.display());
+                found.push(Diagnostic::error(problem).help(
+                    "set 'state_dir' to a folder that this user may write to, or let it be made",
+                ));
+            }
+        }
+        Syntax::Conf => {
+            let file = &loaded.path;
+            let folder = file.parent().unwrap_or(Path::new("/"));
+            let writable = writable(file).and_then(|()| writable(folder));
+            if let Err(why) = writable {
+                let file = file.display();
+                let problem =
+                    format!("Sentinel config file {file} is not writable: {why}. Exiting...");
+                found.push(Diagnostic::error(problem).help(
+                    "a sentinel.conf and its folder must be writable, since state is kept in it; \
+                     with the YAML syntax it need not be",
+                ));
+            }
+            working_folder(&settings.dir, found);
+            base.clone_from(&settings.dir);
+        }
+    }
+    if let Some(log) = &settings.logfile
+        && let Err(why) = can_write(&base.join(log))
+    {
+        let problem = format!("Can't open the log file {}: {why}", log.display());
+        found.push(Diagnostic::error(problem).help("give a path that this user may write to"));
+    }
+    if let Some(pid) = &settings.pidfile
+        && let Err(why) = can_write(&base.join(pid))
+    {
+        let problem = format!("Failed to write PID file {}: {why}", pid.display());
+        found.push(Diagnostic::new(Severity::Warning, problem).help("it starts without the file"));
+    }
+}
+
+/// A data node's directives are known to its own table.
+fn check_server(report: &mut Report) {
+    let file = report.file.display().to_string();
+    match server::Config::from_args(&[file]) {
+        Err(found) => report.found = found,
+        Ok((config, found)) => {
+            report.found = found;
+            working_folder(Path::new(&config.dir), &mut report.found);
+            port(&config.bind, config.port, &mut report.found);
+            report.would_start = match &config.replicaof {
+                Some(master) => format!("Port {}, a replica of {master}", config.port),
+                None => format!("Port {}, a master", config.port),
+            };
+        }
+    }
+}
+
+/// Redis's `dir`, which must be there.
+fn working_folder(dir: &Path, found: &mut Vec<Diagnostic>) {
+    let why = match dir.metadata() {
+        Ok(metadata) if metadata.is_dir() => match access(dir, Access::EXEC_OK) {
+            Ok(()) => return,
+            Err(errno) => os_text(&errno.into()),
+        },
+        Ok(_) => "Not a directory".to_owned(),
+        Err(error) => os_text(&error),
+    };
+    let problem = format!("Can't chdir to '{}': {why}", dir.display());
+    found.push(Diagnostic::error(problem).help("create it, or correct 'dir'"));
+}
+
+/// Whether a node could listen there. The address is tried with a port that the system chooses, and
+/// the port by asking who answers: a start at this very moment is not disturbed.
+fn port(bind: &[String], port: u16, found: &mut Vec<Diagnostic>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    if let Ok(runtime) = runtime
+        && let Err(error) = runtime.block_on(async { net::listen(bind, 0, 1) })
+    {
+        let (address, call, why) = (&error.address, error.call, os_text(&error.cause));
+        let problem =
+            format!("Could not create server TCP listening socket {address}:{port}: {call}: {why}");
+        found.push(Diagnostic::error(problem).help("correct 'bind': addresses of this machine"));
+        return;
+    }
+    let everywhere = ["*".to_owned()];
+    let bind = if bind.is_empty() { &everywhere[..] } else { bind };
+    let in_use = bind.iter().find(|entry| {
+        let address = probe_address(entry.trim_start_matches('-'), port);
+        address.is_some_and(|a| TcpStream::connect_timeout(&a, PROBE_WAIT).is_ok())
+    });
+    if let Some(entry) = in_use {
+        let problem = format!("Port {port} of '{entry}' is in use");
+        found.push(
+            Diagnostic::new(Severity::Warning, problem)
+                .help("stop the process that listens there first, or choose another port"),
+        );
+    }
+}
+
+/// Where a listener bound by this entry of `bind` would answer.
+fn probe_address(entry: &str, port: u16) -> Option<SocketAddr> {
+    let ip = match entry {
+        "*" | "0.0.0.0" => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        "::*" | "::" => Some(IpAddr::from(Ipv6Addr::LOCALHOST)),
+        name => name.parse().ok(),
+    };
+    match ip {
+        Some(ip) => Some((ip, port).into()),
+        None => (entry, port).to_socket_addrs().ok()?.next(),
+    }
+}
+
+/// Whether this user may write to a file or into a folder that exists.
+fn writable(path: &Path) -> Result<(), String> {
+    access(path, Access::WRITE_OK).map_err(|errno| os_text(&errno.into()))
+}
+
+/// Whether a file can be written, or made.
+fn can_write(path: &Path) -> Result<(), String> {
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Err("Is a directory".to_owned()),
+        Ok(_) => writable(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            writable(folder.unwrap_or(Path::new(".")))
+        }
+        Err(error) => Err(os_text(&error)),
+    }
+}
+
+/// Whether a folder can be written to, or made; if not, which folder is in the way, and why.
+fn can_make(folder: &Path) -> Result<(), (PathBuf, String)> {
+    let error = |why| (folder.to_owned(), why);
+    match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => writable(folder).map_err(error),
+        Ok(_) => Err(error("Not a directory".to_owned())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => can_make(parent),
+            _ => can_make(Path::new(".")),
+        },
+        Err(cause) => Err(error(os_text(&cause))),
+    }
+}
+
+/// The system's words for an error, without the number behind them.
+fn os_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(content: &str, subject: Option<Subject>) -> (tempfile::TempDir, Report) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, content.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
+        let report = check(&file, subject);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is written");
+        (folder, report)
+    }
+
+    fn messages(report: &Report) -> Vec<String> {
+        report.found.iter().map(|d| format!("{} {}", d.severity, d.message)).collect()
+    }
+
+    #[test]
+    fn good_files_of_each_kind() {
+        let groups = "groups: {a: {master: '127.0.0.1:1', quorum: 2}}";
+        let yaml = format!("listen: {{bind: 127.0.0.1}}\nstate_dir: FOLDER/x/y\n{groups}\n");
+        let conf = "bind 127.0.0.1\nsentinel monitor a 127.0.0.1 1 2\ndir FOLDER\nlogfile log\n";
+        let node = "bind 127.0.0.1\nreplicaof 127.0.0.1 7000\n";
+        for (content, what, starts) in [
+            (yaml.as_str(), "a sentinel's YAML file", "watching a"),
+            (conf, "a sentinel.conf", "watching a"),
+            (node, "a data node's file", "a replica of 127.0.0.1:7000"),
+        ] {
+            let (_folder, report) = report(content, None);
+            let shown = report.to_string();
+            assert!(report.is_good(), "{shown}");
+            assert!(shown.contains(what) && shown.trim_end().ends_with(starts), "{shown}");
+        }
+        let (_folder, report) = report("port 26379\nbind 127.0.0.1\n", Some(Subject::Sentinel));
+        assert_eq!(report.what, "a sentinel.conf");
+    }
+
+    #[test]
+    fn what_a_start_would_miss() {
+        let (_folder, report) = report(
+            "bind 192.0.2.1\nsentinel monitor a 127.0.0.1 1 2\ndir FOLDER/none\nlogfile FOLDER\n\
+             pidfile FOLDER/none/pid\n",
+            None,
+        );
+        let found = messages(&report);
+        for (at, begins) in [
+            "error Can't chdir to",
+            "error Can't open the log file",
+            "error Could not create server TCP listening socket 192.0.2.1:26379: bind",
+            "warning Failed to write PID file",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert!(found[at].starts_with(begins), "{found:?}");
+        }
+        assert!(report.to_string().ends_with("It would not start: 3 errors, 1 warning.\n"));
+    }
+
+    #[test]
+    fn a_state_folder_that_cannot_be_made() {
+        let groups = "groups: {a: {master: '127.0.0.1:1', quorum: 2}}";
+        let yaml = format!("listen: {{bind: 127.0.0.1}}\nstate_dir: FOLDER/file/x\n{groups}\n");
+        let (_folder, report) = report(&yaml, None);
+        assert!(messages(&report)[0].contains("Not a directory"), "{report}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_a_warning() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let content = format!("bind 127.0.0.1\nport {port}\nsentinel monitor a 127.0.0.1 1 2\n");
+        let (_folder, report) = report(&content, None);
+        assert_eq!(messages(&report), [format!("warning Port {port} of '127.0.0.1' is in use")]);
+        assert!(report.is_good());
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let (_folder, report) = report("sentinel monitor a b c d\nprot 1\nbind \"x\n", None);
+        assert_eq!(report.count(Severity::Error), 3, "{report}");
+    }
+
+    #[test]
+    fn a_data_node_is_asked_about_its_own_directives() {
+        let (_folder, report) = report("prot 1\nport 70000\n", None);
+        assert_eq!(report.count(Severity::Error), 2, "{report}");
+    }
 }

@@ -1,5 +1,6 @@
 //! `watchfire sentinel`: a sentinel as a process: arguments, log, working directory, signals.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::config::load::{Loaded, Syntax, load_sentinel};
 use crate::config::settings::GroupSettings;
 use crate::daemon::{self, log};
 
-/// Tasks that do not end by themselves, a name server's answer for example, are left behind after this.
+/// Tasks that do not end by themselves, a name server's answer for example, are left behind after
+/// this.
 const RUNTIME_STOP_MAX: Duration = Duration::from_millis(200);
 /// A sentinel waits more than it works; two threads keep a busy client from delaying a failover.
 const THREADS: usize = 2;
@@ -22,8 +24,8 @@ const THREADS: usize = 2;
 /// Run a sentinel: watch masters and replicas, and promote a replica when a master is gone.
 ///
 /// FILE is a YAML file of Watchfire, which is never written, or a sentinel.conf of Redis, which is
-/// rewritten in place as Redis does; its content tells which. Directives of sentinel.conf may follow as
-/// options and win over the file.
+/// rewritten in place as Redis does; its content tells which. Directives of sentinel.conf may
+/// follow as options and win over the file.
 #[derive(Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
@@ -51,9 +53,9 @@ Examples:
 With a YAML file, votes and known nodes are kept in 'state_dir' (./state if not set) in the file
 watchfire-state-PORT.json. Lose it and the sentinel begins anew; copy it with a sentinel that moves.
 
-SIGTERM, SIGINT and SHUTDOWN end it with exit code 0. Exit code 1: it could not start (configuration,
-port, state), and the reason stands on the standard error. The log goes to 'logfile', or to the
-standard output.";
+SIGTERM, SIGINT and SHUTDOWN end it with exit code 0. Exit code 1: it could not start
+(configuration, port, state), and the reason stands on the standard error. The log goes to
+'logfile', or to the standard output.";
 
 pub(super) fn run(args: Args) -> ExitCode {
     let asked = |words: &[&str]| args.arguments.iter().any(|a| words.contains(&a.as_str()));
@@ -61,8 +63,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         return help();
     }
     if asked(&["--version", "-v"]) {
-        println!("watchfire sentinel {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
+        return print(&format!("watchfire sentinel {}", env!("CARGO_PKG_VERSION")));
     }
     match try_run(&args.arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,7 +78,12 @@ pub(super) fn run(args: Args) -> ExitCode {
 fn help() -> ExitCode {
     use clap::Args as _;
     let command = Args::augment_args(clap::Command::new("watchfire sentinel"));
-    println!("{}", command.max_term_width(100).render_long_help());
+    print(&command.max_term_width(100).render_long_help().to_string())
+}
+
+fn print(text: &str) -> ExitCode {
+    // Whoever reads may stop before the end.
+    let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS
 }
 
@@ -99,6 +105,9 @@ fn try_run(arguments: &[String]) -> Result<(), String> {
         .build()
         .map_err(|error| format!("Can't start the runtime: {error}"))?;
     let served = serve(&runtime, &loaded);
+    if let (Err(why), Some(_)) = (&served, &loaded.settings.logfile) {
+        tracing::error!("{why}");
+    }
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     served
 }
@@ -116,8 +125,8 @@ fn complaint(file: &Path, found: &[Diagnostic]) -> String {
     text + &format!("The sentinel was not started: {errors} in {}", file.display())
 }
 
-/// Redis works in `dir`, and relative paths of a sentinel.conf mean that folder; paths of a YAML file
-/// mean the folder where the sentinel starts.
+/// Redis works in `dir`, and relative paths of a sentinel.conf mean that folder; paths of a YAML
+/// file mean the folder where the sentinel starts.
 fn enter_directory(loaded: &mut Loaded) -> Result<(), String> {
     let dir = loaded.settings.dir.clone();
     let error = |error: std::io::Error| {
@@ -139,27 +148,28 @@ fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
         let pid = std::process::id();
         let version = env!("CARGO_PKG_VERSION");
         tracing::warn!("Watchfire version={version}, pid={pid}, just started");
+        tell(loaded);
         let (running, listening) =
             daemon::start(loaded, stop.clone()).map_err(|error| error.to_string())?;
-        tell(loaded, &running, listening.port);
         let pidfile = PidFile::write(loaded.settings.pidfile.clone());
         let settings = ApiSettings::new(&loaded.settings, &loaded.path);
         let serving = api::serve(listening, running.handle.clone(), settings, stop.clone());
         let serving = tokio::spawn(serving);
         let ended = running.ended();
         tokio::pin!(ended);
-        let ended_early = tokio::select! {
-            () = signals.wait(&stop) => false,
-            () = &mut ended => !stop.is_cancelled(),
+        let asked_to = tokio::select! {
+            biased;
+            () = signals.wait(&stop) => true,
+            () = &mut ended => false,
         };
         stop.cancel();
-        if !ended_early {
+        if asked_to {
             ended.await;
         }
         // A panic has been told by the panic hook.
         let _ = serving.await;
         drop(pidfile);
-        if ended_early {
+        if !asked_to {
             return Err(
                 "The sentinel ended by a fault of its own: please report what is above".into()
             );
@@ -169,8 +179,9 @@ fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
     })
 }
 
-/// What an operator finds at the head of the log.
-fn tell(loaded: &Loaded, running: &daemon::Running, port: u16) {
+/// Tells what an operator should know of the configuration.
+fn tell(loaded: &Loaded) {
+    tracing::info!("Configuration is read from {}", loaded.path.display());
     for finding in &loaded.notes {
         let place = match (&finding.file, finding.line) {
             (Some(file), 0) => format!(" ({})", file.display()),
@@ -184,10 +195,6 @@ fn tell(loaded: &Loaded, running: &daemon::Running, port: u16) {
             _ => tracing::warn!("{text}"),
         }
     }
-    tracing::info!("Running mode=sentinel, port={port}.");
-    tracing::info!("Configuration is read from {}", loaded.path.display());
-    tracing::info!("State is kept in {}", running.state_file.display());
-    tracing::warn!("Sentinel ID is {}", running.id);
     for (name, group) in &loaded.groups {
         for script in scripts(group) {
             tracing::warn!(
@@ -206,7 +213,8 @@ fn scripts(group: &GroupSettings) -> impl Iterator<Item = &'static str> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Taken so that it ends nothing: log files are opened for each line, there is nothing to reopen.
+    /// Taken so that it ends nothing: log files are opened for each line, there is nothing to
+    /// reopen.
     hangup: Signal,
 }
 

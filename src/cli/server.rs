@@ -1,13 +1,13 @@
 //! `watchfire server`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
-use crate::config::settings::LogLevel;
-use crate::server::{Config, Server};
+use crate::daemon::log;
+use crate::server::{Config, Server, VERSION};
 
 /// Run a data node: strings, keys, Pub/Sub, and replication by Redis's own protocol.
 ///
@@ -43,6 +43,10 @@ pub(super) fn run(args: Args) -> ExitCode {
     if args.arguments.iter().any(|a| a == "--help" || a == "-h") {
         return help();
     }
+    if args.arguments.iter().any(|a| a == "--version" || a == "-v") {
+        println!("Watchfire server v={} redis={VERSION}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     let (config, warnings) = match Config::from_args(&args.arguments) {
         Ok(read) => read,
         Err(problems) => {
@@ -52,12 +56,16 @@ pub(super) fn run(args: Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    log_to_stderr(config.loglevel);
     for warning in warnings {
         eprintln!("{warning}\n");
     }
     if let Err(e) = std::env::set_current_dir(&config.dir) {
         eprintln!("error: can't chdir to '{}': {e}", config.dir);
+        return ExitCode::FAILURE;
+    }
+    let logfile = Some(&config.logfile).filter(|file| !file.is_empty()).map(Path::new);
+    if let Err(e) = log::init(config.loglevel, logfile) {
+        eprintln!("error: can't open the log file '{}': {e}", config.logfile);
         return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -79,23 +87,6 @@ fn help() -> ExitCode {
     let command = Args::augment_args(clap::Command::new("watchfire server"));
     println!("{}", command.max_term_width(100).render_long_help());
     ExitCode::SUCCESS
-}
-
-fn log_to_stderr(level: LogLevel) {
-    let filter = match level {
-        LogLevel::Debug => LevelFilter::TRACE,
-        LogLevel::Verbose => LevelFilter::DEBUG,
-        LogLevel::Notice => LevelFilter::INFO,
-        LogLevel::Warning => LevelFilter::WARN,
-        LogLevel::Nothing => LevelFilter::OFF,
-    };
-    // A logger that is set already, by a test for example, serves as well.
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(filter)
-        .with_target(false)
-        .with_ansi(false)
-        .try_init();
 }
 
 async fn serve(config: Config) -> ExitCode {

@@ -1,5 +1,5 @@
-//! The syntax of `redis.conf` and `sentinel.conf`: lines of words, Redis's quoting, comments; and the
-//! same from the command line (`--port 7000`). What the words mean is decided elsewhere.
+//! The syntax of `redis.conf` and `sentinel.conf`: lines of words, Redis's quoting, comments; and
+//! the same from the command line (`--port 7000`). What the words mean is decided elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -153,7 +153,8 @@ pub fn from_args(args: &[String]) -> Result<Vec<Line>, Diagnostic> {
     Ok(lines)
 }
 
-/// Writes a word so that [`parse`] and Redis read it back as one word: quoted only where it must be.
+/// Writes a word so that [`parse`] and Redis read it back as one word: quoted only where it must
+/// be.
 pub fn quote(word: &str) -> String {
     let must = |c: char| matches!(c, ' ' | '"' | '\'') || c.is_ascii_control();
     if !word.is_empty() && !word.starts_with('#') && !word.contains(must) {
@@ -189,7 +190,7 @@ impl Fault {
             Fault::Unbalanced(at) => (
                 at + 1,
                 "Unbalanced quotes in configuration line",
-                "close the quote, with a blank behind it; inside double quotes write \\\" for a quote",
+                "close the quote, with a blank behind it; a quote inside double quotes is \\\"",
             ),
             Fault::NotUtf8(at) => {
                 (at + 1, "The escapes of this word make no UTF-8 text", "write the word in UTF-8")
@@ -250,8 +251,8 @@ fn split_word(chars: &[char], start: usize) -> Result<(Vec<u8>, usize), Fault> {
     Ok((word, at))
 }
 
-/// Reads a quoted part that begins at `start`, its quote; returns where it ends. A closing quote ends
-/// the word.
+/// Reads a quoted part that begins at `start`, its quote; returns where it ends. A closing quote
+/// ends the word.
 fn split_quoted(chars: &[char], start: usize, word: &mut Vec<u8>) -> Result<usize, Fault> {
     let quote = chars[start];
     let mut at = start + 1;
@@ -357,7 +358,7 @@ mod tests {
                 "2 | logfile \"a\"b",
                 "  |            ^",
                 "  = help: close the quote, with a blank behind it; \
-                 inside double quotes write \\\" for a quote",
+                 a quote inside double quotes is \\\"",
             ]
             .join("\n")
         );

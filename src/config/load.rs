@@ -1,9 +1,10 @@
-//! The one place of `config` that reads files: the file itself, what it includes, and what a YAML file
-//! keeps elsewhere. Tells the two syntaxes apart by content.
+//! The one place of `config` that reads files: the file itself, what it includes, and what a YAML
+//! file keeps elsewhere. Tells the two syntaxes apart by content.
 //!
-//! A file is **YAML** if its lines look like `key:` or `- item`, and **sentinel.conf** if they look like
-//! `directive value`; the majority of lines decides, so that one slip does not change the syntax, and a
-//! tie is refused. A file without any setting is a sentinel.conf, since Redis starts with one.
+//! A file is **YAML** if its lines look like `key:` or `- item`, and **sentinel.conf** if they look
+//! like `directive value`; the majority of lines decides, so that one slip does not change the
+//! syntax, and a tie is refused. A file without any setting is a sentinel.conf, since Redis starts
+//! with one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +35,35 @@ pub enum Syntax {
     Yaml,
     /// Redis's.
     Conf,
+}
+
+/// What a file configures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A sentinel, in our syntax.
+    SentinelYaml,
+    /// A sentinel, in Redis's syntax.
+    SentinelConf,
+    /// A data node.
+    ServerConf,
+}
+
+/// Tells by its content what a file configures. A data node's file is one in Redis's syntax without
+/// a line that begins with `sentinel`.
+///
+/// # Errors
+/// What keeps the file from being read or told apart.
+pub fn kind(path: &Path) -> Result<Kind, Diagnostic> {
+    let text = read_text(path)?;
+    let sentinel = |line: &str| {
+        let first = line.split_ascii_whitespace().next();
+        first.is_some_and(|word| word.eq_ignore_ascii_case("sentinel"))
+    };
+    Ok(match detect(&text).map_err(|d| d.in_file(path))? {
+        Syntax::Yaml => Kind::SentinelYaml,
+        Syntax::Conf if text.lines().any(sentinel) => Kind::SentinelConf,
+        Syntax::Conf => Kind::ServerConf,
+    })
 }
 
 /// A sentinel's configuration, read and found good.
@@ -69,8 +99,8 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// The text of a `sentinel.conf` with these settings and this state: comments, order and unknown
-    /// lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
+    /// The text of a `sentinel.conf` with these settings and this state: comments, order and
+    /// unknown lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
     pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
         sentinel_conf::render(original, &self.declared, settings, state)
     }
@@ -142,7 +172,7 @@ impl Loaded {
         sentinel_conf::read_votes(&self.text, &mut state);
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
-        if state.groups.is_empty() {
+        if state.groups.is_empty() && !found.iter().any(Diagnostic::is_error) {
             found.push(
                 Diagnostic::new(Severity::Note, "No group is watched")
                     .in_file(path)

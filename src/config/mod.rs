@@ -1,5 +1,8 @@
-//! Text in, validated settings out: our YAML, Redis's `sentinel.conf` and `redis.conf` syntax, and the
-//! rewriting that keeps comments and order. Pure but for one place that reads the file.
+//! Text in, validated settings out: our YAML, Redis's `sentinel.conf` and `redis.conf` syntax, and
+//! the rewriting that keeps comments and order. Pure but for one file, [`load`], which reads.
+//!
+//! Begin at [`load::load_sentinel`]: it yields [`settings`] and [`state`], made of [`types`], by
+//! the rules in [`rules`]; whatever is wrong is a [`diagnostic::Diagnostic`].
 
 pub mod conf;
 pub mod diagnostic;

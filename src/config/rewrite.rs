@@ -1,6 +1,6 @@
-//! Writes changed settings back into a conf file as Redis's `CONFIG REWRITE` does: comments, order and
-//! unknown lines stay, changed values are replaced where they stand, lines that are not wanted any
-//! more go, new ones are appended. Rewriting its own output changes nothing.
+//! Writes changed settings back into a conf file as Redis's `CONFIG REWRITE` does: comments, order
+//! and unknown lines stay, changed values are replaced where they stand, lines that are not wanted
+//! any more go, new ones are appended. Rewriting its own output changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,13 +32,14 @@ impl Setting {
         Setting { words: words.into_iter().map(Into::into).collect(), presence: Presence::Always }
     }
 
-    /// A line that need not be there, since it says a default: it takes the place of a line with its
-    /// key (of its own group, if it has one), and is not added where there is none.
+    /// A line that need not be there, since it says a default: it takes the place of a line with
+    /// its key (of its own group, if it has one), and is not added where there is none.
     pub fn default_line<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Setting {
         Setting { presence: Presence::InPlace, ..Setting::line(words) }
     }
 
-    /// No line with this key (`requirepass`, `sentinel auth-pass`) but those wanted by other settings.
+    /// No line with this key (`requirepass`, `sentinel auth-pass`) but those wanted by other
+    /// settings.
     pub fn absent(key: &str) -> Setting {
         Setting { presence: Presence::Never, ..Setting::line(key.split(' ')) }
     }
@@ -56,8 +57,9 @@ impl Setting {
     }
 }
 
-/// Returns `original` with the lines of `wanted`. Only lines whose key some setting names are touched;
-/// a key is the directive, or `sentinel` and the word behind it, and the lines of a key form a pool.
+/// Returns `original` with the lines of `wanted`. Only lines whose key some setting names are
+/// touched; a key is the directive, or `sentinel` and the word behind it, and the lines of a key
+/// form a pool.
 pub fn rewrite(original: &str, wanted: &[Setting]) -> String {
     let mut file = File::read(original);
     let mut appended = Vec::new();
@@ -126,8 +128,8 @@ impl File {
         file
     }
 
-    /// Puts the settings of one key in place, removes what is left of its pool, and returns the lines
-    /// that found no place.
+    /// Puts the settings of one key in place, removes what is left of its pool, and returns the
+    /// lines that found no place.
     fn place(&mut self, key: &str, settings: Pool<'_>) -> Vec<(usize, String)> {
         let mut free = self.by_key.get(key).cloned().unwrap_or_default();
         let mut unplaced = self.keep_unchanged(&mut free, settings);
@@ -145,8 +147,8 @@ impl File {
         missing.map(|(order, setting)| (order, setting.text() + self.line_break)).collect()
     }
 
-    /// Lines that already say what is wanted keep their place, their blanks and their way of quoting.
-    /// They are taken from `free`; the other settings are returned.
+    /// Lines that already say what is wanted keep their place, their blanks and their way of
+    /// quoting. They are taken from `free`; the other settings are returned.
     fn keep_unchanged<'a>(&self, free: &mut Vec<usize>, settings: Pool<'a>) -> Pool<'a> {
         let mut same: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();
         for &at in free.iter().rev().filter(|&&at| !self.entries[at].outdated) {
@@ -210,8 +212,8 @@ impl File {
     }
 }
 
-/// The words of a line for comparing, of comments only our own: the key in lower case, with `replica`
-/// for `slave`. Also whether that changed more than case.
+/// The words of a line for comparing, of comments only our own: the key in lower case, with
+/// `replica` for `slave`. Also whether that changed more than case.
 fn read_words(text: &str) -> (Vec<String>, bool) {
     if let Some(comment) = text.trim_start().strip_prefix('#') {
         let mut words: Vec<String> = vec!["#".to_owned()];
@@ -320,7 +322,7 @@ mod tests {
         #[test]
         fn rewriting_its_own_output_changes_nothing(
             lines in prop::collection::vec(
-                "(# [a-z]*|port [0-9]|save [0-9] [0-9]|sentinel known-(slave|replica) [ab] [0-9]|)\r?",
+                "(# [a-z]*|port [0-9]|save [0-9]|sentinel known-(slave|replica) [ab] [0-9]|)\r?",
                 0..12,
             ),
             values in prop::collection::vec("[0-9\\PC]{0,4}", 4),

@@ -60,7 +60,8 @@ pub(super) struct Remark {
     pub(super) help: &'static str,
 }
 
-/// Looks over the groups as a whole. `known` says how many other sentinels are on record for a group.
+/// Looks over the groups as a whole. `known` says how many other sentinels are on record for a
+/// group.
 pub(super) fn remarks(
     groups: &BTreeMap<String, GroupSettings>,
     known: impl Fn(&str) -> usize,
@@ -94,7 +95,7 @@ pub(super) fn remarks(
             remark(
                 Severity::Note,
                 format!("quorum 1: one sentinel alone declares the master of '{name}' down"),
-                "with three sentinels, quorum 2 keeps one that lost its network from being believed",
+                "with three sentinels, quorum 2 keeps one without its network from being believed",
             );
         }
     }

@@ -71,6 +71,12 @@ pub struct SentinelSettings {
     pub loglevel: LogLevel,
     /// `pidfile`, written only where asked for.
     pub pidfile: Option<PathBuf>,
+    /// `tcp-backlog`: connections that may wait to be accepted.
+    pub tcp_backlog: u32,
+    /// `tcp-keepalive`: seconds of silence after which the system asks a client; 0 for never.
+    pub tcp_keepalive_s: u64,
+    /// `timeout`: seconds after which an idle client is disconnected; 0 for never.
+    pub timeout_s: u64,
     /// `maxclients`: connections to the API at a time.
     pub maxclients: u32,
     /// `requirepass`: password of the default user.
@@ -100,6 +106,9 @@ impl Default for SentinelSettings {
             logfile: None,
             loglevel: LogLevel::Notice,
             pidfile: None,
+            tcp_backlog: 511,
+            tcp_keepalive_s: 300,
+            timeout_s: 0,
             maxclients: 10_000,
             requirepass: None,
             announce_ip: None,

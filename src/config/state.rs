@@ -18,8 +18,8 @@ pub struct State {
     /// The watched groups by name.
     pub groups: BTreeMap<String, GroupState>,
     /// Groups that the configuration declares but an operator removed (`SENTINEL REMOVE`), with the
-    /// declaration as it was then. They stay removed until the declaration changes. Always empty for a
-    /// `sentinel.conf`, which is rewritten instead.
+    /// declaration as it was then. They stay removed until the declaration changes. Always empty
+    /// for a `sentinel.conf`, which is rewritten instead.
     #[serde(default)]
     pub removed: BTreeMap<String, GroupSettings>,
 }
@@ -36,8 +36,8 @@ pub struct GroupState {
     pub config_epoch: u64,
     /// `sentinel leader-epoch`: the last epoch in which this sentinel voted for this group.
     pub leader_epoch: u64,
-    /// For whom it voted in `leader_epoch`; `None` where it is not known any more (a `sentinel.conf`
-    /// that Redis wrote).
+    /// For whom it voted in `leader_epoch`; `None` where it is not known any more (a
+    /// `sentinel.conf` that Redis wrote).
     pub voted_for: Option<RunId>,
     /// `sentinel known-replica`.
     pub replicas: Vec<Address>,

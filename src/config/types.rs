@@ -57,8 +57,8 @@ impl fmt::Debug for RunId {
     }
 }
 
-/// Where a node or a peer listens: an IP literal or a host name, and a port. IPv6 is kept bare, without
-/// brackets, as Sentinel's hello carries it.
+/// Where a node or a peer listens: an IP literal or a host name, and a port. IPv6 is kept bare,
+/// without brackets, as Sentinel's hello carries it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
     /// IP literal or host name.
@@ -91,7 +91,8 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A password. It has no `Display`, and its `Debug` hides it, so that it cannot reach a log by accident.
+/// A password. It has no `Display`, and its `Debug` hides it, so that it cannot reach a log by
+/// accident.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

@@ -37,8 +37,8 @@ impl Handle {
         self.submit(request).await.await
     }
 
-    /// Hands a request over, which waits only for room in the queue; the answer comes from the future
-    /// returned. Who submits several before awaiting the first answer keeps their order.
+    /// Hands a request over, which waits only for room in the queue; the answer comes from the
+    /// future returned. Who submits several before awaiting the first answer keeps their order.
     pub async fn submit(&self, request: Request) -> impl Future<Output = Value> + Send + use<> {
         let (answer, answered) = oneshot::channel();
         // If the core is gone, so is `answer` with it, and the wait below ends at once.

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,21 +23,25 @@ use crate::config::settings::LogLevel;
 /// # Errors
 /// The file cannot be opened. A second log of one process is an error, too.
 pub fn init(level: LogLevel, file: Option<&Path>) -> io::Result<()> {
-    let targets = Targets::new().with_target(env!("CARGO_CRATE_NAME"), filter(level));
-    let layer = Layer::new().event_format(Line);
-    let started = match file {
+    match file {
         Some(path) => {
             open(path)?;
             let path = path.to_owned();
-            let writer = move || LogFile(path.clone());
-            tracing_subscriber::registry().with(targets).with(layer.with_writer(writer)).try_init()
+            subscriber(level, move || LogFile(path.clone())).try_init()
         }
-        None => tracing_subscriber::registry()
-            .with(targets)
-            .with(layer.with_writer(io::stdout))
-            .try_init(),
-    };
-    started.map_err(io::Error::other)
+        None => subscriber(level, io::stdout).try_init(),
+    }
+    .map_err(io::Error::other)
+}
+
+fn subscriber<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let targets = Targets::new().with_target(env!("CARGO_CRATE_NAME"), filter(level));
+    // If it cannot be written, the error output may be gone, too, and to write there would panic.
+    let layer = Layer::new().with_ansi(false).log_internal_errors(false).event_format(Line);
+    tracing_subscriber::registry().with(targets).with(layer.with_writer(writer))
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -83,8 +87,10 @@ where
     ) -> fmt::Result {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         write!(writer, "{time} {} ", sign(*event.metadata().level()))?;
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        // What others had a hand in begins no line of its own.
+        writeln!(writer, "{}", text.replace(char::is_control, " "))
     }
 }
 
@@ -94,5 +100,55 @@ fn sign(level: Level) -> char {
         Level::INFO => '*',
         Level::DEBUG => '-',
         Level::TRACE => '.',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: LogLevel) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        tracing::subscriber::with_default(subscriber(level, move || writer.clone()), || {
+            tracing::trace!("debug");
+            tracing::debug!("verbose");
+            tracing::info!(port = 1, "notice");
+            tracing::warn!("two\nlines\x1b[1m");
+            tracing::error!(target: "elsewhere", "not ours");
+        });
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_a_line_with_its_time_and_sign() {
+        let log = logged(LogLevel::Debug);
+        let lines: Vec<&str> =
+            log.lines().map(|line| &line["2025-01-01T00:00:00.000Z".len()..]).collect();
+        assert_eq!(lines, [" . debug", " - verbose", " * notice port=1", r" # two lines\x1b[1m"]);
+    }
+
+    #[test]
+    fn the_level_decides_what_is_told() {
+        use LogLevel::{Debug, Nothing, Notice, Verbose, Warning};
+        for (level, lines) in [(Debug, 4), (Verbose, 3), (Notice, 2), (Warning, 1), (Nothing, 0)] {
+            assert_eq!(logged(level).lines().count(), lines, "{level:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the state
-//! durable, `run` is the one task that owns the core, `handle` is how the API reaches it, `log` is where
-//! all of it is told. [`start`] puts them together; no decision is taken here.
+//! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the
+//! state durable, `run` is the one task that owns the core, `handle` is how the API reaches it,
+//! `log` is where all of it is told. [`start`] puts them together; no decision is taken here.
 
 mod handle;
 mod link;
@@ -24,7 +24,7 @@ use self::run::Driver;
 use self::store::{Memory, Store};
 use crate::config::load::{Loaded, Syntax};
 use crate::config::types::RunId;
-use crate::net::{self, ListenError, Listening, TCP_BACKLOG};
+use crate::net::{self, ListenError, Listening};
 use crate::sentinel::Sentinel;
 
 /// Answers of the store that may wait for the core: one write is in flight at a time.
@@ -41,9 +41,10 @@ pub enum StartError {
     StateFile(#[from] StateFileError),
     /// The folder for the state file cannot be made.
     #[error(
-        "Can't create the folder {} for the state file: {cause}. Create it for the user that runs \
-         the sentinel, or set 'state_dir' to another one",
-        path.display()
+        "Can't create the folder {} for the state file: {}. Create it for the user that runs the \
+         sentinel, or set 'state_dir' to another one",
+        path.display(),
+        words(cause)
     )]
     Folder {
         /// The folder.
@@ -62,7 +63,7 @@ pub enum StartError {
         why: String,
     },
     /// The thread that writes the state cannot be started.
-    #[error("Can't start the thread that writes the state: {0}")]
+    #[error("Can't start the thread that writes the state: {}", words(.0))]
     Thread(io::Error),
 }
 
@@ -72,30 +73,28 @@ pub struct Running {
     pub handle: Handle,
     /// Its id.
     pub id: RunId,
-    /// Where it keeps its state.
-    pub state_file: PathBuf,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    /// Waits until the sentinel has ended: some time after the token given to [`start`] is cancelled,
-    /// at most 2 s even if the disk hangs.
+    /// Waits until the sentinel has ended: some time after the token given to [`start`] is
+    /// cancelled, at most 2 s even if the disk hangs.
     pub async fn ended(self) {
         // A panic of the task has been told by the panic hook.
         let _ = self.task.await;
     }
 }
 
-/// Starts a sentinel: opens its port, takes back what it remembered, makes sure that it can remember
-/// more, and begins to watch. The sockets are for [`api::serve`](crate::api::serve); cancelling `stop`
-/// ends the sentinel.
+/// Starts a sentinel: opens its port, takes back what it remembered, makes sure that it can
+/// remember more, and begins to watch. The sockets are for [`api::serve`](crate::api::serve);
+/// cancelling `stop` ends the sentinel.
 ///
 /// # Errors
 /// Whatever keeps it from doing its job; see [`StartError`].
 pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Listening), StartError> {
     let mut settings = loaded.settings.clone();
     // Before anything is written: the one who holds the port may hold the file, too.
-    let listening = net::listen(&settings.bind, settings.port, TCP_BACKLOG)?;
+    let listening = net::listen(&settings.bind, settings.port, settings.tcp_backlog)?;
     settings.port = listening.port;
     if loaded.syntax == Syntax::Yaml {
         make_folder(&settings.dir)?;
@@ -112,17 +111,26 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Liste
         tracing::warn!("{note}");
     }
     let id = state.my_id.clone();
+    tracing::info!("Running mode=sentinel, port={}.", listening.port);
+    tracing::info!("State is kept in {}", state_file.display());
+    tracing::warn!("Sentinel ID is {id}");
     let (sender, stored) = mpsc::channel(ANSWERS_MAX);
     let store = Store::start(memory, sender).map_err(StartError::Thread)?;
     let (handle, requests) = Handle::new();
     let core = |clock| Sentinel::new(clock, settings, state, rand::random());
     let (driver, inbox) = Driver::new(core, handle.clone(), store, requests, stored);
     let task = tokio::spawn(driver.run(inbox, stop));
-    Ok((Running { handle, id, state_file, task }, listening))
+    Ok((Running { handle, id, task }, listening))
 }
 
 /// The state's folder is ours, so it is made if it is missing, and closed to others.
 fn make_folder(path: &Path) -> Result<(), StartError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|cause| StartError::Folder { path: path.to_owned(), cause })
+}
+
+/// The system's words, without the number behind them.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

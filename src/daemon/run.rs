@@ -98,8 +98,8 @@ impl Driver {
         self.end(inbox).await;
     }
 
-    /// When the core wants to be woken. A core that wants it in the past is woken in a moment, not in
-    /// a busy loop.
+    /// When the core wants to be woken. A core that wants it in the past is woken in a moment, not
+    /// in a busy loop.
     fn due(&self) -> Option<Instant> {
         let due = self.started + Duration::from_millis(self.sentinel.deadline()?.as_ms());
         let soon = Duration::from_millis(clock(self.started).mono.as_ms() + 1);

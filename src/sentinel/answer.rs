@@ -4,11 +4,12 @@ use super::Sentinel;
 use super::effect::Effect;
 use super::election::majority;
 use super::event::EventKind;
-use super::group::{Group, is_ip};
+use super::group::Group;
 use super::request::Request;
 use super::settle::{Change, read_options};
 use super::timers::Subject;
 use super::types::{Address, EPOCH_MAX, Epoch, GroupName, RequestId, RunId};
+use crate::config::rules::{GROUP_NAME_RULE, valid_group_name, valid_host};
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::resp::{Value, glob};
@@ -165,8 +166,7 @@ impl Sentinel {
         let Some(quorum) = u32::try_from(quorum).ok().filter(|q| *q > 0) else {
             return Value::error("ERR Quorum must be 1 or greater.");
         };
-        let usable_host = is_ip(&host) || (self.core.settings.resolve_hostnames && is_name(&host));
-        if !usable_host {
+        if !valid_host(&host, self.core.settings.resolve_hostnames) {
             return Value::error("ERR Invalid IP address or hostname specified");
         }
         let Some(port) = u16::try_from(port).ok().filter(|p| *p > 0) else {
@@ -175,11 +175,8 @@ impl Sentinel {
         if self.groups.contains_key(name) {
             return Value::error("ERR Duplicate master name.");
         }
-        if !is_name(name) {
-            return Value::error(
-                "ERR Invalid master name: blanks, commas, quotes and control characters cannot be told \
-                 in hello messages and configuration files",
-            );
+        if !valid_group_name(name) {
+            return Value::error(format!("ERR Invalid master name: {GROUP_NAME_RULE}"));
         }
         self.removed.remove(name);
         let settings = GroupSettings::new(Address { host, port }, quorum);
@@ -287,12 +284,6 @@ impl Sentinel {
         }
         text
     }
-}
-
-/// Something that hello lines and configuration files can carry.
-fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !",\"'".contains(c))
 }
 
 impl Group {

@@ -160,7 +160,7 @@ impl Group {
             for kind in [EventKind::ElectedLeader, EventKind::StateSelectSlave] {
                 core.announce_durable(kind, Some(&self.name), details.clone());
             }
-            for node in self.replicas.values_mut() {
+            for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
                 node.ask_info(core);
             }
             let since = core.now();
@@ -220,7 +220,7 @@ impl Group {
         ] {
             core.announce_durable(kind, Some(&self.name), details.clone());
         }
-        if let Some(node) = self.replicas.get_mut(&replica) {
+        if let Some(node) = self.node_mut(&replica) {
             node.refused = None;
             node.health.send_durable(core, Command::Promote);
         }
@@ -236,7 +236,11 @@ impl Group {
             return false;
         };
         let (replica, since) = (replica.clone(), *since);
-        let Some(node) = self.replicas.get_mut(&replica) else {
+        let demoted_master = self.master.address == replica;
+        let Some(node) = (match demoted_master {
+            true => Some(&mut self.master),
+            false => self.replicas.get_mut(&replica),
+        }) else {
             let why = format!("{replica} is not known any more");
             return self.abort(core, EventKind::AbortSlaveTimeout, why);
         };
@@ -251,7 +255,7 @@ impl Group {
             node.ask_info(core);
         }
         let refused = node.refused.take();
-        let down = node.sdown_since.is_some();
+        let down = node.sdown_since.is_some() && !demoted_master;
         let why = match refused {
             Some(error) => format!("{replica} refused: {error}"),
             None if down => format!("{replica} went down"),
@@ -273,7 +277,11 @@ impl Group {
         core.announce_durable(EventKind::PromotedSlave, Some(&self.name), details);
         let details = self.master_details(core);
         core.announce_durable(EventKind::StateReconfSlaves, Some(&self.name), details);
-        self.switch_master(core, replica);
+        if self.master.address == replica {
+            self.confirm_master(core);
+        } else {
+            self.switch_master(core, replica);
+        }
         self.repoint = Some(Repoint { started: core.now() });
     }
 

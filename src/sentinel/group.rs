@@ -15,6 +15,7 @@ use super::node::{
 use super::peer::Peer;
 use super::repair::Repoint;
 use super::types::{Address, Epoch, GroupName, Instant, RunId};
+use crate::config::rules::valid_host;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::resp::Value;
@@ -335,7 +336,7 @@ impl Group {
         self.note_info(core, address, info);
         for slave in found {
             let known = self.replicas.values().any(|node| node.is_at(&slave));
-            let usable = core.settings.resolve_hostnames || is_ip(&slave.host);
+            let usable = valid_host(&slave.host, core.settings.resolve_hostnames);
             if !known && usable && !self.master.is_at(&slave) {
                 self.insert_replica(core, slave.clone());
                 core.out.touch();
@@ -443,6 +444,18 @@ impl Group {
         old_master.rebooted_at = None;
         self.replicas.insert(old_master.address.clone(), old_master);
         self.settings.master = to;
+        self.confirm_master(core);
+        let new = self.shown_master(core);
+        let payload = format!("{} {} {} {} {}", self.name, old.host, old.port, new.host, new.port);
+        core.announce_durable(EventKind::SwitchMaster, Some(&self.name), payload);
+        for address in self.replicas.keys().cloned().collect::<Vec<_>>() {
+            let details = self.node_details(core, &address);
+            core.announce(EventKind::Slave, Some(&self.name), details);
+        }
+    }
+
+    /// The master of a new configuration starts with a clean slate, and so do all opinions of it.
+    pub(super) fn confirm_master(&mut self, core: &mut Core) {
         self.odown_since = None;
         self.failover = None;
         self.repoint = None;
@@ -451,24 +464,14 @@ impl Group {
         self.not_before = core.now();
         self.said = None;
         self.peers.values_mut().for_each(Peer::forget_opinion);
-        self.master.reconf = None;
         self.master.sdown_since = None;
-        self.master.settled_since = core.now();
-        self.master.hasten_info();
-        for node in self.replicas.values_mut() {
+        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             node.followed = false;
             node.reconf = None;
             node.settled_since = core.now();
             node.hasten_info();
         }
         core.out.touch();
-        let new = self.shown_master(core);
-        let payload = format!("{} {} {} {} {}", self.name, old.host, old.port, new.host, new.port);
-        core.announce_durable(EventKind::SwitchMaster, Some(&self.name), payload);
-        for address in self.replicas.keys().cloned().collect::<Vec<_>>() {
-            let details = self.node_details(core, &address);
-            core.announce(EventKind::Slave, Some(&self.name), details);
-        }
         self.hasten_hellos(core);
     }
 
@@ -549,9 +552,4 @@ fn read_opinion(reply: &Value) -> Option<(bool, Option<(RunId, Epoch)>)> {
         .zip(u64::try_from(*epoch).ok())
         .filter(|(_, epoch)| *epoch > 0);
     Some((*down == 1, vote))
-}
-
-/// True for an IP literal.
-pub(super) fn is_ip(host: &str) -> bool {
-    host.parse::<std::net::IpAddr>().is_ok()
 }

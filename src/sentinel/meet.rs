@@ -3,11 +3,12 @@
 use super::Sentinel;
 use super::core::Core;
 use super::event::{EventKind, Level};
-use super::group::{Group, is_ip};
+use super::group::Group;
 use super::hello::Hello;
 use super::peer::Heard;
 use super::timers::Subject;
 use super::types::{Address, GroupName, RunId};
+use crate::config::rules::valid_host;
 
 impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
@@ -22,9 +23,13 @@ impl Sentinel {
             return;
         }
         let names_allowed = self.core.settings.resolve_hostnames;
-        let literal = is_ip(&hello.sender.host) && is_ip(&hello.master.host);
-        if !names_allowed && !literal {
-            return self.count_bad_hello("it holds a host name, and resolve-hostnames is off");
+        let usable = |host: &str| valid_host(host, names_allowed);
+        if !usable(&hello.sender.host) || !usable(&hello.master.host) {
+            return self.count_bad_hello(if names_allowed {
+                "it holds what is neither an IP address nor a host name"
+            } else {
+                "it holds a host name, and resolve-hostnames is off"
+            });
         }
         self.meet(&name, &hello.id, &hello.sender);
         self.core.adopt_epoch(hello.current_epoch);

@@ -17,9 +17,15 @@ impl Group {
     /// A replica that already says master while it was ours comes first: an earlier leader promoted it
     /// and was lost before it could tell. Then as in Redis: smaller priority, larger offset, smaller
     /// run id.
+    ///
+    /// A configured master that was made a replica is a candidate, too. Where all nodes follow each
+    /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever.
     pub(super) fn best_replica(&self, core: &Core) -> Result<Address, Vec<String>> {
         let mut reasons = Vec::new();
         let mut good = Vec::new();
+        if self.master.role() == Some(Role::Slave) && self.master.health.silent_since.is_none() {
+            good.push(&self.master);
+        }
         for node in self.replicas.values() {
             match self.why_not(core, node) {
                 Some(reason) => reasons.push(format!("{}: {reason}", node.address)),

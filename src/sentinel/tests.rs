@@ -498,6 +498,27 @@ fn nodes_that_follow_each_other_get_a_master_however_long_their_links_are_down()
 }
 
 #[test]
+fn a_circle_of_replicas_gets_its_master_back() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let old = replica_info(MASTER, 1, false) + "master_link_down_since_seconds:600\r\n";
+    for port in [REPLICA, OTHER_REPLICA] {
+        desk.infos.insert(at(port), old.clone());
+    }
+    desk.infos.insert(at(MASTER), replica_info(REPLICA, 500, false));
+    desk.pass(40_000);
+    assert!(desk.has(EventKind::Sdown), "a master that says slave for long is down");
+    desk.answer_question(26002, 1, "*", 0);
+    desk.win();
+    assert_eq!(desk.promotions(), [MASTER]);
+    desk.infos.insert(at(MASTER), "role:master\r\n".into());
+    desk.pass(3_000);
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.master, view.config_epoch, view.sdown), (at(MASTER), 1, false));
+    assert!(!desk.has(EventKind::SwitchMaster), "the address is the same");
+}
+
+#[test]
 fn garbage_in_info_is_counted_and_forgets_nothing() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);

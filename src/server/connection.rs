@@ -158,7 +158,8 @@ impl Session {
         Err(std::io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// Decodes what is there and hands it to the owner, unless it is still busy with the last batch.
+    /// Decodes what is there and hands it to the owner, unless it is still busy with the last
+    /// batch.
     async fn hand_over(&mut self) {
         if self.in_batch || self.broken {
             return;

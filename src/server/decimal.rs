@@ -4,7 +4,8 @@
 const PLACES: u32 = 17;
 
 /// Adds two decimal numbers as `INCRBYFLOAT` does and gives the sum without trailing zeros. Sums of
-/// ordinary size are exact; the rest is computed as `f64`. `Err` says which rule of Redis it breaks.
+/// ordinary size are exact; the rest is computed as `f64`. `Err` says which rule of Redis it
+/// breaks.
 pub(super) fn add_floats(a: &[u8], b: &[u8]) -> Result<String, &'static str> {
     const NO_FLOAT: &str = "ERR value is not a valid float";
     let (x, y) = (float(a).ok_or(NO_FLOAT)?, float(b).ok_or(NO_FLOAT)?);

@@ -1,10 +1,11 @@
-//! From a request to its execution: the gates that Redis puts before a command, in its order, queueing
-//! in `MULTI`, the call itself, and what replicas are to be told of it.
+//! From a request to its execution: the gates that Redis puts before a command, in its order,
+//! queueing in `MULTI`, the call itself, and what replicas are to be told of it.
 
 use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::warn;
 
 use crate::resp::{Protocol, Request, Value};
 
@@ -77,7 +78,16 @@ impl Node {
         match answer {
             Ok(Reply::Value(value)) => self.reply(id, &value),
             Ok(Reply::Done | Reply::Wait) => {}
-            Err(text) => self.reply(id, &Value::Error(text.into_owned())),
+            Err(text) => {
+                if self.clients.get(&id).is_some_and(|c| c.is_master()) {
+                    let command = self.clients.get(&id).map_or("", |c| c.last_command);
+                    warn!(
+                        "== CRITICAL == This replica is sending an error to its master: '{text}' \
+                         after processing the command '{command}'"
+                    );
+                }
+                self.reply(id, &Value::Error(text.into_owned()));
+            }
         }
         if let Some(client) = self.clients.get_mut(&id) {
             client.reply_mode = match client.reply_mode {
@@ -118,8 +128,8 @@ impl Node {
         let listening = client.subscriptions() > 0 && client.protocol == Protocol::Resp2;
         if listening && !IN_LISTENING.contains(&command.name) {
             return Err(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
-                 are allowed in this context",
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
                 command.name
             )
             .into());
@@ -197,12 +207,13 @@ impl Node {
         // A transaction has noted the effects of its commands one by one.
         if self.keyspace.dirty != before && command.is(WRITE) {
             self.stats.changes += 1;
-            match effect {
-                Effect::AsSent => self.effects.push((db, args.to_vec())),
-                Effect::Instead(commands) => {
-                    self.effects.extend(commands.into_iter().map(|args| (db, args)));
-                }
-            }
+            self.effects.push((
+                db,
+                match effect {
+                    Effect::AsSent => args.to_vec(),
+                    Effect::Instead(args) => args,
+                },
+            ));
         }
         answer
     }
@@ -219,6 +230,6 @@ impl Node {
 const IN_LISTENING: [&str; 7] =
     ["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];
 
-const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
-     \"local\", you can run it from a local connection, otherwise you need to set this option in the \
-     configuration file, and then restart the server.";
+const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set \
+     to \"local\", you can run it from a local connection, otherwise you need to set this option \
+     in the configuration file, and then restart the server.";

@@ -7,7 +7,7 @@ use super::node::{Node, unix_ms};
 use super::replication::Phase;
 
 /// The version of Redis whose behaviour this node shows.
-pub(super) const VERSION: &str = "7.2.0";
+pub const VERSION: &str = "7.2.0";
 
 /// Counters since the start, or since `CONFIG RESETSTAT`.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ fn server(node: &Node, text: &mut Text) {
     text.line("process_id", std::process::id());
     text.line("process_supervised", "no");
     text.line("run_id", &node.run_id);
-    text.line("tcp_port", node.port);
+    text.line("tcp_port", node.config.port);
     text.line("server_time_usec", unix_ms() * 1000);
     text.line("uptime_in_seconds", uptime.as_secs());
     text.line("uptime_in_days", uptime.as_secs() / 86_400);

@@ -402,8 +402,8 @@ pub(super) struct Watch {
     was_past: bool,
 }
 
-/// From this size on an argument keeps the buffer in which it arrived; smaller ones are copied out of
-/// it, since otherwise a key of ten bytes would hold a whole read buffer.
+/// From this size on an argument keeps the buffer in which it arrived; smaller ones are copied out
+/// of it, since otherwise a key of ten bytes would hold a whole read buffer.
 const KEEP_BUFFER: usize = 32 * 1024;
 
 /// The bytes in a form fit to be stored.

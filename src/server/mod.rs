@@ -1,8 +1,8 @@
-//! The bundled data node: a small Redis-compatible server that replicates by Redis's own protocol. It
-//! does not know that sentinels exist.
+//! The bundled data node: a small Redis-compatible server that replicates by Redis's own protocol.
+//! It does not know that sentinels exist.
 //!
-//! One task owns the data and everything else that is shared ([`node`]); connections parse requests and
-//! hand them over in batches ([`connection`]); commands are rows of one table ([`commands`]).
+//! One task owns the data and everything else that is shared ([`node`]); connections parse requests
+//! and hand them over in batches ([`connection`]); commands are rows of one table ([`commands`]).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,6 @@ mod config;
 mod connection;
 mod decimal;
 mod dispatch;
-mod glob;
 mod info;
 mod keyspace;
 mod node;
@@ -45,6 +44,7 @@ use crate::net::{Gate, ListenError, accept, listen, set_keepalive};
 use crate::resp::Limits;
 
 pub use config::{Config, Memory, OutputLimit, OutputLimits};
+pub use info::VERSION;
 
 use connection::Connection;
 use node::{EVENTS, Event, Node};
@@ -63,10 +63,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the port and starts the node's tasks on the present tokio runtime. With port 0 the system
-    /// chooses one. `Err` says which address could not be opened and why.
-    pub fn start(config: Config) -> Result<Server, ListenError> {
+    /// Opens the port and starts the node's tasks on the present tokio runtime. With port 0 the
+    /// system chooses one. `Err` says which address could not be opened and why.
+    pub fn start(mut config: Config) -> Result<Server, ListenError> {
         let listening = listen(&config.bind, config.port, config.tcp_backlog)?;
+        config.port = listening.port;
         let (events, inbox) = mpsc::channel(EVENTS);
         let gate = Gate::new(config.maxclients as usize);
         let ids = Arc::new(AtomicU64::new(0));
@@ -82,7 +83,7 @@ impl Server {
             };
             tokio::spawn(acceptor.run(socket, gate.clone(), accepting.clone()));
         }
-        let node = Node::new(config, listening.port, gate, ids, events.clone());
+        let node = Node::new(config, gate, ids, events.clone());
         info!("Ready to accept connections on port {}", listening.port);
         let owner = tokio::spawn(node.run(inbox));
         Ok(Server { port: listening.port, events, owner, accepting, connections })

@@ -1,5 +1,5 @@
-//! The owner task. It alone has the data, the clients and the replication state, and takes one event
-//! after the other: that makes every command atomic without a lock.
+//! The owner task. It alone has the data, the clients and the replication state, and takes one
+//! event after the other: that makes every command atomic without a lock.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ use super::replication::{LinkEvent, Replication};
 
 /// Events that may wait for the owner task. A connection has at most one batch among them.
 pub(super) const EVENTS: usize = 1024;
+/// Events handled before their output is handed over.
+const EVENTS_AT_ONCE: usize = 64;
 /// Keys that expire in one go before clients get their turn again.
 const EXPIRE_AT_ONCE: usize = 500;
 /// Housekeeping that has no moment of its own: acknowledgements, timeouts, samples.
@@ -54,8 +56,6 @@ pub(super) enum Event {
 /// The state of one data node.
 pub(super) struct Node {
     pub(super) config: Config,
-    /// Where it listens.
-    pub(super) port: u16,
     pub(super) run_id: String,
     pub(super) started: Instant,
     pub(super) keyspace: Keyspace,
@@ -86,7 +86,6 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(
         config: Config,
-        port: u16,
         gate: Arc<Gate>,
         ids: Arc<AtomicU64>,
         events: mpsc::Sender<Event>,
@@ -95,7 +94,6 @@ impl Node {
         Node {
             keyspace: Keyspace::new(config.databases as usize),
             config,
-            port,
             run_id: random_hex(),
             started: now,
             clients: HashMap::new(),
@@ -120,22 +118,18 @@ impl Node {
     pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         self.set_clock();
         self.follow_configured_master();
-        loop {
+        let mut ready = Vec::with_capacity(EVENTS_AT_ONCE);
+        while !self.stopping {
             let deadline = tokio::time::Instant::from_std(self.next_deadline());
             tokio::select! {
                 biased;
-                event = events.recv() => {
-                    let Some(event) = event else { break };
-                    self.set_clock();
-                    self.handle(event);
-                }
-                () = tokio::time::sleep_until(deadline) => self.set_clock(),
+                _ = events.recv_many(&mut ready, EVENTS_AT_ONCE) => {}
+                () = tokio::time::sleep_until(deadline) => {}
             }
+            self.set_clock();
+            ready.drain(..).for_each(|event| self.handle(event));
             self.pass_time();
             self.deliver();
-            if self.stopping {
-                break;
-            }
         }
         self.drop_link_task();
         for client in self.clients.values_mut() {
@@ -244,8 +238,8 @@ impl Node {
         }
     }
 
-    /// Hands the output of this event to replicas and clients; drops clients that let too much of it
-    /// pile up.
+    /// Hands the output of this event to replicas and clients; drops clients that let too much of
+    /// it pile up.
     fn deliver(&mut self) {
         self.flush_stream();
         for id in std::mem::take(&mut self.with_output) {
@@ -356,10 +350,10 @@ impl Node {
     }
 }
 
-const PROTECTED: &str = "DENIED Redis is running in protected mode because protected mode is enabled \
-     and no password is set for the default user. In this mode connections are only accepted from the \
-     loopback interface. Set a password with requirepass, or turn protected mode off with \
-     --protected-mode no if the network is trusted.";
+const PROTECTED: &str = "DENIED Redis is running in protected mode because protected mode is \
+     enabled and no password is set for the default user. In this mode connections are only \
+     accepted from the loopback interface. Set a password with requirepass, or turn protected mode \
+     off with --protected-mode no if the network is trusted.";
 
 /// 40 random hexadecimal digits: a run id or a replication id.
 pub(super) fn random_hex() -> String {

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use crate::resp::{Protocol, Value, encode};
 
 use super::client::ClientId;
-use super::glob;
 use super::node::Node;
+use crate::resp::glob;
 
 type Listeners = BTreeMap<Bytes, BTreeSet<ClientId>>;
 

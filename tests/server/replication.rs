@@ -123,17 +123,16 @@ fn our_own_nodes_follow_each_other() {
     full_stream_and_partial(&Ours::start(""), &Ours::start(""));
 }
 
-#[test]
-fn a_chain_has_one_history_and_the_middle_can_take_over() {
-    let (first, middle, last) = (redis(""), Ours::start(""), redis(""));
-    write_some(&first);
-    follow(&middle, &first);
-    wait_for_link(&middle);
-    follow(&last, &middle);
-    wait_for_link(&last);
-    write_some(&first);
-    assert_same(&first, &middle);
-    assert_same(&first, &last);
+/// Promotes the middle of a chain, then lets the first follow it.
+fn chain(first: &dyn Node, middle: &dyn Node, last: &dyn Node) {
+    write_some(first);
+    follow(middle, first);
+    wait_for_link(middle);
+    follow(last, middle);
+    wait_for_link(last);
+    write_some(first);
+    assert_same(first, middle);
+    assert_same(first, last);
 
     // Promotion keeps every key, and the last of the chain goes on without a full synchronisation.
     let data = middle.data();
@@ -143,16 +142,26 @@ fn a_chain_has_one_history_and_the_middle_can_take_over() {
     assert_eq!(middle.replication("master_replid2"), old_id);
     assert_eq!(middle.data(), data);
     wait_until("the last one is back", || middle.replication("connected_slaves") == "1");
-    wait_for_link(&last);
-    write_some(&middle);
-    assert_same(&middle, &last);
-    assert_eq!(stat(&middle, "sync_full"), 1);
+    wait_for_link(last);
+    write_some(middle);
+    assert_same(middle, last);
+    assert_eq!(stat(middle, "sync_full"), 1);
 
-    // The old master follows the promoted one: the stream ends with pings at most, so it may continue
-    // or not; in the end it has the same data.
-    follow(&first, &middle);
-    wait_for_link(&first);
-    assert_same(&middle, &first);
+    // The old master follows the promoted one: the stream ends with pings at most, so it may
+    // continue or not; in the end it has the same data.
+    follow(first, middle);
+    wait_for_link(first);
+    assert_same(middle, first);
+}
+
+#[test]
+fn our_node_in_the_middle_of_a_chain_takes_over() {
+    chain(&redis(""), &Ours::start(""), &redis(""));
+}
+
+#[test]
+fn redis_in_the_middle_of_a_chain_takes_over() {
+    chain(&Ours::start(""), &redis(""), &Ours::start(""));
 }
 
 #[test]
@@ -221,7 +230,7 @@ fn data_stays_equal_under_load_while_links_are_cut() {
             })
         };
         follow(&*replica, &*master);
-        for _ in 0..5 {
+        for _ in 0..10 {
             wait_for_link(&*replica);
             let before = master.replication("master_repl_offset");
             wait_until("writes go on", || master.replication("master_repl_offset") != before);
@@ -358,4 +367,30 @@ fn passwords_protect_both_ends() {
     replica.client().call("CONFIG SET masterauth secret");
     wait_for_link(&replica);
     assert_eq!(replica.client().text("GET a"), "1");
+}
+
+/// The names of the lines of INFO replication.
+fn fields(node: &dyn Node) -> Vec<String> {
+    let text = node.client().text("INFO replication");
+    text.lines().map(|line| line.split(':').next().unwrap_or("").to_string()).collect()
+}
+
+#[test]
+fn info_replication_has_the_lines_of_redis_in_its_order() {
+    for master in [Box::new(redis("")) as Box<dyn Node>, Box::new(Ours::start(""))] {
+        let (real, ours) = (redis(""), Ours::start(""));
+        assert_eq!(fields(&ours), fields(&real), "alone");
+        for replica in [&real as &dyn Node, &ours] {
+            follow(replica, &*master);
+            wait_for_link(replica);
+        }
+        assert_eq!(fields(&ours), fields(&real), "a replica");
+        let expected = ["role", "connected_slaves", "slave0", "slave1", "master_failover_state"];
+        assert_eq!(fields(&*master)[1..6], expected);
+        drop(master);
+        for replica in [&real as &dyn Node, &ours] {
+            wait_until("it is down", || replica.replication("master_link_status") == "down");
+        }
+        assert_eq!(fields(&ours), fields(&real), "a replica without its master");
+    }
 }

@@ -202,10 +202,11 @@ fn a_damaged_state_file_is_refused_with_the_way_out() {
     sentinel.restart();
 }
 
-/// The one file in a YAML sentinel's state folder.
+/// The one state file in a YAML sentinel's state folder.
 fn state_file(sentinel: &Sentinel) -> PathBuf {
     let entries = fs::read_dir(sentinel.dir().join("state")).expect("its folder can be read");
-    let found: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+    let paths = entries.map(|e| e.expect("an entry").path());
+    let found: Vec<PathBuf> = paths.filter(|p| p.extension() == Some("json".as_ref())).collect();
     assert_eq!(found.len(), 1, "one state file: {found:?}");
     found.into_iter().next().expect("just counted")
 }

@@ -106,7 +106,7 @@ impl Drop for Recorder {
         for listener in self.listeners.drain(..) {
             let _ = listener.join();
         }
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("STORY_EVENTS").is_some() {
             println!("---- events ----");
             for Heard { at, by, event, text } in self.all() {
                 println!("{:>7} ms  {by}  {event} {text}", (at - self.began).as_millis());

@@ -1,6 +1,6 @@
-//! The directives that a sentinel shares with a data node. Those that mean nothing to a sentinel are
-//! accepted, as Redis does, and noted; those that this version does not offer are warned about, and
-//! refused where a start would be less safe than the file asks for.
+//! The directives that a sentinel shares with a data node. Those that mean nothing to a sentinel
+//! are accepted, as Redis does, and noted; those that this version does not offer are warned about,
+//! and refused where a start would be less safe than the file asks for.
 
 use std::path::PathBuf;
 
@@ -65,9 +65,22 @@ impl Reader<'_> {
                 self.settings.maxclients = integer(value, 1, u64::from(u32::MAX))? as u32;
                 Ok(())
             }
+            "tcp-backlog" => {
+                self.settings.tcp_backlog = integer(value, 0, INT_MAX)? as u32;
+                Ok(())
+            }
+            "tcp-keepalive" => {
+                self.settings.tcp_keepalive_s = integer(value, 0, INT_MAX)?;
+                Ok(())
+            }
+            "timeout" => {
+                self.settings.timeout_s = integer(value, 0, INT_MAX)?;
+                Ok(())
+            }
             "loglevel" => {
                 self.settings.loglevel = LogLevel::parse(value).ok_or_else(|| {
-                    Fault::new(1, "argument(s) must be one of the following: debug, verbose, notice, warning, nothing")
+                    let levels = "debug, verbose, notice, warning, nothing";
+                    Fault::new(1, format!("argument(s) must be one of the following: {levels}"))
                 })?;
                 Ok(())
             }
@@ -170,8 +183,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `user <name> <rules>`: Redis writes `user default` into every file, so that one is understood as
-    /// far as it says what `requirepass` can say.
+    /// `user <name> <rules>`: Redis writes `user default` into every file, so that one is
+    /// understood as far as it says what `requirepass` can say.
     fn user(&mut self, words: &[&str]) -> Result<(), Fault> {
         if words[0] != "default" {
             self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
@@ -212,6 +225,8 @@ impl Reader<'_> {
     }
 }
 
+/// Largest number of Redis's integer directives.
+const INT_MAX: u64 = 2_147_483_647;
 const NO_ACL: &str = "ACLs are not offered in this version";
 const NO_TLS: &str = "TLS is not offered in this version";
 const USE_REQUIREPASS: &str = "set 'requirepass': one password for all that this sentinel answers";

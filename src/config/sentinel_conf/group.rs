@@ -10,9 +10,23 @@ use super::super::types::{Address, RunId, Secret};
 use super::{Fault, Reader};
 
 impl Reader<'_> {
-    /// `sentinel monitor <name> <host> <port> <quorum>`
+    /// `sentinel monitor <name> <host> <port> <quorum>`. A group that is not good stands in for
+    /// itself all the same, so that its other directives are looked at too.
     pub(super) fn monitor(&mut self, args: &[&str]) -> Result<(), Fault> {
         let name = args[0];
+        if self.broken.remove(name) {
+            self.state.groups.remove(name);
+        }
+        let outcome = self.try_monitor(name, args);
+        if outcome.is_err() && !self.state.groups.contains_key(name) {
+            let settings = GroupSettings::new(Address::new("", 0), 0);
+            self.state.groups.insert(name.to_owned(), GroupState::fresh(settings, None));
+            self.broken.insert(name.to_owned());
+        }
+        outcome
+    }
+
+    fn try_monitor(&mut self, name: &str, args: &[&str]) -> Result<(), Fault> {
         if !valid_group_name(name) {
             return Err(Fault::new(2, "Invalid master name.").help(GROUP_NAME_RULE));
         }
@@ -34,8 +48,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A file that includes another group's `monitor` line gets its own one at the first rewrite, and
-    /// that is the one that follows the failovers. Redis does not start any more then.
+    /// A file that includes another group's `monitor` line gets its own one at the first rewrite,
+    /// and that is the one that follows the failovers. Redis does not start any more then.
     fn monitored_twice(&mut self, name: &str, first: usize) -> Result<(), Fault> {
         let (this, other) = (&self.statements[self.index], &self.statements[first]);
         if this.included == other.included {
@@ -149,45 +163,52 @@ impl Reader<'_> {
         }
     }
 
+    /// What is remembered of a replica. A line that cannot be used is no reason not to start, as it
+    /// is in Redis: it is left out, and the replica is found again.
     fn known_replica(&mut self, args: &[&str]) -> Result<(), Fault> {
-        let address = self.address(3, args[1], args[2])?;
+        const FOUND_AGAIN: &str = "the line is ignored; replicas are found again from their master";
+        let address = match self.address(3, args[1], args[2]) {
+            Ok(address) => address,
+            Err(fault) => return Err(fault.ignored(FOUND_AGAIN)),
+        };
         let again = self.state.groups.get(args[0]).is_some_and(|g| g.replicas.contains(&address));
+        if again && !self.is_written_both_ways(args) {
+            return Err(
+                Fault::new(3, "Duplicate hostname and port for replica.").ignored(FOUND_AGAIN)
+            );
+        }
         if !again {
             self.with(args[0], |g| g.replicas.push(address));
-            return Ok(());
-        }
-        // Redis 7.0 writes a known-replica line beside a known-slave line and then does not start any
-        // more; that must not happen to its users here.
-        let spellings = self.statements.iter().filter(|s| {
-            let words: Vec<&str> = s.line.args().collect();
-            words.len() == 4 && words[1..] == *args
-        });
-        let spelling = |s: &Statement| s.line.word(1).map(str::to_ascii_lowercase);
-        let this = spelling(&self.statements[self.index]);
-        if spellings.filter(|s| spelling(s) == this).count() > 1 {
-            return Err(Fault::new(3, "Duplicate hostname and port for replica.")
-                .help("remove one of the two lines; replicas are found again from their master"));
         }
         Ok(())
     }
 
+    /// Redis 7.0 writes a known-replica line beside a known-slave line of the same replica, and
+    /// then does not start any more.
+    fn is_written_both_ways(&self, args: &[&str]) -> bool {
+        let this = &self.statements[self.index];
+        let spelling = |s: &Statement| s.line.word(1).map(str::to_ascii_lowercase);
+        self.statements.iter().any(|s| {
+            s.line.args().skip(1).eq(args.iter().copied()) && spelling(s) != spelling(this)
+        })
+    }
+
+    /// What is remembered of another sentinel. As with replicas, a line of no use is left out.
     fn known_sentinel(&mut self, args: &[&str]) -> Result<(), Fault> {
+        const FOUND_AGAIN: &str = "the line is ignored; sentinels are found again by their hello";
         // An old form without the id; Redis ignores it too.
         let Some(id) = args.get(3) else { return Ok(()) };
-        let address = self.address(3, args[1], args[2])?;
+        let address = match self.address(3, args[1], args[2]) {
+            Ok(address) => address,
+            Err(fault) => return Err(fault.ignored(FOUND_AGAIN)),
+        };
         let Some(id) = RunId::parse(id) else {
-            self.report(
-                Fault::warning(
-                    5,
-                    "This is not an id of 40 hexadecimal digits; the line is ignored",
-                )
-                .help("the sentinel is found again by its hello"),
+            return Err(
+                Fault::new(5, "This is not an id of 40 hexadecimal digits").ignored(FOUND_AGAIN)
             );
-            return Ok(());
         };
         if self.state.groups.get(args[0]).is_some_and(|g| g.sentinels.contains_key(&id)) {
-            return Err(Fault::new(5, "Duplicate runid for sentinel.")
-                .help("remove one of the two lines; sentinels are found again by their hello"));
+            return Err(Fault::new(5, "Duplicate runid for sentinel.").ignored(FOUND_AGAIN));
         }
         self.with(args[0], |g| drop(g.sentinels.insert(id, address)));
         Ok(())

@@ -7,7 +7,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,8 @@ pub struct ConfState {
     pub groups: BTreeMap<String, GroupState>,
 }
 
-/// What the files declare, without the command line, and the command line beside it: a rewrite adds only
-/// what differs.
+/// What the files declare, without the command line, and the command line beside it: a rewrite adds
+/// only what differs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Declared {
     pub(super) settings: SentinelSettings,
@@ -134,6 +134,11 @@ impl Fault {
         Fault { severity: Severity::Note, ..Fault::new(word, message) }
     }
 
+    /// Makes it a warning: the line is left out.
+    fn ignored(self, help: &str) -> Fault {
+        Fault { severity: Severity::Warning, ..self.help(help) }
+    }
+
     fn help(mut self, help: impl Into<String>) -> Fault {
         self.help = Some(help.into());
         self
@@ -150,6 +155,8 @@ struct Reader<'a> {
     index: usize,
     /// Which statement each group's `monitor` is.
     monitored_at: BTreeMap<String, usize>,
+    /// Groups whose `monitor` is not good.
+    broken: BTreeSet<String>,
     /// The findings, each with its statement.
     found: Vec<(usize, Diagnostic)>,
 }
@@ -168,6 +175,7 @@ impl<'a> Reader<'a> {
             general: general::General::default(),
             index: 0,
             monitored_at: BTreeMap::new(),
+            broken: BTreeSet::new(),
             found: Vec::new(),
         }
     }

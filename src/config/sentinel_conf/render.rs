@@ -103,8 +103,8 @@ impl Lines {
         }
     }
 
-    /// `user` lines of the command line replace those of the same user, and a new `requirepass` that
-    /// of the default user, which Redis would follow instead.
+    /// `user` lines of the command line replace those of the same user, and a new `requirepass`
+    /// that of the default user, which Redis would follow instead.
     fn users(&mut self, original: &[Line], overrides: &[Line], requirepass: bool) {
         let replaced = |line: &Line| {
             (requirepass && line.word(1) == Some("default"))
@@ -139,6 +139,9 @@ fn setting_lines(settings: &SentinelSettings) -> Vec<Fact> {
         fact(["port"], settings.port.to_string()),
         fact(["dir"], path_text(&settings.dir)),
         fact(["loglevel"], settings.loglevel.as_str()),
+        fact(["tcp-backlog"], settings.tcp_backlog.to_string()),
+        fact(["tcp-keepalive"], settings.tcp_keepalive_s.to_string()),
+        fact(["timeout"], settings.timeout_s.to_string()),
         fact(["maxclients"], settings.maxclients.to_string()),
         fact(["sentinel", "resolve-hostnames"], yes_no(settings.resolve_hostnames)),
         fact(["sentinel", "announce-hostnames"], yes_no(settings.announce_hostnames)),

@@ -1,3 +1,6 @@
+//! Redis's `sentinel.conf`: what is read, what is found wrong, and that what is written is read
+//! back.
+
 use proptest::prelude::*;
 
 use super::super::conf::parse;
@@ -73,11 +76,12 @@ fn a_whole_file_in_any_order() {
          sentinel sentinel-pass p\n\
          sentinel deny-scripts-reconfig no\n\
          port 5000\nbind 127.0.0.1 -::1\ndir /tmp\nlogfile \"\"\nloglevel verbose\n\
-         maxclients 7\nrequirepass secret\nsentinel\n"
+         tcp-backlog 9\ntcp-keepalive 8\ntimeout 6\nmaxclients 7\nrequirepass secret\nsentinel\n"
     );
     let (settings, state) = good(&text);
     assert_eq!(settings.bind, ["127.0.0.1", "-::1"]);
     assert_eq!((settings.port, settings.maxclients, settings.logfile), (5000, 7, None));
+    assert_eq!((settings.tcp_backlog, settings.tcp_keepalive_s, settings.timeout_s), (9, 8, 6));
     assert_eq!(settings.requirepass, Some(Secret::new("secret")));
     assert_eq!(settings.announce_ip.as_deref(), Some("1.2.3.4"));
     assert_eq!(settings.announce_port, Some(5));
@@ -154,7 +158,7 @@ fn errors_are_in_the_words_of_redis() {
             "error 11:32 Notification script seems non existing or non executable.",
             "error 12:35 Client reconfiguration script seems non existing or non executable.",
             "error 14:27 Same command renamed multiple times with rename-command.",
-            "error 16:26 Duplicate hostname and port for replica.",
+            "warning 16:26 Duplicate hostname and port for replica.",
             "error 17:15 Malformed Sentinel id in myid option.",
             "error 18:28 Please specify yes or no for the resolve-hostnames option.",
             "error 19:32 Please specify yes or no for the deny-scripts-reconfig options.",
@@ -168,9 +172,46 @@ fn errors_are_in_the_words_of_redis() {
              warning, nothing",
             "error 27:11 argument must be 'yes' or 'no'",
             "error 28:12 argument must be between 1 and 4294967295 inclusive",
-            "error 30:37 Duplicate runid for sentinel.",
+            "warning 30:37 Duplicate runid for sentinel.",
         ]
     );
+}
+
+#[test]
+fn what_is_remembered_of_others_never_keeps_it_from_starting() {
+    let text = format!(
+        "sentinel monitor a 1.1.1.1 1 2\nsentinel known-replica a name 1\n\
+         sentinel known-replica a 1.1.1.2 0\nsentinel known-replica a 1.1.1.2 1\n\
+         sentinel known-slave a 1.1.1.2 1\nsentinel known-sentinel a 1.1.1.2 x {PEER}\n\
+         sentinel known-sentinel a 1.1.1.3 1 short\nsentinel known-sentinel a 1.1.1.3 1\n"
+    );
+    assert_eq!(
+        findings(&text),
+        [
+            "warning 2:26 Can't resolve instance hostname.",
+            "warning 3:34 Invalid port number.",
+            "warning 6:35 Invalid port number.",
+            "warning 7:37 This is not an id of 40 hexadecimal digits",
+        ]
+    );
+    let group = &good(&text).1.groups["a"];
+    assert_eq!(group.replicas, [Address::new("1.1.1.2", 1)]);
+    assert!(group.sentinels.is_empty());
+}
+
+#[test]
+fn a_bad_group_does_not_make_its_other_lines_bad() {
+    let text = "sentinel monitor a x 1 1\nsentinel parallel-syncs a 2\n\
+                sentinel failover-timeout a 0\n";
+    assert_eq!(
+        findings(text),
+        [
+            "error 1:20 Can't resolve instance hostname.",
+            "error 3:29 negative or zero time parameter."
+        ]
+    );
+    let twice = "sentinel monitor a x 1 1\nsentinel monitor a 1.1.1.1 1 2\n";
+    assert_eq!(findings(twice), ["error 1:20 Can't resolve instance hostname."]);
 }
 
 #[test]
@@ -217,12 +258,14 @@ fn what_redis_writes_by_itself_draws_no_remark() {
 #[test]
 fn what_is_not_offered_is_said() {
     assert_eq!(
-        findings("port 1\ntls-port 2\nsave 60 1\ndaemonize yes\ntimeout 5\nunixsocket /x\n"),
+        findings(
+            "port 1\ntls-port 2\nsave 60 1\ndaemonize yes\nsyslog-enabled no\nunixsocket /x\n"
+        ),
         [
             "warning 2:1 TLS is not offered in this version",
             "note 3:1 'save' means nothing to a sentinel",
             "warning 4:11 The sentinel stays in the foreground",
-            "note 5:1 'timeout' is accepted, not acted upon yet",
+            "note 5:1 'syslog-enabled' is accepted, not acted upon yet",
             "warning 6:1 Unix sockets are not offered in this version",
         ]
     );

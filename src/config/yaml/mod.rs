@@ -1,5 +1,5 @@
-//! Our own syntax: YAML with times as people write them (`5s`), no runtime state, and passwords that
-//! may live elsewhere. All problems of a file are found at once, each with its place.
+//! Our own syntax: YAML with times as people write them (`5s`), no runtime state, and passwords
+//! that may live elsewhere. All problems of a file are found at once, each with its place.
 
 mod node;
 #[cfg(test)]
@@ -13,7 +13,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::rules::{GROUP_NAME_RULE, closest, remarks, valid_group_name};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::types::{Address, Secret};
-use node::{Key, Node, Place, Value};
+use node::{Key, Lines, Node, Place, Value};
 
 /// Where the state is kept if the file does not say.
 const STATE_DIR: &str = "./state";
@@ -29,8 +29,17 @@ const TOP: &[&str] = &[
     "scripts",
     "groups",
 ];
-const LISTEN: &[&str] =
-    &["bind", "port", "max_clients", "password", "password_file", "password_env"];
+const LISTEN: &[&str] = &[
+    "bind",
+    "port",
+    "password",
+    "password_file",
+    "password_env",
+    "max_clients",
+    "idle_timeout",
+    "keepalive",
+    "backlog",
+];
 const LOG: &[&str] = &["level", "file"];
 const ANNOUNCE: &[&str] = &["ip", "port"];
 const HOSTNAMES: &[&str] = &["resolve", "announce"];
@@ -54,6 +63,9 @@ const FROM_REDIS: &[(&str, &str)] = &[
     ("port", "listen: {port: ...}"),
     ("bind", "listen: {bind: ...}"),
     ("maxclients", "listen: {max_clients: ...}"),
+    ("timeout", "listen: {idle_timeout: ...}"),
+    ("tcp-keepalive", "listen: {keepalive: ...}"),
+    ("tcp-backlog", "listen: {backlog: ...}"),
     ("requirepass", "listen: {password: ...}"),
     ("dir", "state_dir"),
     ("logfile", "log: {file: ...}"),
@@ -98,7 +110,8 @@ pub(super) fn read(
     let mut settings =
         SentinelSettings { dir: PathBuf::from(STATE_DIR), ..SentinelSettings::default() };
     let mut groups = BTreeMap::new();
-    let mut reader = Reader { text, outside, found: Vec::new(), resolve_hostnames: false };
+    let mut reader =
+        Reader { lines: Lines::of(text), outside, found: Vec::new(), resolve_hostnames: false };
     match node::parse(text) {
         Ok(root) => reader.top(&root, &mut settings, &mut groups),
         Err(diagnostic) => reader.found.push(diagnostic),
@@ -111,7 +124,7 @@ pub(super) fn read(
 type Section<'n> = BTreeMap<&'static str, &'n Node>;
 
 struct Reader<'a> {
-    text: &'a str,
+    lines: Lines<'a>,
     outside: &'a Outside<'a>,
     found: Vec<Diagnostic>,
     resolve_hostnames: bool,
@@ -161,6 +174,9 @@ impl Reader<'_> {
         self.set(listen, "bind", Self::bind, |bind| settings.bind = bind);
         self.set(listen, "port", Self::port, |port| settings.port = port);
         self.set(listen, "max_clients", Self::count, |count| settings.maxclients = count);
+        self.set(listen, "idle_timeout", Self::seconds, |s| settings.timeout_s = s);
+        self.set(listen, "keepalive", Self::seconds, |s| settings.tcp_keepalive_s = s);
+        self.set(listen, "backlog", Self::count, |count| settings.tcp_backlog = count);
         settings.requirepass = self.password(listen);
     }
 
@@ -361,10 +377,8 @@ impl Reader<'_> {
         message: impl Into<String>,
         help: impl Into<Box<str>>,
     ) {
-        let secret = node::secret_column(self.text, place.0);
-        let line = node::line_of(self.text, place.0);
-        self.found
-            .push(Diagnostic::new(severity, message).at_place(line, place, secret).help(help));
+        let finding = Diagnostic::new(severity, message).help(help);
+        self.found.push(self.lines.point(finding, place));
     }
 
     fn error(&mut self, place: Place, message: impl Into<String>, help: impl Into<Box<str>>) {

@@ -77,42 +77,54 @@ pub(super) fn parse(text: &str) -> Result<Node, Diagnostic> {
             // The parser repeats the place in its text; ours is shown with the line.
             let message = message.split([';', '\n']).next().unwrap_or_default();
             let message = message.split(" at line ").next().unwrap_or_default();
-            Err(Diagnostic::error(format!("This is not YAML: {message}")).at_place(
-                line_of(text, place.0),
-                place,
-                secret_column(text, place.0),
-            ))
+            let finding = Diagnostic::error(format!("This is not YAML: {message}"))
+                .help("quotes, brackets and indentation must match, also in the lines above");
+            Err(Lines::of(text).point(finding, place))
         }
     }
 }
 
-/// The text of a line counted from 1; empty where there is none.
-pub(super) fn line_of(text: &str, number: usize) -> &str {
-    number.checked_sub(1).and_then(|n| text.lines().nth(n)).unwrap_or_default()
-}
+/// The lines of a file, to be shown in findings.
+pub(super) struct Lines<'a>(Vec<&'a str>);
 
-/// Where the secret part of a line begins: behind a key that speaks of a password, or everywhere in
-/// the text that belongs to such a key above.
-pub(super) fn secret_column(text: &str, number: usize) -> Option<usize> {
-    let line = line_of(text, number);
-    if let Some(column) = behind_secret_key(line) {
-        return Some(column);
+impl<'a> Lines<'a> {
+    pub(super) fn of(text: &'a str) -> Lines<'a> {
+        Lines(text.lines().collect())
     }
-    let indent = |l: &str| l.len() - l.trim_start().len();
-    let above = text.lines().take(number.saturating_sub(1)).collect::<Vec<_>>();
-    let parent = above.iter().rev().find(|l| !l.trim().is_empty() && indent(l) < indent(line));
-    let begins = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
-    parent.and_then(|l| behind_secret_key(l)).map(|_| begins)
+
+    /// Points a finding at a place.
+    pub(super) fn point(&self, finding: Diagnostic, place: Place) -> Diagnostic {
+        let line = place.0.checked_sub(1).and_then(|n| self.0.get(n)).copied().unwrap_or_default();
+        finding.at_place(line, place, self.secret_column(place.0))
+    }
+
+    /// Where the secret part of a line begins: behind a key that speaks of a password, or at its
+    /// first letter if it belongs to such a key above.
+    fn secret_column(&self, number: usize) -> Option<usize> {
+        let at = number.checked_sub(1)?;
+        let line = self.0.get(at)?;
+        let indent = |l: &str| l.len() - l.trim_start().len();
+        let is_parent = |l: &&&str| !l.trim().is_empty() && indent(l) < indent(line);
+        behind_secret_key(line).or_else(|| {
+            let parent = self.0[..at].iter().rev().find(is_parent)?;
+            let blanks = line.chars().take_while(|c| c.is_whitespace()).count();
+            behind_secret_key(parent).map(|_| blanks + 1)
+        })
+    }
 }
 
-/// The column behind `...pass...:`, but not behind the name of a file or a variable.
+/// The column behind `...pass...:`, but not behind the name of a file or a variable; also behind
+/// `auth:` if a mere word follows, which must be a password.
 fn behind_secret_key(line: &str) -> Option<usize> {
     let mut from = 0;
     while let Some(colon) = line[from..].find(':').map(|at| from + at) {
         let key = line[..colon].rsplit([' ', '{', ',', '\t']).next().unwrap_or_default();
         let key = key.to_ascii_lowercase();
+        let value = line[colon + 1..].trim_start();
+        let elsewhere = key.contains("_file") || key.contains("_env");
+        let word = !value.is_empty() && !value.starts_with(['{', '#', '&', '*']);
         let secret = key.contains("pas") || key.contains("secret");
-        if secret && !key.contains("_file") && !key.contains("_env") {
+        if (secret && !elsewhere) || (key.ends_with("auth") && word) {
             let blanks = line[colon + 1..].chars().take_while(|c| *c == ' ').count();
             return Some(line[..=colon].chars().count() + blanks + 1);
         }

@@ -161,6 +161,15 @@ impl Reader<'_> {
         Some(ms)
     }
 
+    /// A time in whole seconds, 0 for never.
+    pub(super) fn seconds(&mut self, node: &Node) -> Option<u64> {
+        let ms = self.time_or_zero(node)?;
+        if !ms.is_multiple_of(1000) {
+            return self.refuse(node.place, "this time has whole seconds only", "for example 300s");
+        }
+        Some(ms / 1000)
+    }
+
     pub(super) fn script(&mut self, node: &Node) -> Option<PathBuf> {
         let path = self.path(node)?;
         if !(self.outside.executable)(&path) {

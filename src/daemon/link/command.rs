@@ -1,8 +1,9 @@
 //! The command connection of a link.
 //!
 //! No answer is waited for with a time limit: the core's own timers judge a silent node, and a late
-//! answer is news to it. For the same reason a connection counts as up as soon as TCP stands and the
-//! greeting is on its way; a node that accepts and never answers must show as silent, not as absent.
+//! answer is news to it. For the same reason a connection counts as up as soon as TCP stands and
+//! the greeting is on its way; a node that accepts and never answers must show as silent, not as
+//! absent.
 
 use std::sync::Arc;
 use std::time::Duration;

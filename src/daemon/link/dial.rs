@@ -1,5 +1,5 @@
-//! How a link gets a TCP connection: name resolution that remembers its last good answer, one attempt
-//! with a time limit, and the pauses between attempts.
+//! How a link gets a TCP connection: name resolution that remembers its last good answer, one
+//! attempt with a time limit, and the pauses between attempts.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::types::Address;
+use crate::daemon::words;
 use crate::sentinel::LostReason;
 
 /// Longest wait for a connection, and for a name server.
@@ -62,7 +63,8 @@ impl Dialer {
         Err(reason)
     }
 
-    /// Looks the name up again, since it may have moved. Without an answer the last good one is used.
+    /// Looks the name up again, since it may have moved. Without an answer the last good one is
+    /// used.
     async fn resolve(&mut self) -> Result<(), LostReason> {
         let Address { host, port } = self.address.clone();
         if let Ok(ip) = host.parse::<IpAddr>() {
@@ -83,7 +85,7 @@ impl Dialer {
                         return Ok(());
                     }
                     Ok(_) => "the name has no address".to_owned(),
-                    Err(error) => error.to_string(),
+                    Err(error) => words(&error),
                 }
             }
             Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
@@ -91,8 +93,8 @@ impl Dialer {
         if self.known.is_empty() { Err(LostReason::Unresolved(why)) } else { Ok(()) }
     }
 
-    /// The pause before the next attempt: short after a connection that stood for a while (`stood`),
-    /// longer with each failure, never in step with other sentinels.
+    /// The pause before the next attempt: short after a connection that stood for a while
+    /// (`stood`), longer with each failure, never in step with other sentinels.
     pub(super) fn pause(&mut self, stood: Option<Duration>) -> Duration {
         if stood.is_some_and(|stood| stood >= GOOD_AFTER) {
             self.pause = PAUSE_MIN;
@@ -123,7 +125,7 @@ pub(super) fn lost_reason(error: &io::Error) -> LostReason {
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => LostReason::Closed,
         io::ErrorKind::TimedOut => LostReason::TimedOut,
-        _ => LostReason::Other(error.to_string()),
+        _ => LostReason::Other(words(error)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A link's stream, with an eye on what a hostile node could do to it: the Redis client behind it
 //! buffers a reply until it is whole, however long it grows, so the bytes that come without a whole
-//! reply are counted and limited here. It also keeps why the stream ended, which that client forgets.
+//! reply are counted and limited here. It also keeps why the stream ended, which that client
+//! forgets.
 
 use std::io;
 use std::pin::Pin;
@@ -14,8 +15,8 @@ use tokio::net::TcpStream;
 use super::dial::lost_reason;
 use crate::sentinel::LostReason;
 
-/// Bytes that may come before a reply is whole. The longest honest one is INFO: some ten KB, and 40 bytes
-/// more for each database in use.
+/// Bytes that may come before a reply is whole. The longest honest one is INFO: some ten KB, and 40
+/// bytes more for each database in use.
 pub(super) const REPLY_BYTES_MAX: usize = 1 << 20;
 
 /// What is known about a stream; shared with the one who waits for its replies.

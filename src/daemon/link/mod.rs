@@ -1,5 +1,6 @@
-//! Links to nodes and other sentinels. A link is one or two tasks that keep its connections up and tell
-//! the core what they see; whatever a node does, it can fill only the places that its own link has.
+//! Links to nodes and other sentinels. A link is one or two tasks that keep its connections up and
+//! tell the core what they see; whatever a node does, it can fill only the places that its own link
+//! has.
 
 mod command;
 mod dial;
@@ -20,8 +21,8 @@ use crate::sentinel::{Command, LinkEvent, LinkId, Target, TargetKind};
 pub(super) const NEWS_MAX: usize = 4096;
 /// Hellos of one link that may wait for the core; more are dropped.
 const HELLOS_MAX: usize = 64;
-/// Commands of one link that may wait to be sent; more are dropped. As many again may be sent and not
-/// answered, as in Sentinel.
+/// Commands of one link that may wait to be sent; more are dropped. As many again may be sent and
+/// not answered, as in Sentinel.
 const COMMANDS_MAX: usize = 100;
 /// Repeated complaints about one link come no faster than this.
 const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
@@ -42,8 +43,8 @@ pub(super) struct News {
 /// The end of a link that the core's task holds; dropping it closes the connections.
 pub(super) struct Link {
     commands: mpsc::Sender<(Connection, Command)>,
-    /// The connection that the core knows of. A command belongs to it and is never sent on a later one:
-    /// a promotion that waited through a reconnection might be obsolete.
+    /// The connection that the core knows of. A command belongs to it and is never sent on a later
+    /// one: a promotion that waited through a reconnection might be obsolete.
     connection: Option<Connection>,
     dropped: Complaint,
     _tasks: Vec<AbortOnDropHandle<()>>,
@@ -110,7 +111,8 @@ impl Reporter {
     }
 }
 
-/// Something that may go wrong a thousand times a second and is told once in a while, with its count.
+/// Something that may go wrong a thousand times a second and is told once in a while, with its
+/// count.
 struct Complaint {
     whom: String,
     what: &'static str,
@@ -140,8 +142,8 @@ fn name(target: &Target) -> String {
     }
 }
 
-/// What is sent first on each connection: AUTH if there is a password, and the connection's name. The
-/// answers decide nothing: what a node thinks of the password shows in its answers to commands.
+/// What is sent first on each connection: AUTH if there is a password, and the connection's name.
+/// The answers decide nothing: what a node thinks of the password shows in its answers to commands.
 fn greeting(target: &Target, name_suffix: &str) -> Vec<Vec<String>> {
     let auth = target.password.as_ref().map(|password| {
         let mut words = vec![actual("AUTH", &target.rename_commands)];
@@ -159,8 +161,8 @@ fn actual(command: &str, rename: &BTreeMap<String, String>) -> String {
     rename.get(command).map_or(command, String::as_str).to_owned()
 }
 
-/// An error of a node, fit for a log: one line, not too long, without the password, which a node that
-/// does not know AUTH repeats.
+/// An error of a node, fit for a log: one line, not too long, without the password, which a node
+/// that does not know AUTH repeats.
 fn fit_for_log(text: &str, target: &Target) -> String {
     const CHARS_MAX: usize = 200;
     let mut text = text.to_owned();

@@ -1,7 +1,7 @@
 //! The hello subscription of a link to a node: a connection of its own.
 //!
-//! It reads with our own decoder. The Redis client's subscription can neither name its connection nor
-//! call SUBSCRIBE by another name, and it queues what it hears without bound.
+//! It reads with our own decoder. The Redis client's subscription can neither name its connection
+//! nor call SUBSCRIBE by another name, and it queues what it hears without bound.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::{Complaint, Reporter, actual, fit_for_log, greeting};
 use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
 use crate::sentinel::{LinkEvent, Target, hello};
 
-/// A subscription that hears nothing for so long is made anew: three hello periods, and our own hellos
-/// come back over it.
+/// A subscription that hears nothing for so long is made anew: three hello periods, and our own
+/// hellos come back over it.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// Longest hello that is passed on; an honest one has some 200 bytes.
 const HELLO_BYTES_MAX: usize = 4096;

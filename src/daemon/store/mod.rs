@@ -1,5 +1,5 @@
-//! Makes the core's state durable. One thread writes, one state at a time, so a slow disk delays votes
-//! and nothing else.
+//! Makes the core's state durable. One thread writes, one state at a time, so a slow disk delays
+//! votes and nothing else.
 
 mod replace;
 mod state_file;

@@ -1,17 +1,19 @@
-//! A file is replaced as a whole: written beside it, made durable, renamed over it. Whoever reads it,
-//! at any moment and after any crash, finds the old content or the new one.
+//! A file is replaced as a whole: written beside it, made durable, renamed over it. Whoever reads
+//! it, at any moment and after any crash, finds the old content or the new one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::daemon::words;
+
 /// Ends the name of a file that is being written.
 const SUFFIX: &str = ".tmp";
 
 /// A file could not be replaced; the old one is as it was.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} {}: {cause}", path.display())]
+#[error("{step} {}: {}", path.display(), words(cause))]
 pub(crate) struct ReplaceError {
     /// The step that failed, as the beginning of a sentence.
     pub(super) step: &'static str,
@@ -21,8 +23,8 @@ pub(crate) struct ReplaceError {
     pub(super) cause: io::Error,
 }
 
-/// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where this
-/// process may give files away, its owner.
+/// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
+/// this process may give files away, its owner.
 pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
     let at = |step, path: &Path| {
         let path = path.to_owned();
@@ -35,7 +37,7 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Repl
         .tempfile_in(folder)
         .map_err(at("can't create a file in", folder))?;
     let name = new.path().to_owned();
-    new.write_all(content).map_err(at("can't write", &name))?;
+    new.as_file_mut().write_all(content).map_err(at("can't write", &name))?;
     let old = fs::metadata(path).ok();
     let mode = old.as_ref().map_or(mode, |old| old.mode() & 0o7777);
     let permissions = Permissions::from_mode(mode);

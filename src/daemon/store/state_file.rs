@@ -1,5 +1,5 @@
-//! The state file of a sentinel that is configured by YAML: JSON with a version and a checksum, so that
-//! damage is noticed, and a lock beside it, so that two processes never share one memory.
+//! The state file of a sentinel that is configured by YAML: JSON with a version and a checksum, so
+//! that damage is noticed, and a lock beside it, so that two processes never share one memory.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::replace::{ReplaceError, remove_leftovers, replace};
 use crate::config::state::State;
+use crate::daemon::words;
 
 /// Told in the file, so that a stranger knows what he has found.
 const FORMAT: &str = "watchfire sentinel state";
@@ -39,9 +40,10 @@ pub enum StateFileError {
     },
     /// The system does not let us.
     #[error(
-        "State file {}: {step}: {cause}. A sentinel must be able to keep its votes: set 'state_dir' \
-         to a folder that exists and that this user may write to",
-        path.display()
+        "State file {}: {step}: {}. A sentinel must be able to keep its votes: set 'state_dir' to \
+         a folder that exists and that this user may write to",
+        path.display(),
+        words(cause)
     )]
     Unusable {
         /// The state file.
@@ -66,9 +68,9 @@ pub enum StateFileError {
     },
     /// It is not what was written.
     #[error(
-        "State file {} is damaged: {what}. It holds this sentinel's id, epochs, votes and known nodes. A \
-         sentinel that forgot its votes could vote twice in one election, so it does not start \
-         without them. Restore the file from a backup. Without one: {}",
+        "State file {} is damaged: {what}. It holds this sentinel's id, epochs, votes and known \
+         nodes. A sentinel that forgot its votes could vote twice in one election, so it does not \
+         start without them. Restore the file from a backup. Without one: {}",
         path.display(),
         way_out()
     )]
@@ -94,8 +96,8 @@ pub(in super::super) struct StateFile {
 }
 
 impl StateFile {
-    /// The state file of the sentinel with this port in `folder`, with what it holds; `None` if there is
-    /// no file yet.
+    /// The state file of the sentinel with this port in `folder`, with what it holds; `None` if
+    /// there is no file yet.
     pub(super) fn open(
         folder: &Path,
         port: u16,

@@ -1,4 +1,5 @@
-//! The connection itself: who it is, how it speaks, what it may do; and what operators do to others.
+//! The connection itself: who it is, how it speaks, what it may do; and what operators do to
+//! others.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -122,9 +123,9 @@ pub(super) fn hello(call: &mut Call<'_>) -> Answer {
     }
     if !call.client().authenticated {
         return refuse(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
-             <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
-             RESP protocol version at the same time",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time",
         );
     }
     let role = if call.node.is_replica() { "replica" } else { "master" };

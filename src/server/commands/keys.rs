@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::resp::Value;
+use crate::resp::glob;
 use crate::resp::number::parse_int;
-use crate::server::glob;
 use crate::server::keyspace;
 
 use super::{Answer, Call, NOT_INT, SYNTAX, help, maybe, null, number, ok, refuse, text, value};

@@ -1,5 +1,5 @@
-//! The commands: one table that says how each is named, what it takes, when it may run and what runs
-//! it. The flags, key positions and categories are those that Redis's `COMMAND` shows.
+//! The commands: one table that says how each is named, what it takes, when it may run and what
+//! runs it. The flags, key positions and categories are those that Redis's `COMMAND` shows.
 
 mod admin;
 mod client;
@@ -41,7 +41,7 @@ pub(super) enum Effect {
     /// Replicas execute it as it came.
     AsSent,
     /// Replicas execute this instead.
-    Instead(Vec<Vec<Bytes>>),
+    Instead(Vec<Bytes>),
 }
 
 /// One execution of one command.
@@ -80,7 +80,7 @@ impl Call<'_> {
 
     /// Lets replicas execute one other command instead of this one.
     pub(super) fn replicate(&mut self, args: Vec<Bytes>) {
-        self.effect = Effect::Instead(vec![args]);
+        self.effect = Effect::Instead(args);
     }
 }
 
@@ -139,7 +139,8 @@ pub(super) const STALE: Flags = 1 << 7;
 pub(super) const FAST: Flags = 1 << 8;
 pub(super) const NO_AUTH: Flags = 1 << 9;
 pub(super) const NO_MULTI: Flags = 1 << 10;
-/// Not shown by `COMMAND`: it can reach replicas although it is no write, so a write pause stops it.
+/// Not shown by `COMMAND`: it can reach replicas although it is no write, so a write pause stops
+/// it.
 pub(super) const MAY_REPLICATE: Flags = 1 << 11;
 
 /// The flags by name, in the order in which `COMMAND` lists them.

@@ -82,6 +82,8 @@ fn announce(client: &mut Client, name: &[u8], argument: &Bytes) -> Result<(), St
             _ => {}
         },
         b"rdb-only" => peer.snapshot_only = argument[..] == b"1"[..],
+        // Nothing can be left out of a snapshot here.
+        b"rdb-filter-only" if argument.is_empty() => {}
         b"version" => {}
         other => {
             let other = String::from_utf8_lossy(other);
@@ -92,7 +94,7 @@ fn announce(client: &mut Client, name: &[u8], argument: &Bytes) -> Result<(), St
 }
 
 pub(super) fn psync(call: &mut Call<'_>) -> Answer {
-    if call.client().is_replica() {
+    if call.client().is_replica() || call.client().is_master() {
         return Ok(Reply::Done);
     }
     if call.args.len() > 3 {
@@ -138,9 +140,9 @@ pub(super) fn role(call: &mut Call<'_>) -> Answer {
 pub(super) fn wait(call: &mut Call<'_>) -> Answer {
     if call.node.is_replica() {
         return refuse(
-            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a \
-             replica is configured to be writable (which is not the default) writes to replicas are \
-             just local and are not propagated.",
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 \
+             if a replica is configured to be writable (which is not the default) writes to \
+             replicas are just local and are not propagated.",
         );
     }
     let wanted = call.int(1)?;

@@ -1,6 +1,6 @@
-//! What a data node is told: the settings with their defaults, and how they are read from a conf file
-//! and from the command line, changed by `CONFIG SET` and written back by `CONFIG REWRITE`. The one
-//! list of parameters is in [`table`].
+//! What a data node is told: the settings with their defaults, and how they are read from a conf
+//! file and from the command line, changed by `CONFIG SET` and written back by `CONFIG REWRITE`.
+//! The one list of parameters is in [`table`].
 
 mod table;
 
@@ -14,7 +14,7 @@ use crate::config::rewrite::{Setting, rewrite};
 use crate::config::settings::LogLevel;
 use crate::config::types::{Address, Secret};
 
-use super::glob;
+use crate::resp::glob;
 use table::{INERT, PARAMETERS, Parameter, When};
 
 /// `repl-diskless-load` and its like take one of a few words; they are kept as written.
@@ -80,7 +80,6 @@ pub struct Config {
     pub repl_timeout: u32,
     pub repl_backlog_size: Memory,
     pub repl_backlog_ttl: u32,
-    pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: u32,
     pub min_replicas_max_lag: u32,
     pub save: Words,
@@ -129,7 +128,6 @@ impl Default for Config {
             repl_timeout: 60,
             repl_backlog_size: Memory(1 << 20),
             repl_backlog_ttl: 3600,
-            repl_disable_tcp_nodelay: false,
             min_replicas_to_write: 0,
             min_replicas_max_lag: 10,
             save: Vec::new(),
@@ -142,7 +140,8 @@ impl Default for Config {
 
 impl Config {
     /// Reads `redis-server`'s arguments: an optional file first, then `--name value ...`. Gives the
-    /// configuration, with warnings about directives that have no effect here, or all that is wrong.
+    /// configuration, with warnings about directives that have no effect here, or all that is
+    /// wrong.
     pub fn from_args(args: &[String]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
         let (file, options) = match args.split_first() {
             Some((first, rest)) if !first.starts_with("--") => (Some(Path::new(first)), rest),
@@ -156,6 +155,12 @@ impl Config {
         match conf::from_args(options) {
             Ok(lines) => lines.iter().for_each(|line| config.read_line(line, &mut found)),
             Err(problem) => found.push(problem),
+        }
+        // A rewritten file must mean the same wherever the next start happens.
+        if config.dir != "."
+            && let Ok(absolute) = std::path::absolute(&config.dir)
+        {
+            config.dir = absolute.display().to_string();
         }
         if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok((config, found)) }
     }
@@ -199,7 +204,6 @@ impl Config {
         match name {
             "save" if self.save.iter().any(|w| !w.is_empty()) => Some(NO_PERSISTENCE),
             "appendonly" if self.appendonly => Some(NO_PERSISTENCE),
-            "logfile" if !self.logfile.is_empty() => Some("logs go to standard error"),
             _ => INERT
                 .iter()
                 .any(|(inert, default)| *inert == name && self.inert[inert] != *default)

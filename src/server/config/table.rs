@@ -65,7 +65,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     parameter!(Start, "bind", bind),
     parameter!(Start, "port", port),
     parameter!(Start, "tcp-backlog", tcp_backlog),
-    parameter!(Always, "tcp-keepalive", tcp_keepalive),
+    parameter!(Start, "tcp-keepalive", tcp_keepalive),
     parameter!(Always, "timeout", timeout),
     parameter!(Always, "protected-mode", protected_mode),
     parameter!(Start, "enable-debug-command", enable_debug_command, |v| {
@@ -73,10 +73,10 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     }),
     parameter!(Always, "maxclients", maxclients, |v| at_least(1, u32::MAX, *v)),
     parameter!(Start, "databases", databases, |v| at_least(1, i32::MAX as u32, *v)),
-    parameter!(Always, "proto-max-bulk-len", proto_max_bulk_len),
-    parameter!(Always, "client-query-buffer-limit", client_query_buffer_limit),
+    parameter!(Start, "proto-max-bulk-len", proto_max_bulk_len),
+    parameter!(Start, "client-query-buffer-limit", client_query_buffer_limit),
     parameter!(Always, "client-output-buffer-limit", client_output_buffer_limit),
-    parameter!(Always, "loglevel", loglevel),
+    parameter!(Start, "loglevel", loglevel),
     parameter!(Start, "logfile", logfile),
     parameter!(Start, "dir", dir),
     parameter!(Start, "pidfile", pidfile),
@@ -105,7 +105,6 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         at_least(1, u64::MAX, v.0)
     }),
     parameter!(Always, "repl-backlog-ttl", repl_backlog_ttl),
-    parameter!(Always, "repl-disable-tcp-nodelay", repl_disable_tcp_nodelay),
     parameter!(Always, "min-replicas-to-write" | "min-slaves-to-write", min_replicas_to_write),
     parameter!(Always, "min-replicas-max-lag" | "min-slaves-max-lag", min_replicas_max_lag),
     parameter!(Always, "save", save),
@@ -186,6 +185,7 @@ pub(super) static INERT: &[(&str, &str)] = &[
     ("repl-diskless-sync", "yes"),
     ("repl-diskless-sync-delay", "5"),
     ("repl-diskless-sync-max-replicas", "0"),
+    ("repl-disable-tcp-nodelay", "no"),
     ("replica-ignore-disk-write-errors", "no"),
     ("replica-ignore-maxmemory", "yes"),
     ("replica-lazy-flush", "no"),
@@ -297,6 +297,18 @@ impl Field for Memory {
     fn show(&self) -> String {
         self.0.to_string()
     }
+    fn lines(&self) -> Vec<Words> {
+        vec![vec![with_unit(self.0)]]
+    }
+}
+
+/// An amount of memory as it is written in a file: in the biggest unit that loses nothing.
+fn with_unit(bytes: u64) -> String {
+    let units = [(1 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")];
+    match units.into_iter().find(|(size, _)| bytes > 0 && bytes.is_multiple_of(*size)) {
+        Some((size, unit)) => format!("{}{unit}", bytes / size),
+        None => bytes.to_string(),
+    }
 }
 
 impl Field for String {
@@ -399,24 +411,92 @@ impl Field for OutputLimits {
         Ok(limits)
     }
     fn show(&self) -> String {
-        self.classes().map(|words| words.join(" ")).join(" ")
+        let class = |(name, l): (&str, OutputLimit)| {
+            let name = if name == "replica" { "slave" } else { name };
+            format!("{name} {} {} {}", l.hard, l.soft, l.soft_seconds)
+        };
+        self.classes().map(class).join(" ")
     }
     fn lines(&self) -> Vec<Words> {
-        self.classes().to_vec()
+        let class = |(name, l): (&str, OutputLimit)| {
+            vec![name.to_string(), with_unit(l.hard), with_unit(l.soft), l.soft_seconds.to_string()]
+        };
+        self.classes().map(class).to_vec()
     }
 }
 
 impl OutputLimits {
-    fn classes(&self) -> [Words; 3] {
-        [("normal", self.normal), ("slave", self.replica), ("pubsub", self.pubsub)].map(
-            |(name, l)| {
-                vec![
-                    name.into(),
-                    l.hard.to_string(),
-                    l.soft.to_string(),
-                    l.soft_seconds.to_string(),
-                ]
-            },
-        )
+    fn classes(&self) -> [(&'static str, OutputLimit); 3] {
+        [("normal", self.normal), ("replica", self.replica), ("pubsub", self.pubsub)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(config: &mut Config, name: &str, value: &str) -> Result<(), String> {
+        config.set(&[(name.to_string(), value.to_string())])
+    }
+
+    #[test]
+    fn every_name_is_there_once() {
+        let mut names: Vec<&str> = PARAMETERS.iter().flat_map(Parameter::names).collect();
+        names.extend(INERT.iter().map(|(name, _)| name));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(names.iter().all(|name| !name.chars().any(char::is_uppercase)));
+    }
+
+    #[test]
+    fn every_value_is_read_back_as_it_is_shown_and_written() {
+        let default = Config::default();
+        for parameter in PARAMETERS {
+            let mut config = Config::default();
+            for words in (parameter.lines)(&default) {
+                (parameter.set)(&mut config, &words).unwrap_or_else(|e| {
+                    panic!("{} {words:?}: {e}", parameter.name);
+                });
+            }
+            assert_eq!((parameter.get)(&config), (parameter.get)(&default), "{}", parameter.name);
+        }
+    }
+
+    #[test]
+    fn memory_has_units() {
+        let mut config = Config::default();
+        for (text, bytes) in [("1mb", 1 << 20), ("1m", 1_000_000), ("2GB", 2 << 30), ("7", 7)] {
+            set(&mut config, "repl-backlog-size", text).expect(text);
+            assert_eq!(config.repl_backlog_size, Memory(bytes), "{text}");
+        }
+        for text in ["", "mb", "1tb", "-1", "1.5mb", "99999999999999999999gb"] {
+            assert!(set(&mut config, "repl-backlog-size", text).is_err(), "{text}");
+        }
+        assert_eq!(with_unit(3 << 20), "3mb");
+        assert_eq!(with_unit(1000), "1000");
+    }
+
+    #[test]
+    fn a_bad_pair_changes_nothing() {
+        let mut config = Config::default();
+        let pairs = [("maxclients", "5"), ("repl-timeout", "never")];
+        let pairs = pairs.map(|(name, value)| (name.to_string(), value.to_string()));
+        assert!(config.set(&pairs).is_err());
+        assert_eq!(config.maxclients, 10_000);
+        let refused = set(&mut config, "appendonly", "yes");
+        assert!(refused.is_err_and(|e| e.contains("no persistence yet")));
+        assert!(!config.appendonly);
+    }
+
+    #[test]
+    fn output_limits_of_one_class_leave_the_others() {
+        let mut config = Config::default();
+        set(&mut config, "client-output-buffer-limit", "replica 1mb 0 0").expect("good words");
+        assert_eq!(
+            config.client_output_buffer_limit.show(),
+            "normal 0 0 0 slave 1048576 0 0 pubsub 33554432 8388608 60"
+        );
     }
 }

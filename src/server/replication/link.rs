@@ -259,8 +259,8 @@ impl Loading {
                 if self.selected >= self.dbs.len() {
                     let known = self.dbs.len();
                     return Err(format!(
-                        "it has a database {db}, but this node has only {known}; set 'databases' as on \
-                         the master"
+                        "it has a database {db}, but this node has only {known}; set 'databases' \
+                         as on the master"
                     ));
                 }
             }
@@ -342,7 +342,8 @@ impl Wire {
         }
     }
 
-    /// One line without its end. Bare line ends, by which a master shows that it lives, are skipped.
+    /// One line without its end. Bare line ends, by which a master shows that it lives, are
+    /// skipped.
     async fn line(&mut self) -> Result<String, Failure> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.buffer) {

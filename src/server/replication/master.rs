@@ -56,8 +56,8 @@ pub(in crate::server) struct Peer {
     pub(in crate::server) state: PeerState,
     pub(in crate::server) acked: u64,
     acked_at: Option<Instant>,
-    /// The stream behind an EOF-marked snapshot, until the first acknowledgement: a replica that reads
-    /// the mark as the last bytes received must not get more behind it.
+    /// The stream behind an EOF-marked snapshot, until the first acknowledgement: a replica that
+    /// reads the mark as the last bytes received must not get more behind it.
     held: Option<Vec<Bytes>>,
     held_bytes: usize,
 }
@@ -122,14 +122,14 @@ impl Node {
         let bytes = Bytes::from([head, tail].concat());
         let (size, asked) = (bytes.len(), peer.psync2);
         let reply = if asked { format!("CONTINUE {}", history.id()) } else { "CONTINUE".into() };
-        peer.state = super::master::PeerState::Online;
+        peer.state = PeerState::Online;
         self.stats.sync_partial_ok += 1;
         self.reply(id, &Value::Simple(reply));
         self.send(id, bytes);
         self.enlist(id, peer);
         info!(
-            "Partial resynchronization request from {shown} accepted. Sending {size} bytes of backlog \
-             starting from offset {position}."
+            "Partial resynchronization request from {shown} accepted. Sending {size} bytes of \
+             backlog starting from offset {position}."
         );
     }
 
@@ -168,9 +168,9 @@ impl Node {
         self.replication.replicas.push(id);
     }
 
-    /// All entries as of now. Keys and values are shared, not copied, so this takes about the time of
-    /// one walk over the table and no memory for the data itself. An issue of its own, "snapshots
-    /// without fork", is to spread even that walk.
+    /// All entries as of now. Keys and values are shared, not copied, so this takes about the time
+    /// of one walk over the table and no memory for the data itself. An issue of its own,
+    /// "snapshots without fork", is to spread even that walk.
     fn snapshot(&self) -> Snapshot {
         let take = |(db, content): (usize, &Db)| {
             (db as u32, content.expiring() as u64, content.entries().cloned().collect())
@@ -342,8 +342,8 @@ impl Snapshot {
         self.dbs.iter().map(|(_, _, entries)| entries.len()).sum()
     }
 
-    /// Encodes and sends everything; an empty chunk says that it is whole. With a mark the length need
-    /// not be known; without one the snapshot is encoded twice, first to count its bytes.
+    /// Encodes and sends everything; an empty chunk says that it is whole. With a mark the length
+    /// need not be known; without one the snapshot is encoded twice, first to count its bytes.
     fn send(self, mark: Option<String>, chunks: &mpsc::Sender<Bytes>) {
         let created_s = unix_ms() / 1000;
         let header = match &mark {

@@ -1,6 +1,7 @@
-//! Replication by Redis's own protocol (PSYNC2). A master counts the bytes of its command stream and
-//! keeps the latest in a backlog; a replica applies the stream, counts the same bytes, and hands them
-//! on unchanged to replicas of its own. So every node of a chain can take the place of any other.
+//! Replication by Redis's own protocol (PSYNC2). A master counts the bytes of its command stream
+//! and keeps the latest in a backlog; a replica applies the stream, counts the same bytes, and
+//! hands them on unchanged to replicas of its own. So every node of a chain can take the place of
+//! any other.
 //!
 //! * here: what both roles share, and the stream;
 //! * [`master`]: serving replicas: PSYNC, snapshots, acknowledgements;
@@ -157,7 +158,8 @@ impl Node {
         self.replication.alone_since = self.now;
         let history = &self.replication.history;
         info!(
-            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID \
+             is {}",
             history.previous_id().map_or("", RunId::as_str),
             history.second_offset().unwrap_or(0),
             history.id()

@@ -1,5 +1,5 @@
-//! The replica's side, as the owner task sees it: which master, how the link stands, and applying the
-//! stream.
+//! The replica's side, as the owner task sees it: which master, how the link stands, and applying
+//! the stream.
 
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,8 @@ impl Node {
         if self.next_connect().is_none_or(|at| at > self.now) || self.stopping {
             return;
         }
+        // What was applied in this very turn counts as well, or it would be asked for again.
+        self.flush_stream();
         self.replication.attempts += 1;
         let attempt = self.replication.attempts;
         let Some(upstream) = &mut self.replication.upstream else { return };
@@ -149,7 +151,7 @@ impl Node {
             target: upstream.target.clone(),
             user: self.config.masteruser.clone(),
             password: self.config.masterauth.clone(),
-            announce_port: if announced > 0 { announced } else { self.port },
+            announce_port: if announced > 0 { announced } else { self.config.port },
             announce_ip: self.config.replica_announce_ip.clone(),
             wanted: upstream.resume.then(|| (id.clone(), offset)),
             timeout: Duration::from_secs(u64::from(self.config.repl_timeout)),
@@ -170,6 +172,9 @@ impl Node {
 
     pub(in crate::server) fn link_event(&mut self, attempt: u64, event: LinkEvent) {
         let now = self.now;
+        if !matches!(event, LinkEvent::Stream(_)) {
+            self.flush_stream();
+        }
         let Some(upstream) = &mut self.replication.upstream else { return };
         if upstream.attempt != attempt || upstream.task.is_none() {
             return;
@@ -258,8 +263,9 @@ impl Node {
         }
     }
 
-    /// The master wrote what this node cannot store. Going on would leave data that differs while the
-    /// offset says that it is the same; so the link is given up, and a full synchronisation decides.
+    /// The master wrote what this node cannot store. Going on would leave data that differs while
+    /// the offset says that it is the same; so the link is given up, and a full synchronisation
+    /// decides.
     fn stream_refused(&mut self, why: &str) {
         warn!("This node cannot follow its master: {why}. Use a Redis or Valkey server as replica");
         if let Some(upstream) = &mut self.replication.upstream {
