@@ -30,9 +30,10 @@ pub fn needed(voters: u32, quorum: u32) -> u32 {
     majority(voters).max(quorum)
 }
 
-/// The pause before attempt number `attempts` + 1, in ms, before chance shortens it.
-pub(super) fn retry_ms(attempts: u32) -> u64 {
-    (RETRY_MS << attempts.saturating_sub(1).min(6)).min(RETRY_MAX_MS)
+/// The pause before attempt number `attempts` + 1, in ms, before chance shortens it; `max_ms` counts
+/// where it is above the usual maximum.
+pub(super) fn retry_ms(attempts: u32, max_ms: u64) -> u64 {
+    (RETRY_MS << attempts.saturating_sub(1).min(8)).min(max_ms.max(RETRY_MAX_MS))
 }
 
 /// The lead that is given to each sentinel of a smaller rank, in ms: time for it to make its own vote
@@ -154,7 +155,8 @@ mod tests {
 
     #[test]
     fn lost_elections_are_repeated_after_growing_pauses() {
-        let pauses: Vec<u64> = (1..=9).map(retry_ms).collect();
+        let pauses: Vec<u64> = (1..=9).map(|attempts| retry_ms(attempts, 0)).collect();
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+        assert_eq!((retry_ms(8, 30_000), retry_ms(99, 30_000)), (25_600, 30_000));
     }
 }

@@ -290,7 +290,10 @@ impl Group {
         let details = self.master_details(core);
         core.announce_durable(kind, Some(&self.name), details);
         self.attempts += 1;
-        let pause = retry_ms(self.attempts);
+        // Where all votes are needed, one sentinel still bound to the loser of the last election loses
+        // the next: there must come a time in which nobody has stood for as long as a vote binds.
+        let all_free_ms = 2 * self.tenure_ms() * u64::from(self.voters());
+        let pause = retry_ms(self.attempts, all_free_ms);
         let pause = pause / 2 + core.chance.below(pause / 2 + 1);
         self.not_before = core.now().plus(pause);
         let text = format!("Failover of {} given up: {why}", self.name);
