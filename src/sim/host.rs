@@ -288,6 +288,12 @@ impl Host {
         self.answer.take()
     }
 
+    /// True if it has decided something that is not on its disk, and so not announced, yet.
+    pub(super) fn has_unwritten(&self) -> bool {
+        let decided = self.core.as_ref().map(|core| core.view().current_epoch());
+        decided != self.disk.content().map(|state| state.current_epoch)
+    }
+
     fn now(&self, net: &Net) -> Clock {
         Clock { mono: self.clock.at(net.now()), wall_ms: WALL_BEGIN_MS + net.now() }
     }

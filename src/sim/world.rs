@@ -585,6 +585,9 @@ impl World {
         if self.shell(Proc::Sentinel(n)).frozen > 0 {
             return Some("is frozen".into());
         }
+        if self.hosts[n].has_unwritten() {
+            return Some("has not written what it decided".into());
+        }
         let request = Request::Master(Shape::group_name(group));
         let Some(entry) = self.hosts[n].ask(&mut self.net, &mut self.watch, request) else {
             return Some("does not answer".into());
