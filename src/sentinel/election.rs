@@ -79,7 +79,7 @@ impl Group {
         }
         self.cast_vote(core, candidate.clone(), epoch);
         // Whoever has our vote gets the time to act.
-        self.not_before = core.now().plus(self.tenure_ms());
+        self.not_before = self.not_before.max(core.now().plus(self.tenure_ms()));
     }
 
     /// Records a vote; whoever tells of it waits for the disk.

@@ -351,6 +351,33 @@ fn a_lost_election_is_repeated_soon_and_in_a_new_epoch() {
 }
 
 #[test]
+fn a_vote_for_another_does_not_shorten_the_pause_after_lost_elections() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.master_dies();
+    let refused_for = |desk: &mut Desk, ms: u64| {
+        for _ in 0..ms / 100 {
+            desk.pass(100);
+            desk.answer_question(26002, 1, "*", 0);
+            desk.answer_question(26003, 1, "*", 0);
+        }
+    };
+    let lost =
+        |desk: &Desk| desk.events.iter().filter(|e| e.0 == EventKind::AbortNotElected).count();
+    refused_for(&mut desk, 60_000);
+    let before = lost(&desk);
+    assert!(before >= 8, "{before} elections lost");
+    while lost(&desk) == before {
+        refused_for(&mut desk, 100);
+    }
+    let epoch = desk.sentinel.view().current_epoch() as i64 + 1;
+    assert_eq!(desk.vote_for(2, epoch), Some(opinion(1, 2, epoch)));
+    desk.events.clear();
+    refused_for(&mut desk, election::TENURE_MS + 500);
+    assert!(!desk.has(EventKind::TryFailover), "{:?}", desk.events);
+}
+
+#[test]
 fn a_newer_configuration_is_adopted_and_an_older_one_corrected() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
