@@ -127,6 +127,9 @@ const MAKERS: &[fn(&Targets, &mut Dice) -> FaultKind] = &[
     },
 ];
 
+/// How long a fault that lasts to the end lasts at most, in ms.
+const LAST_MS: Ms = 20_000;
+
 /// Draws all faults of a run between two moments. One run in ten has none.
 pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -148,6 +151,11 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
             let for_ms = for_ms.min(until - at);
             faults.push(Fault { at, for_ms, kind: maker(targets, dice) });
             at += gap_ms / 2 + dice.below(gap_ms);
+        }
+        // One of each kind may last to the end, so that there is something to heal.
+        if dice.one_in(2) {
+            let at = until - dice.skewed(100..=LAST_MS);
+            faults.push(Fault { at, for_ms: until - at, kind: maker(targets, dice) });
         }
     }
     faults.sort_by_key(|fault| fault.at);
