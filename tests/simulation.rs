@@ -1,7 +1,8 @@
-//! The decision core in a simulated world: many seeds, each with its own faults; see `watchfire::sim`.
+//! The decision core in a simulated world: many seeds, each with its own faults; see
+//! `watchfire::sim`.
 //!
-//! `WATCHFIRE_SEED=<n> cargo test --test simulation replay -- --nocapture` tells one run as a story.
-//! `WATCHFIRE_SEEDS=<n>` runs so many fixed seeds instead of the usual number.
+//! `WATCHFIRE_SEED=<n> cargo test --test simulation replay -- --nocapture` tells one run as a
+//! story. `WATCHFIRE_SEEDS=<n>` runs so many fixed seeds instead of the usual number.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -125,8 +125,8 @@ impl Group {
         }
     }
 
-    /// `SENTINEL RESET`: forgets replicas, sentinels and whatever was under way; they are discovered
-    /// again. Epochs and our vote are kept: a vote once given is never given otherwise.
+    /// `SENTINEL RESET`: forgets replicas, sentinels and whatever was under way; they are
+    /// discovered again. Epochs and our vote are kept: a vote once given is never given otherwise.
     pub(super) fn reset(&mut self, core: &mut Core) {
         self.drop_replicas(core);
         for id in std::mem::take(&mut self.peers).into_keys() {

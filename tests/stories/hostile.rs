@@ -1,5 +1,5 @@
-//! Rubbish from outside: half frames, lying lengths, forged hellos, a master that answers garbage. The
-//! process stays, serves everybody else, and does not grow.
+//! Rubbish from outside: half frames, lying lengths, forged hellos, a master that answers garbage.
+//! The process stays, serves everybody else, and does not grow.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
