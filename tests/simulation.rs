@@ -54,7 +54,8 @@ fn judge(outcomes: &[Outcome]) {
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     println!(
         "{} runs, {} virtual hours, {} faults, {} inputs, {} effects, {} elections, {} switches; \
-         healed to well: median {} ms, 99% {} ms, longest {} ms; writes acked {}, lost {}; {} broken",
+         healed to well: median {} ms, 99% {} ms, longest {} ms; \
+         writes acked {}, lost {}; {} broken",
         outcomes.len(),
         sum(|o| o.virtual_ms) / 3_600_000,
         sum(|o| o.faults),

@@ -74,7 +74,8 @@ fn declared_again(
         same_place.master.clone_from(&group.settings.master);
         if group.settings != same_place {
             notes.push(format!(
-                "Settings of {name} were changed by SENTINEL SET and differ from the configuration file"
+                "Settings of {name} were changed by SENTINEL SET and differ from the \
+                 configuration file"
             ));
         }
         return group;

@@ -195,8 +195,8 @@ impl Sentinel {
 
     fn persist_failed(&mut self, revision: Revision, reason: String) {
         let text = format!(
-            "WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason}. It goes \
-             on watching and answering, but takes no part in elections until this is mended"
+            "WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason}. \
+             It goes on watching and answering, but takes no part in elections until this is mended"
         );
         if self.core.out.write_failed(revision, reason, self.core.now()) {
             self.core.say(Level::Warning, None, text);

@@ -38,8 +38,9 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
                 number(option, value, 0).ok_or_else(|| invalid(value))?
             }
             "notification-script" | "client-reconfig-script" if deny_scripts => {
-                return Err("ERR Reconfiguration of scripts path is denied for security reasons. Check \
-                     the deny-scripts-reconfig configuration directive in your Sentinel configuration"
+                return Err("ERR Reconfiguration of scripts path is denied for security \
+                            reasons. Check the deny-scripts-reconfig configuration directive in \
+                            your Sentinel configuration"
                     .into());
             }
             "notification-script" | "client-reconfig-script" => {
