@@ -1,8 +1,8 @@
 //! Watchfire keeps Redis and Valkey available. This is the map of the house, in reading order.
 //!
 //! * [`resp`]: the wire format, RESP2 and RESP3, pure. Read `resp::value` first.
-//! * [`config`]: text in, validated settings out: our YAML, `sentinel.conf`, `redis.conf`; diagnostics
-//!   that show the line and the mend; the rewriting that keeps comments and order.
+//! * [`config`]: text in, validated settings out: our YAML, `sentinel.conf`, `redis.conf`;
+//!   diagnostics that show the line and the mend; the rewriting that keeps comments and order.
 //! * [`sentinel`]: **the decision core.** Time and input go in, effects come out; no socket, file,
 //!   clock or random source. Start at `sentinel::Sentinel::handle`.
 //! * [`net`]: listeners shared by `daemon`, `api` and `server`.

@@ -1,7 +1,8 @@
-//! The decision core in a simulated world: many seeds, each with its own faults; see `watchfire::sim`.
+//! The decision core in a simulated world: many seeds, each with its own faults; see
+//! `watchfire::sim`.
 //!
-//! `WATCHFIRE_SEED=<n> cargo test --test simulation replay -- --nocapture` tells one run as a story.
-//! `WATCHFIRE_SEEDS=<n>` runs so many fixed seeds instead of the usual number.
+//! `WATCHFIRE_SEED=<n> cargo test --test simulation replay -- --nocapture` tells one run as a
+//! story. `WATCHFIRE_SEEDS=<n>` runs so many fixed seeds instead of the usual number.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,7 +54,8 @@ fn judge(outcomes: &[Outcome]) {
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     println!(
         "{} runs, {} virtual hours, {} faults, {} inputs, {} effects, {} elections, {} switches; \
-         healed to well: median {} ms, 99% {} ms, longest {} ms; writes acked {}, lost {}; {} broken",
+         healed to well: median {} ms, 99% {} ms, longest {} ms; \
+         writes acked {}, lost {}; {} broken",
         outcomes.len(),
         sum(|o| o.virtual_ms) / 3_600_000,
         sum(|o| o.faults),

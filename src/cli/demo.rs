@@ -13,10 +13,10 @@ const DOWN_AFTER: std::ops::RangeInclusive<Duration> =
 
 /// Show a failover on this machine: kill a master, watch the sentinels, check that nothing is lost
 ///
-/// Starts one master, two replicas and three sentinels on free ports of 127.0.0.1, and a client that
-/// finds the master through the sentinels and writes. Then kills the master (kill -9), shows each stage
-/// of the failover with its time, brings the old master back as a replica, reads all keys back and ends
-/// with a verdict. No process and no file is left behind, also after Ctrl-C.
+/// Starts one master, two replicas and three sentinels on free ports of 127.0.0.1, and a client
+/// that finds the master through the sentinels and writes. Then kills the master (kill -9), shows
+/// each stage of the failover with its time, brings the old master back as a replica, reads all
+/// keys back and ends with a verdict. No process and no file is left behind, also after Ctrl-C.
 ///
 /// The exit code is 0 only if the failover succeeded and every check held.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
 
-    /// Use this redis-sentinel (or redis-server, which can be one) in place of Watchfire's, to compare
+    /// Use this redis-sentinel (or redis-server, which can be one) in place of Watchfire's, to
+    /// compare
     #[arg(long, value_name = "PATH")]
     sentinel: Option<PathBuf>,
 

@@ -1,5 +1,5 @@
-//! The command line: which subcommand is meant, also when the program was started under one of Redis's
-//! own names. One file per subcommand.
+//! The command line: which subcommand is meant, also when the program was started under one of
+//! Redis's own names. One file per subcommand.
 
 mod check;
 mod demo;
@@ -28,8 +28,8 @@ enum Command {
     Check(check::Args),
 }
 
-/// Runs the program. `argv` includes the program's name, by which a symlink called `redis-sentinel`,
-/// `valkey-sentinel`, `redis-server` or `valkey-server` chooses its subcommand.
+/// Runs the program. `argv` includes the program's name, by which a symlink called
+/// `redis-sentinel`, `valkey-sentinel`, `redis-server` or `valkey-server` chooses its subcommand.
 pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(as_subcommand(argv.into_iter().collect()));
     match cli.command {
@@ -47,7 +47,8 @@ fn as_subcommand(mut argv: Vec<OsString>) -> Vec<OsString> {
     let subcommand = match name {
         Some(n) if n.contains("redis-sentinel") || n.contains("valkey-sentinel") => "sentinel",
         Some(n) if n.contains("redis-server") || n.contains("valkey-server") => {
-            // Redis knows `--sentinel` as a mode; `--sentinel monitor ...` is a directive of that mode.
+            // Redis knows `--sentinel` as a mode; `--sentinel monitor ...` is a directive of that
+            // mode.
             match argv.iter().position(|a| a == "--sentinel") {
                 Some(at) => {
                     let is_mode = argv

@@ -1,6 +1,6 @@
-//! One child process: found, started, frozen, killed, its log kept. No child outlives the demo, not even
-//! one that is ended by `kill -9`: a child starts as this program, ties its life to its parent, and only
-//! then becomes the program that is wanted ([`become_child`]).
+//! One child process: found, started, frozen, killed, its log kept. No child outlives the demo, not
+//! even one that is ended by `kill -9`: a child starts as this program, ties its life to its
+//! parent, and only then becomes the program that is wanted ([`become_child`]).
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -98,15 +98,16 @@ fn look_up(path: &Path) -> Option<PathBuf> {
     std::env::split_paths(&dirs).map(|dir| dir.join(path)).find(|path| path.is_file())
 }
 
-/// A running process of the group, in a process group of its own, so that a Ctrl-C reaches the demo only.
+/// A running process of the group, in a process group of its own, so that a Ctrl-C reaches the demo
+/// only.
 #[derive(Debug)]
 pub(super) struct Child {
     process: Process,
 }
 
 impl Child {
-    /// Starts `program` on `file`; what it prints is added to `log`. To be called on the main thread:
-    /// a child's life is tied to the thread that started it.
+    /// Starts `program` on `file`; what it prints is added to `log`. To be called on the main
+    /// thread: a child's life is tied to the thread that started it.
     pub(super) fn start(program: &Program, file: &Path, log: &Path) -> Result<Child, Failure> {
         let open = || -> std::io::Result<(File, File)> {
             let log = OpenOptions::new().create(true).append(true).open(log)?;
@@ -174,11 +175,11 @@ pub(super) fn tail(log: &Path) -> Vec<String> {
     last.iter().map(|line| line.to_string()).collect()
 }
 
-/// Asks the system to kill this process when its parent ends, then becomes `program`, which keeps the
-/// process id. Returns only if that failed, with the reason.
+/// Asks the system to kill this process when its parent ends, then becomes `program`, which keeps
+/// the process id. Returns only if that failed, with the reason.
 ///
-/// `parent` is the process id of the demo: if it has ended before it could be watched, there is nobody
-/// to live for.
+/// `parent` is the process id of the demo: if it has ended before it could be watched, there is
+/// nobody to live for.
 pub(super) fn become_child(parent: u32, program: &[OsString]) -> String {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {

@@ -1,5 +1,5 @@
-//! The processes of the group: one master, two replicas and three sentinels on free loopback ports, with
-//! their files in one directory, and the faults that can be done to them.
+//! The processes of the group: one master, two replicas and three sentinels on free loopback ports,
+//! with their files in one directory, and the faults that can be done to them.
 
 use std::fmt::Write as _;
 use std::fs;

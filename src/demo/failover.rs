@@ -1,5 +1,5 @@
-//! One failover as the world sees it: the stages that sentinels announce and the client's writes, each
-//! with its time since the fault. Pure: events go in, rows of a timeline come out.
+//! One failover as the world sees it: the stages that sentinels announce and the client's writes,
+//! each with its time since the fault. Pure: events go in, rows of a timeline come out.
 
 use std::time::{Duration, Instant};
 

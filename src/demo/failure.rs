@@ -28,7 +28,10 @@ pub(super) enum Failure {
         humantime::format_duration(*within), shown(log, tail)
     )]
     Awaited { what: String, lacking: String, within: Duration, log: PathBuf, tail: Vec<String> },
-    #[error("the demo is not done after {} and gives up; {doing}", humantime::format_duration(*within))]
+    #[error(
+        "the demo is not done after {} and gives up; {doing}",
+        humantime::format_duration(*within)
+    )]
     TooLong { within: Duration, doing: String },
     /// SIGINT, SIGTERM or SIGHUP, by its number.
     #[error("interrupted")]

@@ -1,5 +1,5 @@
-//! A whole group as child processes on this machine: one master, two replicas, three sentinels and a
-//! writing client, told as a story (the default) or left to the person at the keyboard.
+//! A whole group as child processes on this machine: one master, two replicas, three sentinels and
+//! a writing client, told as a story (the default) or left to the person at the keyboard.
 //!
 //! Everything known stands on one board (`model`), fed by `watch` and `writer`; `story` and
 //! `interactive` act on the `cluster`; `plain` and `screen` are two views of the board.
@@ -64,8 +64,8 @@ pub struct Options {
 }
 
 /// Runs the demo. The exit code is 0 only if the failover succeeded and every check held
-/// (with `interactive`: if it was ended by its key for quitting), 2 for a program that cannot be used,
-/// 128 + n for signal n, else 1.
+/// (with `interactive`: if it was ended by its key for quitting), 2 for a program that cannot be
+/// used, 128 + n for signal n, else 1.
 pub fn run(options: &Options) -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -83,8 +83,8 @@ pub fn run(options: &Options) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Turns this process into a child of the demo with process id `parent`, which dies with it: how the
-/// demo starts its programs. Returns only if that failed.
+/// Turns this process into a child of the demo with process id `parent`, which dies with it: how
+/// the demo starts its programs. Returns only if that failed.
 pub fn become_child(parent: u32, program: &[OsString]) -> ExitCode {
     complain(&child::become_child(parent, program));
     ExitCode::FAILURE

@@ -227,8 +227,8 @@ impl Model {
         self.log(event.at, text, true);
     }
 
-    /// An event's payload with `127.0.0.1 PORT` replaced by the names of the nodes and sentinels, and
-    /// with what every payload repeats left out: the events become readable for people.
+    /// An event's payload with `127.0.0.1 PORT` replaced by the names of the nodes and sentinels,
+    /// and with what every payload repeats left out: the events become readable for people.
     fn with_names(&self, payload: &str) -> String {
         let payload = payload.split(" @ ").next().unwrap_or(payload);
         let mut words: Vec<String> = Vec::new();
@@ -315,7 +315,8 @@ fn bucket_of(started: Instant, at: Instant) -> u64 {
     at.saturating_duration_since(started).as_millis() as u64 / BUCKET_MS
 }
 
-/// A model as the tests want it: three nodes (the first is the master) and three sentinels, all well.
+/// A model as the tests want it: three nodes (the first is the master) and three sentinels, all
+/// well.
 #[cfg(test)]
 pub(super) fn healthy_model() -> Model {
     let mut model = Model::new("a test".into());

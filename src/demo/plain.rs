@@ -1,5 +1,5 @@
-//! The presentation for pipes, files and `--plain`: a log, each line with its time since the start and,
-//! once there was a fault, its time since that.
+//! The presentation for pipes, files and `--plain`: a log, each line with its time since the start
+//! and, once there was a fault, its time since that.
 
 use std::io::{self, Write};
 
@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::model::{Line, Model};
 
-/// Prints what is said on the board, until told to `stop` and all is printed. Blocks when the reader
-/// of the output does; to be run on a thread of its own.
+/// Prints what is said on the board, until told to `stop` and all is printed. Blocks when the
+/// reader of the output does; to be run on a thread of its own.
 ///
 /// # Errors
 /// When the output is closed.

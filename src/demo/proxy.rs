@@ -1,8 +1,8 @@
 //! A TCP proxy in front of a data node, so that a network partition can be played on one machine.
 //!
 //! A cut is silence, as on a real network: what is under way stays open and nothing passes, new
-//! connections are accepted and hear nothing. When the cut heals, all these connections are closed and
-//! the programs connect again.
+//! connections are accepted and hear nothing. When the cut heals, all these connections are closed
+//! and the programs connect again.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -91,7 +91,8 @@ async fn carry(
     let _ = (client.set_nodelay(true), node.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_node, to_node) = node.into_split();
-    // A replica says who it is, so that cutting off the replica can silence this connection as well.
+    // A replica says who it is, so that cutting off the replica can silence this connection as
+    // well.
     let (tell_source, source) = watch::channel(None);
     let is_cut = move |cut: &BTreeSet<u16>| {
         cut.contains(&port) || source.borrow().is_some_and(|source| cut.contains(&source))

@@ -25,7 +25,8 @@ pub(super) fn is_possible() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal()
 }
 
-/// Draws the board and passes keys on, until told to stop. Blocks; to be run on a thread of its own.
+/// Draws the board and passes keys on, until told to stop. Blocks; to be run on a thread of its
+/// own.
 ///
 /// # Errors
 /// When the terminal goes away.

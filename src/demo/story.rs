@@ -1,5 +1,5 @@
-//! The scripted run: raise the group, write, kill the master, watch the failover, bring the old master
-//! back, judge. Every wait is for a condition, has a deadline, and can say what it lacks.
+//! The scripted run: raise the group, write, kill the master, watch the failover, bring the old
+//! master back, judge. Every wait is for a condition, has a deadline, and can say what it lacks.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,7 +28,8 @@ const WRITE_FOR: Duration = Duration::from_secs(2);
 const WRITES_WITHIN: Duration = Duration::from_secs(12);
 /// How long the failover may take, beyond `down-after`.
 const FAILOVER_WITHIN: Duration = Duration::from_secs(40);
-/// How long the old master may take to be a replica (Redis's sentinels take their time: about 10 s).
+/// How long the old master may take to be a replica (Redis's sentinels take their time: about 10
+/// s).
 const RETURN_WITHIN: Duration = Duration::from_secs(40);
 /// How long the rest may take to be at peace.
 const SETTLE_WITHIN: Duration = Duration::from_secs(20);

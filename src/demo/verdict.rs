@@ -37,7 +37,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Compares what the client was told with what is `found` (one entry for each key of the ledger).
+    /// Compares what the client was told with what is `found` (one entry for each key of the
+    /// ledger).
     pub(super) fn tally(ledger: &Ledger, found: &[bool]) -> Keys {
         let is_found = |number: usize| found.get(number) == Some(&true);
         let missing = |state| {
@@ -80,8 +81,8 @@ impl Keys {
     }
 }
 
-/// Judges the group as it is now. `found` tells which keys the new master holds, or why it could not
-/// be asked.
+/// Judges the group as it is now. `found` tells which keys the new master holds, or why it could
+/// not be asked.
 pub(super) fn judge(model: &Model, ledger: &Ledger, found: Result<Vec<bool>, String>) -> Verdict {
     let mut checks = Vec::new();
     let mut check = |passed: bool, text: String| checks.push(Check { passed, text });

@@ -1,6 +1,6 @@
-//! The demo's eyes: asks nodes and sentinels in short turns how they are, listens to every event of every
-//! sentinel, and writes what it learns on the board. Nodes are asked behind their proxies: the demo sees
-//! both sides of a partition.
+//! The demo's eyes: asks nodes and sentinels in short turns how they are, listens to every event of
+//! every sentinel, and writes what it learns on the board. Nodes are asked behind their proxies:
+//! the demo sees both sides of a partition.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The writing client, an ordinary application with an honest ledger: it asks the sentinels where the
-//! master is, writes numbered keys, and asks again when something goes wrong. A write counts as
+//! The writing client, an ordinary application with an honest ledger: it asks the sentinels where
+//! the master is, writes numbered keys, and asks again when something goes wrong. A write counts as
 //! acknowledged only once a replica has it, too (`WAIT 1`), for only then can a failover keep it: a
 //! write that the master alone has seen dies with the master, in Redis as here.
 

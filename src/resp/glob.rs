@@ -1,7 +1,7 @@
 //! Redis's glob patterns, as KEYS, PSUBSCRIBE, CONFIG GET and SENTINEL RESET read them.
 
-/// True if `text` matches `pattern`: `*`, `?`, `[abc]`, `[^a]`, `[a-z]`, `\` quotes. Bytes, case kept.
-/// Linear in practice and never exponential: a failed `*` goes back to the latest star only.
+/// True if `text` matches `pattern`: `*`, `?`, `[abc]`, `[^a]`, `[a-z]`, `\` quotes. Bytes, case
+/// kept. Linear in practice and never exponential: a failed `*` goes back to the latest star only.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

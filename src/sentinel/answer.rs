@@ -79,12 +79,12 @@ impl Sentinel {
         epoch: i64,
         candidate: Option<String>,
     ) {
-        let epoch = Epoch::try_from(epoch).ok().filter(|epoch| *epoch <= EPOCH_MAX);
-        let (Some(epoch), Ok(port)) = (epoch, u16::try_from(port)) else {
+        let Some(epoch) = Epoch::try_from(epoch).ok().filter(|epoch| *epoch <= EPOCH_MAX) else {
             let reply = Value::error(NOT_AN_INTEGER);
             return self.core.out.emit(Effect::Reply { id, reply });
         };
-        let address = Address { host, port };
+        // No master is watched at a port that does not exist: answered as any unknown address is.
+        let address = Address { host, port: u16::try_from(port).unwrap_or(0) };
         let in_tilt = self.core.in_tilt();
         let reply = |down: bool, leader: &str, epoch: Epoch| {
             let down = Value::Integer(i64::from(down && !in_tilt));

@@ -79,8 +79,8 @@ impl Core {
         Instant::from_ms(self.clock.mono.as_ms() - self.unwatched_ms)
     }
 
-    /// True if `at` has come. If not, the step under way will be run again then: asking is all it takes
-    /// to be woken.
+    /// True if `at` has come. If not, the step under way will be run again then: asking is all it
+    /// takes to be woken.
     pub(super) fn due(&mut self, at: Instant) -> bool {
         let come = self.now() >= at;
         if !come {

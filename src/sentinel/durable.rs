@@ -9,9 +9,9 @@ use crate::config::state::{GroupState, State};
 /// Joins what a YAML file declares with what was remembered; returns the state to start with, and a
 /// sentence for each difference that an operator should know of.
 ///
-/// The file is right wherever somebody changed it since it was last read; elsewhere what happened at
-/// run time stays: addresses after a failover, `SENTINEL SET`, `MONITOR` and `REMOVE`. Epochs, votes
-/// and known nodes are always kept. `fresh_id` is this sentinel's id if it has none yet.
+/// The file is right wherever somebody changed it since it was last read; elsewhere what happened
+/// at run time stays: addresses after a failover, `SENTINEL SET`, `MONITOR` and `REMOVE`. Epochs,
+/// votes and known nodes are always kept. `fresh_id` is this sentinel's id if it has none yet.
 pub fn reconcile(
     declared: BTreeMap<String, GroupSettings>,
     remembered: Option<State>,
@@ -74,7 +74,8 @@ fn declared_again(
         same_place.master.clone_from(&group.settings.master);
         if group.settings != same_place {
             notes.push(format!(
-                "Settings of {name} were changed by SENTINEL SET and differ from the configuration file"
+                "Settings of {name} were changed by SENTINEL SET and differ from the \
+                 configuration file"
             ));
         }
         return group;

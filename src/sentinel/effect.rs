@@ -118,9 +118,9 @@ pub enum Command {
 }
 
 impl Command {
-    /// The requests that make up this command, to be pipelined in order, each as its words; names are
-    /// put through `rename` (upper-case original name to actual name). With more than one request the
-    /// reply is the array of all replies.
+    /// The requests that make up this command, to be pipelined in order, each as its words; names
+    /// are put through `rename` (upper-case original name to actual name). With more than one
+    /// request the reply is the array of all replies.
     pub fn requests(&self, rename: &BTreeMap<String, String>) -> Vec<Vec<String>> {
         let transaction = |host: &str, port: &str| {
             vec![

@@ -6,17 +6,17 @@ use super::event::EventKind;
 use super::group::Group;
 use super::types::{Epoch, Instant, RunId};
 
-/// How long a vote binds the voter and entitles the leader, in ms: the voter gives its vote to nobody
-/// else for that long, and the leader promotes within that time or not at all. So two leaders of
-/// neighbouring epochs do not act at once. Bounded by `failover-timeout`.
+/// How long a vote binds the voter and entitles the leader, in ms: the voter gives its vote to
+/// nobody else for that long, and the leader promotes within that time or not at all. So two
+/// leaders of neighbouring epochs do not act at once. Bounded by `failover-timeout`.
 pub(super) const TENURE_MS: u64 = 5_000;
 /// How long a candidate waits for votes, in ms, where `failover-timeout` is not shorter.
 pub(super) const ELECTION_MS: u64 = 2_000;
-/// Each sentinel that also sees the master down and has a smaller id is given at least this lead, in
-/// ms, so that candidates rarely compete.
+/// Each sentinel that also sees the master down and has a smaller id is given at least this lead,
+/// in ms, so that candidates rarely compete.
 const RANK_STEP_MS: u64 = 50;
-/// After the first lost election the next attempt comes after half to all of this, in ms; it doubles up
-/// to the maximum.
+/// After the first lost election the next attempt comes after half to all of this, in ms; it
+/// doubles up to the maximum.
 const RETRY_MS: u64 = 200;
 const RETRY_MAX_MS: u64 = 10_000;
 
@@ -36,8 +36,8 @@ pub(super) fn retry_ms(attempts: u32, max_ms: u64) -> u64 {
     (RETRY_MS << attempts.saturating_sub(1).min(8)).min(max_ms.max(RETRY_MAX_MS))
 }
 
-/// The lead that is given to each sentinel of a smaller rank, in ms: time for it to make its own vote
-/// durable and for us to hear of it, on a disk like ours.
+/// The lead that is given to each sentinel of a smaller rank, in ms: time for it to make its own
+/// vote durable and for us to hear of it, on a disk like ours.
 pub(super) fn rank_step_ms(write_ms: u64) -> u64 {
     RANK_STEP_MS.max(3 * write_ms)
 }
@@ -110,8 +110,8 @@ impl Group {
         tally
     }
 
-    /// Asks the peers what has to be asked now: votes in an election, else opinions of a master that is
-    /// down for us.
+    /// Asks the peers what has to be asked now: votes in an election, else opinions of a master
+    /// that is down for us.
     pub(super) fn ask_peers(&mut self, core: &mut Core) {
         let election = self.election_epoch();
         if election.is_none() && self.master.sdown_since.is_none() {

@@ -1,5 +1,5 @@
-//! The entries of `SENTINEL MASTERS`, `REPLICAS` and `SENTINELS`: fields in Redis's order, which some
-//! clients read by position; times are ages in ms.
+//! The entries of `SENTINEL MASTERS`, `REPLICAS` and `SENTINELS`: fields in Redis's order, which
+//! some clients read by position; times are ages in ms.
 
 use super::core::Core;
 use super::group::Group;

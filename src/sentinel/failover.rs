@@ -113,8 +113,8 @@ impl Group {
         let needed = needed(self.voters(), self.settings.quorum);
         (usable < needed).then(|| {
             format!(
-                "No failover of {}: only {usable} of {} sentinels can be reached, and {needed} votes \
-                 are needed",
+                "No failover of {}: only {usable} of {} sentinels can be reached, and \
+                 {needed} votes are needed",
                 self.name,
                 self.voters()
             )

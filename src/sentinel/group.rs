@@ -1,5 +1,5 @@
-//! One watched master with its replicas and peers, and its one `step`: look after the links, judge who
-//! is down, move the failover on, put stray nodes right.
+//! One watched master with its replicas and peers, and its one `step`: look after the links, judge
+//! who is down, move the failover on, put stray nodes right.
 
 use std::collections::BTreeMap;
 
@@ -520,8 +520,8 @@ impl Group {
 }
 
 impl Node {
-    /// Sentinel's subjective down: silent for longer than `down-after`; or a master that has said for
-    /// long that it is a replica; or one that restarted and did not come back in time.
+    /// Sentinel's subjective down: silent for longer than `down-after`; or a master that has said
+    /// for long that it is a replica; or one that restarted and did not come back in time.
     fn is_down(&mut self, core: &mut Core, settings: &GroupSettings, is_master: bool) -> bool {
         if core.silent_beyond(self.health.silent_since, settings.down_after_ms) {
             return true;

@@ -134,7 +134,8 @@ impl Health {
     }
 
     /// True if the connection looks half-open: it stands, and has been silent for half of
-    /// `down-after`. A new one may fare better; attempts grow rarer, since a node that hangs keeps each.
+    /// `down-after`. A new one may fare better; attempts grow rarer, since a node that hangs keeps
+    /// each.
     pub(super) fn wants_reopening(&mut self, core: &mut Core, down_after_ms: u64) -> bool {
         let (true, true, Some(since)) = (self.up, self.ping_in_flight, self.silent_since) else {
             return false;

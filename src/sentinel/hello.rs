@@ -107,7 +107,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_line_is_read_without_a_panic(line in "\\PC{0,200}|([0-9a-f.:,-]{0,60},){7}\\PC{0,9}") {
+        fn any_line_is_read_without_a_panic(
+            line in "\\PC{0,200}|([0-9a-f.:,-]{0,60},){7}\\PC{0,9}"
+        ) {
             if let Ok(hello) = Hello::parse(&line) {
                 proptest::prop_assert_eq!(Hello::parse(&hello.payload()), Ok(hello));
             }

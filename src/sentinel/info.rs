@@ -115,8 +115,9 @@ mod tests {
 
     #[test]
     fn a_master_lists_its_replicas() {
-        let text = "# Server\r\nredis_version:7.0.15\r\nrun_id:0123456789012345678901234567890123456789\
-            \r\n\r\n# Replication\r\nrole:master\r\nconnected_slaves:3\r\n\
+        let text = "# Server\r\nredis_version:7.0.15\r\n\
+            run_id:0123456789012345678901234567890123456789\r\n\r\n\
+            # Replication\r\nrole:master\r\nconnected_slaves:3\r\n\
             slave0:ip=10.1.2.3,port=7002,state=online,offset=412,lag=0\r\n\
             slave1:10.1.2.4,7003,online\r\nslave2:ip=,port=7,state=online\r\nslave_priority:7\r\n";
         let info = Info::parse(text).expect("an INFO");
@@ -145,7 +146,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(text in "(role:(master|slave)\r\n)?(\\PC*:?\\PC*\r\n){0,8}") {
+        fn any_text_is_read_without_a_panic(
+            text in "(role:(master|slave)\r\n)?(\\PC*:?\\PC*\r\n){0,8}"
+        ) {
             let _ = Info::parse(&text);
         }
     }

@@ -17,8 +17,8 @@ pub enum Input {
         /// What happened to it.
         event: LinkEvent,
     },
-    /// A client or another sentinel asks; exactly one [`Effect::Reply`](super::Effect::Reply) follows,
-    /// maybe only after a write of the state.
+    /// A client or another sentinel asks; exactly one [`Effect::Reply`](super::Effect::Reply)
+    /// follows, maybe only after a write of the state.
     Request {
         /// Chosen by the caller, given back with the reply.
         id: RequestId,
@@ -42,9 +42,11 @@ pub enum Input {
 /// News of one link.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LinkEvent {
-    /// The command connection is made, authenticated and named. Comes again after each reconnection.
+    /// The command connection is made, authenticated and named. Comes again after each
+    /// reconnection.
     Up {
-        /// Our own IP address on this connection: what hello messages say where nothing is announced.
+        /// Our own IP address on this connection: what hello messages say where nothing is
+        /// announced.
         local_ip: String,
         /// The peer's IP address on this connection: what its name was resolved to.
         remote_ip: String,
@@ -62,7 +64,8 @@ pub enum LinkEvent {
         /// The error's words.
         reason: String,
     },
-    /// A command was answered. For a pipeline of several requests the value is the array of all replies.
+    /// A command was answered. For a pipeline of several requests the value is the array of all
+    /// replies.
     Reply {
         /// The command that is answered.
         command: Command,

@@ -10,9 +10,9 @@
 //! }
 //! ```
 //!
-//! Start reading at [`Sentinel::handle`], then `Group::step` in `group.rs`, the one place in which all
-//! that is due is done. `election`, `failover`, `promote` and `repair` are the parts of that step;
-//! `outbox` holds the rule *durable before said aloud*.
+//! Start reading at [`Sentinel::handle`], then `Group::step` in `group.rs`, the one place in which
+//! all that is due is done. `election`, `failover`, `promote` and `repair` are the parts of that
+//! step; `outbox` holds the rule *durable before said aloud*.
 
 mod answer;
 mod core;
@@ -61,7 +61,8 @@ use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::{GroupState, State};
 use crate::resp::Value;
 
-/// One sentinel's mind: a function of settings, durable state, seed and the sequence of (clock, input).
+/// One sentinel's mind: a function of settings, durable state, seed and the sequence of (clock,
+/// input).
 pub struct Sentinel {
     core: Core,
     groups: BTreeMap<GroupName, Group>,
@@ -73,9 +74,9 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
-    /// A sentinel as it starts, with what [`reconcile`] made of configuration and memory. `seed` decides
-    /// all that is left to chance. The state is written once at the start, so that a sentinel which
-    /// cannot write knows it before it is needed.
+    /// A sentinel as it starts, with what [`reconcile`] made of configuration and memory. `seed`
+    /// decides all that is left to chance. The state is written once at the start, so that a
+    /// sentinel which cannot write knows it before it is needed.
     pub fn new(clock: Clock, settings: SentinelSettings, state: State, seed: u64) -> Sentinel {
         let State { my_id, current_epoch, groups, removed } = state;
         let mut core = Core::new(clock, settings, my_id, current_epoch, seed);
@@ -93,8 +94,8 @@ impl Sentinel {
         sentinel
     }
 
-    /// The only way in. Total: never an error, never a panic on any input. Drain [`poll`](Self::poll)
-    /// afterwards.
+    /// The only way in. Total: never an error, never a panic on any input. Drain
+    /// [`poll`](Self::poll) afterwards.
     pub fn handle(&mut self, clock: Clock, input: Input) {
         self.notice_stall(clock);
         self.core.clock = clock;
@@ -194,8 +195,8 @@ impl Sentinel {
 
     fn persist_failed(&mut self, revision: Revision, reason: String) {
         let text = format!(
-            "WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason}. It goes \
-             on watching and answering, but takes no part in elections until this is mended"
+            "WARNING: Sentinel was not able to save the new configuration on disk!!!: {reason}. \
+             It goes on watching and answering, but takes no part in elections until this is mended"
         );
         if self.core.out.write_failed(revision, reason, self.core.now()) {
             self.core.say(Level::Warning, None, text);

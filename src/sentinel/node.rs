@@ -104,7 +104,8 @@ impl Node {
         self.info.as_ref().map(|info| info.role)
     }
 
-    /// True if this node is meant by that address: the configured one, or what its name resolves to.
+    /// True if this node is meant by that address: the configured one, or what its name resolves
+    /// to.
     pub(super) fn is_at(&self, address: &Address) -> bool {
         let same_host = self.address.host.eq_ignore_ascii_case(&address.host)
             || self.resolved.as_deref() == Some(address.host.as_str());

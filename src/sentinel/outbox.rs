@@ -1,5 +1,5 @@
-//! Effects on their way out, and the rule *durable before said aloud*: what shows a new epoch, vote or
-//! configuration waits here until the state that it depends on is on disk.
+//! Effects on their way out, and the rule *durable before said aloud*: what shows a new epoch, vote
+//! or configuration waits here until the state that it depends on is on disk.
 
 use std::collections::VecDeque;
 
@@ -65,8 +65,8 @@ impl Outbox {
         }
     }
 
-    /// Like `emit`, but not ahead of something that waits: announcements keep their order, as long as
-    /// the disk works.
+    /// Like `emit`, but not ahead of something that waits: announcements keep their order, as long
+    /// as the disk works.
     pub(super) fn emit_in_order(&mut self, effect: Effect) {
         match self.waiting.back() {
             Some(last) if self.failed.is_none() => {
@@ -77,7 +77,8 @@ impl Outbox {
         }
     }
 
-    /// The revision to be written now, if one is due. The caller then writes the state as it is now.
+    /// The revision to be written now, if one is due. The caller then writes the state as it is
+    /// now.
     pub(super) fn begin_write(&mut self, now: Instant) -> Option<Revision> {
         let may_try = self.failed.as_ref().is_none_or(|(_, retry_at)| now >= *retry_at);
         if self.in_flight.is_some() || self.newest == self.durable || !may_try {
@@ -104,8 +105,8 @@ impl Outbox {
         self.failed.take().is_some()
     }
 
-    /// A write failed: answers those who wait for an answer, and forgets orders to nodes, which would
-    /// come too late to be right. All else goes on waiting. True if this is news.
+    /// A write failed: answers those who wait for an answer, and forgets orders to nodes, which
+    /// would come too late to be right. All else goes on waiting. True if this is news.
     pub(super) fn write_failed(
         &mut self,
         revision: Revision,
@@ -131,7 +132,8 @@ impl Outbox {
         news
     }
 
-    /// Why the state cannot be written at present, if so. Such a sentinel takes no part in elections.
+    /// Why the state cannot be written at present, if so. Such a sentinel takes no part in
+    /// elections.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }

@@ -1,4 +1,5 @@
-//! Another sentinel: the one link to it that all groups share, and what it thinks of one group's master.
+//! Another sentinel: the one link to it that all groups share, and what it thinks of one group's
+//! master.
 
 use std::collections::BTreeSet;
 

@@ -14,9 +14,9 @@ const FRESH_MS: u64 = 5_000;
 impl Group {
     /// The best replica, or a sentence for each why it cannot be chosen.
     ///
-    /// A replica that already says master while it was ours comes first: an earlier leader promoted it
-    /// and was lost before it could tell. Then as in Redis: smaller priority, larger offset, smaller
-    /// run id.
+    /// A replica that already says master while it was ours comes first: an earlier leader promoted
+    /// it and was lost before it could tell. Then as in Redis: smaller priority, larger offset,
+    /// smaller run id.
     ///
     /// A configured master that was made a replica is a candidate, too. Where all nodes follow each
     /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever.
@@ -86,10 +86,10 @@ impl Group {
         }
         None
     }
-    /// Whom our master follows, if it lives and says that it is a replica (it restarted from a file that
-    /// says so). Then there is no master that others could lag behind: if that node is a master, our
-    /// master's data are its data already; and that replicas lost their link says nothing about their
-    /// age.
+    /// Whom our master follows, if it lives and says that it is a replica (it restarted from a file
+    /// that says so). Then there is no master that others could lag behind: if that node is a
+    /// master, our master's data are its data already; and that replicas lost their link says
+    /// nothing about their age.
     fn demoted_to(&self, core: &Core) -> Option<&Address> {
         let lives = self.master.health.up && self.master.info_within(core, FRESH_MS);
         let info = self.master.info.as_ref().filter(|info| lives && info.role == Role::Slave)?;

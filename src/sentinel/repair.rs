@@ -1,5 +1,5 @@
-//! Nodes that do not do what the configuration says: replicas still to be repointed after a failover, a
-//! returning old master, a replica of a wrong master.
+//! Nodes that do not do what the configuration says: replicas still to be repointed after a
+//! failover, a returning old master, a replica of a wrong master.
 
 use super::core::Core;
 use super::effect::Command;
@@ -10,13 +10,14 @@ use super::info::Role;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS, Node, Reconf};
 use super::types::{Address, Instant};
 
-/// How long a node must have been steadily wrong before a sentinel that did not lead the last failover
-/// puts it right, in ms: time enough to hear of a newer configuration that makes it right.
+/// How long a node must have been steadily wrong before a sentinel that did not lead the last
+/// failover puts it right, in ms: time enough to hear of a newer configuration that makes it right.
 const SETTLED_MS: u64 = 4 * HELLO_PERIOD_MS;
 /// A SLAVEOF that shows no effect within this time, in ms, may be sent again.
 const RECONF_SENT_MS: u64 = 10_000;
 
-/// Pause after a node refused a SLAVEOF (it is loading its data, say) before it is sent another, in ms.
+/// Pause after a node refused a SLAVEOF (it is loading its data, say) before it is sent another, in
+/// ms.
 const REFUSED_PAUSE_MS: u64 = 1_000;
 
 /// The leader's work after the promotion: all replicas are to follow the new master.
@@ -110,8 +111,8 @@ impl Group {
         core.announce_durable(kind, Some(&self.name), details);
     }
 
-    /// Replicas that are being repointed or copy the master's data now. One that has not got ready in
-    /// `failover-timeout` does not hold up the others any longer.
+    /// Replicas that are being repointed or copy the master's data now. One that has not got ready
+    /// in `failover-timeout` does not hold up the others any longer.
     fn syncing(&self, now: Instant) -> u32 {
         let patience_ms = self.settings.failover_timeout_ms;
         let syncing = |node: &&Node| {
@@ -124,8 +125,8 @@ impl Group {
         self.replicas.values().filter(syncing).count() as u32
     }
 
-    /// A majority, ourselves included, has said since `since` that it knows no newer configuration and
-    /// no election that could make one.
+    /// A majority, ourselves included, has said since `since` that it knows no newer configuration
+    /// and no election that could make one.
     fn peers_confirm(&self, since: Instant) -> bool {
         let confirming = self.peers.values().filter(|peer| {
             peer.hello.is_some_and(|hello| {
@@ -168,7 +169,8 @@ impl Group {
         }
     }
 
-    /// Ends the failover once every replica that can be reached follows, or after `failover-timeout`.
+    /// Ends the failover once every replica that can be reached follows, or after
+    /// `failover-timeout`.
     fn end_repoint(&mut self, core: &mut Core) {
         let Some(repoint) = &self.repoint else { return };
         let done = self.replicas.values().all(|node| {

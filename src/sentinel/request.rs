@@ -1,4 +1,5 @@
-//! The SENTINEL command: what is asked. Arity and numbers are checked before; names and meaning here.
+//! The SENTINEL command: what is asked. Arity and numbers are checked before; names and meaning
+//! here.
 
 /// A request of a client or of another sentinel, already parsed: the core never sees bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub enum Request {
     Failover(String),
     /// `SENTINEL RESET pattern`
     Reset(String),
-    /// `SENTINEL MONITOR name host port quorum`; the numbers as typed, since their errors have an order.
+    /// `SENTINEL MONITOR name host port quorum`; the numbers as typed, since their errors have an
+    /// order.
     Monitor {
         /// The new group's name.
         name: String,

@@ -38,8 +38,9 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
                 number(option, value, 0).ok_or_else(|| invalid(value))?
             }
             "notification-script" | "client-reconfig-script" if deny_scripts => {
-                return Err("ERR Reconfiguration of scripts path is denied for security reasons. Check \
-                     the deny-scripts-reconfig configuration directive in your Sentinel configuration"
+                return Err("ERR Reconfiguration of scripts path is denied for security \
+                            reasons. Check the deny-scripts-reconfig configuration directive in \
+                            your Sentinel configuration"
                     .into());
             }
             "notification-script" | "client-reconfig-script" => {
@@ -125,8 +126,8 @@ impl Group {
         }
     }
 
-    /// `SENTINEL RESET`: forgets replicas, sentinels and whatever was under way; they are discovered
-    /// again. Epochs and our vote are kept: a vote once given is never given otherwise.
+    /// `SENTINEL RESET`: forgets replicas, sentinels and whatever was under way; they are
+    /// discovered again. Epochs and our vote are kept: a vote once given is never given otherwise.
     pub(super) fn reset(&mut self, core: &mut Core) {
         self.drop_replicas(core);
         for id in std::mem::take(&mut self.peers).into_keys() {

@@ -38,22 +38,24 @@ pub struct Clock {
     pub wall_ms: u64,
 }
 
-/// Counts elections; the higher one is the newer one. Sentinel's `current-epoch` and `config-epoch`.
+/// Counts elections; the higher one is the newer one. Sentinel's `current-epoch` and
+/// `config-epoch`.
 pub type Epoch = u64;
 
-/// Epochs above this are refused, wherever they come from: an absurd one, taken over once, would end
-/// every later election (in Redis one request with epoch -1 does).
+/// Epochs above this are refused, wherever they come from: an absurd one, taken over once, would
+/// end every later election (in Redis one request with epoch -1 does).
 pub const EPOCH_MAX: Epoch = 1 << 48;
 
 /// The name of a group: what clients ask for.
 pub type GroupName = std::sync::Arc<str>;
 
-/// Numbers the states that are to be made durable; the higher one holds all that the lower one held.
+/// Numbers the states that are to be made durable; the higher one holds all that the lower one
+/// held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// One logical connection to a node or peer, from [`Effect::Connect`] to [`Effect::Disconnect`]; the
-/// daemon may reconnect below it. Never used twice.
+/// One logical connection to a node or peer, from [`Effect::Connect`] to [`Effect::Disconnect`];
+/// the daemon may reconnect below it. Never used twice.
 ///
 /// [`Effect::Connect`]: super::Effect::Connect
 /// [`Effect::Disconnect`]: super::Effect::Disconnect

@@ -155,8 +155,8 @@ impl Checkers {
         }
     }
 
-    /// A question for an opinion only shows an epoch that nobody takes over; one for votes is a vote
-    /// for its sender.
+    /// A question for an opinion only shows an epoch that nobody takes over; one for votes is a
+    /// vote for its sender.
     fn question(
         &mut self,
         speaker: &Speaker,

@@ -1,4 +1,5 @@
-//! A sentinel's disk: writes take time, may fail, and are lost or done when the process dies meanwhile.
+//! A sentinel's disk: writes take time, may fail, and are lost or done when the process dies
+//! meanwhile.
 
 use super::dice::Dice;
 use super::net::Ms;
@@ -34,8 +35,8 @@ impl Disk {
         self.content = Some(state);
     }
 
-    /// Begins a write; returns how long it takes. `None` if one is under way already, which the core
-    /// must never ask for.
+    /// Begins a write; returns how long it takes. `None` if one is under way already, which the
+    /// core must never ask for.
     pub(super) fn write(&mut self, revision: Revision, state: Box<State>) -> Option<Ms> {
         if self.writing.is_some() {
             return None;
@@ -48,7 +49,8 @@ impl Disk {
     pub(super) fn finish(&mut self) -> Option<(Revision, Result<(), String>)> {
         let (revision, state) = self.writing.take()?;
         if self.failing {
-            // Seldom the file was renamed and only the folder's fsync failed: the new state may stay.
+            // Seldom the file was renamed and only the folder's fsync failed: the new state may
+            // stay.
             if self.dice.one_in(8) {
                 self.content = Some(*state);
             }

@@ -1,14 +1,14 @@
 //! A simulated world around the very same decision core that ships: sentinels, model Redis nodes,
-//! clients, networks, disks and clocks, in virtual time. One seed decides everything, so every failure
-//! can be played again.
+//! clients, networks, disks and clocks, in virtual time. One seed decides everything, so every
+//! failure can be played again.
 //!
-//! A run has three parts. It warms up until all sentinels have met. Then things fail, in a mix of the
-//! seed's own: crashes at bad moments, freezes, partitions in one or both directions, delays, resets,
-//! slow and failing disks, operators. Then all is healed, and within a stated bound all must be well
-//! and stay so. [`checkers`] listens all the time.
+//! A run has three parts. It warms up until all sentinels have met. Then things fail, in a mix of
+//! the seed's own: crashes at bad moments, freezes, partitions in one or both directions, delays,
+//! resets, slow and failing disks, operators. Then all is healed, and within a stated bound all
+//! must be well and stay so. [`checkers`] listens all the time.
 //!
-//! Read [`World`](world) first, then [`host`] (the model of the daemon around the core), [`node`] (the
-//! model of Redis), [`net`] (time and connections). What goes wrong is drawn in [`faults`].
+//! Read [`World`](world) first, then [`host`] (the model of the daemon around the core), [`node`]
+//! (the model of Redis), [`net`] (time and connections). What goes wrong is drawn in [`faults`].
 
 mod checkers;
 mod client;
@@ -100,8 +100,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Lives one run. After a broken rule (a panic is one) the run is lived again for its story, which the
-/// outcome then carries.
+/// Lives one run. After a broken rule (a panic is one) the run is lived again for its story, which
+/// the outcome then carries.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut outcome = live(seed, options);
     if outcome.violation.is_some() && options.telling == Telling::Silent {

@@ -396,7 +396,8 @@ impl Net {
         }
     }
 
-    /// The next thing that happens, with time set to its moment; `None` if that lies beyond `until`.
+    /// The next thing that happens, with time set to its moment; `None` if that lies beyond
+    /// `until`.
     pub(super) fn next(&mut self, until: Ms) -> Option<Happening> {
         loop {
             if self.queue.peek().is_none_or(|Reverse(next)| next.at > until) {

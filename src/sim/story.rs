@@ -1,7 +1,7 @@
 //! A run told as a story, and its fingerprint.
 //!
-//! A run costs nothing for stories nobody reads: lines are made only when asked for. After a failure
-//! the run is simply played again with the story on, since the seed decides everything.
+//! A run costs nothing for stories nobody reads: lines are made only when asked for. After a
+//! failure the run is simply played again with the story on, since the seed decides everything.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};

@@ -116,10 +116,10 @@ impl Shape {
         group * self.nodes_per_group
     }
 
-    /// How long a healed world may take until all is well, in ms. Connections that stood through the
-    /// faults may be half open for as long as their ends have patience; then the worst case is a
-    /// master to be called down, a few elections lost, a promotion, and nodes put right, each of which
-    /// has the time of a failover.
+    /// How long a healed world may take until all is well, in ms. Connections that stood through
+    /// the faults may be half open for as long as their ends have patience; then the worst case is
+    /// a master to be called down, a few elections lost, a promotion, and nodes put right, each of
+    /// which has the time of a failover.
     fn bound_ms(&self) -> Ms {
         let connections = self.node.silence_ms + self.net.patience_ms;
         60_000 + connections + 3 * self.down_after_ms + 3 * self.failover_timeout_ms
@@ -541,7 +541,8 @@ impl World {
                 let what = format!("all is well within {bound} ms of healing: {wrong}");
                 self.watch.checkers.fail(now, what);
             }
-            // A connection that was half open may still break, and a node be out of sync for a while.
+            // A connection that was half open may still break, and a node be out of sync for a
+            // while.
             (Some(wrong), Some(_)) => {
                 self.tell(|_| format!("not well any more: {wrong}"));
                 self.well_since = None;
@@ -608,8 +609,8 @@ impl World {
         field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
     }
 
-    /// In the end all nodes hold the same, and whatever was confirmed since all is well; without any
-    /// fault, whatever was ever confirmed.
+    /// In the end all nodes hold the same, and whatever was confirmed since all is well; without
+    /// any fault, whatever was ever confirmed.
     fn check_data(&mut self, well_since: Ms) {
         let now = self.net.now();
         let since = if self.faults.is_empty() { 0 } else { well_since };

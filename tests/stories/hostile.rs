@@ -1,5 +1,5 @@
-//! Rubbish from outside: half frames, lying lengths, forged hellos, a master that answers garbage. The
-//! process stays, serves everybody else, and does not grow.
+//! Rubbish from outside: half frames, lying lengths, forged hellos, a master that answers garbage.
+//! The process stays, serves everybody else, and does not grow.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -191,7 +191,8 @@ fn masters_that_answer_garbage_harm_no_other_group() {
         "$-1\r\n",
         "%junk\r\n",
         "-ERR no INFO today\r\n",
-        "$83\r\nrun_id:x\r\nrole:master\r\nslave0:ip=,port=99999\r\nslave1:\r\nslave2:ip=1.2.3.4,port=\r\nr\r\n",
+        "$83\r\nrun_id:x\r\nrole:master\r\nslave0:ip=,port=99999\r\nslave1:\r\n\
+         slave2:ip=1.2.3.4,port=\r\nr\r\n",
         long.as_str(),
     ]
     .iter()

@@ -1,6 +1,6 @@
-//! Stories: whole groups of real processes in which things are killed, frozen, restarted and fed with
-//! rubbish, one file per kind of story. Most are told twice, over the bundled node and over Debian's
-//! redis-server. `STORY_SENTINEL=redis` plays them with Redis's own sentinel, to compare;
+//! Stories: whole groups of real processes in which things are killed, frozen, restarted and fed
+//! with rubbish, one file per kind of story. Most are told twice, over the bundled node and over
+//! Debian's redis-server. `STORY_SENTINEL=redis` plays them with Redis's own sentinel, to compare;
 //! `STORY_EVENTS=1` with `-- --nocapture` prints what the sentinels announced, also of a good end.
 
 #[path = "../support/mod.rs"]

@@ -17,8 +17,8 @@ fn one_of_ours_and_two_of_redis(nodes: Nodes) {
 }
 
 fn fail_over_together(nodes: Nodes, programs: &[Program]) {
-    // Redis's sentinel reconnects no sooner than 1 s after a switch, so a shorter time lets it see the
-    // new master down at once.
+    // Redis's sentinel reconnects no sooner than 1 s after a switch, so a shorter time lets it see
+    // the new master down at once.
     let mut group = Plan::over(nodes).sentinels(programs).down_after_ms(2_500).start();
     let (killed, old) = (Instant::now(), group.watch.master);
     group.node(old).kill9();

@@ -1,5 +1,5 @@
-//! Replies and events have the shape that Redis's own sentinel gives them: both watch the same master
-//! in the same story, are asked the same questions, and the answers are compared.
+//! Replies and events have the shape that Redis's own sentinel gives them: both watch the same
+//! master in the same story, are asked the same questions, and the answers are compared.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -267,7 +267,8 @@ fn events_have_the_words_of_redis() {
     let mut compared = Vec::new();
     for (event, expected) in &theirs {
         let Some(said) = ours.get(event) else { continue };
-        // Both saw more than one kind of instance under some names; one pattern in common is enough.
+        // Both saw more than one kind of instance under some names; one pattern in common is
+        // enough.
         let common = said.iter().any(|pattern| expected.contains(pattern));
         assert!(common, "{event}\nours:   {said:?}\ntheirs: {expected:?}");
         compared.push(event.as_str());

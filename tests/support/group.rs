@@ -1,4 +1,5 @@
-//! A whole group: a master, its replicas, the sentinels that watch it, and a recorder of what they say.
+//! A whole group: a master, its replicas, the sentinels that watch it, and a recorder of what they
+//! say.
 
 use std::time::Instant;
 
@@ -183,8 +184,8 @@ impl Group {
         self.nodes.iter().map(|n| n.port).filter(|port| *port != one).collect()
     }
 
-    /// The first time since `since` at which a sentinel announced `event` with `part` in its payload,
-    /// in ms after `since`.
+    /// The first time since `since` at which a sentinel announced `event` with `part` in its
+    /// payload, in ms after `since`.
     pub fn ms_until(&self, since: Instant, event: &str, part: &str) -> Option<u128> {
         let heard = self.events.since(since, event);
         heard.iter().find(|h| h.text.contains(part)).map(|h| (h.at - since).as_millis())

@@ -1,5 +1,5 @@
-//! The stage on which stories play: real processes on free loopback ports, each with a folder of its
-//! own, always ended with the story; and the means to watch them without fixed sleeps.
+//! The stage on which stories play: real processes on free loopback ports, each with a folder of
+//! its own, always ended with the story; and the means to watch them without fixed sleeps.
 //!
 //! Start reading at [`group::Group`]. Test crates take this module in by
 //! `#[path = "../support/mod.rs"] mod support;`, and each uses its own part of it.

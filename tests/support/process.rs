@@ -12,7 +12,8 @@ use super::wait::wait_for;
 /// Lines of a process's log that a failed story shows.
 const LOG_LINES_SHOWN: usize = 60;
 
-/// A child process. Dropping it ends it, also when it is frozen, and shows its log if the story fails.
+/// A child process. Dropping it ends it, also when it is frozen, and shows its log if the story
+/// fails.
 pub struct Process {
     name: String,
     program: OsString,

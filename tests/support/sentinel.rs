@@ -21,8 +21,8 @@ pub enum Program {
 }
 
 impl Program {
-    /// Watchfire; the environment variable `STORY_SENTINEL=redis` puts Redis's own in its place, which
-    /// tells whether a story is true of the original.
+    /// Watchfire; the environment variable `STORY_SENTINEL=redis` puts Redis's own in its place,
+    /// which tells whether a story is true of the original.
     pub fn under_test() -> Program {
         match std::env::var("STORY_SENTINEL").as_deref() {
             Ok("redis") => Program::Redis,

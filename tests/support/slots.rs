@@ -8,7 +8,8 @@ const SLOTS: usize = 4;
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { free: SLOTS, arrived: 0, served: 0 });
 static MOVED: Condvar = Condvar::new();
 
-/// Served in the order of arrival, so that a story that wants all slots is not passed over for ever.
+/// Served in the order of arrival, so that a story that wants all slots is not passed over for
+/// ever.
 struct Queue {
     free: usize,
     arrived: u64,

@@ -25,7 +25,8 @@ pub fn wait_until(seconds: u64, what: &str, mut condition: impl FnMut() -> bool)
     wait_for(seconds, what, || condition().then_some(()));
 }
 
-/// Fails as soon as `condition` does not hold during `period`: for stories in which nothing happens.
+/// Fails as soon as `condition` does not hold during `period`: for stories in which nothing
+/// happens.
 #[track_caller]
 pub fn holds_for(period: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();

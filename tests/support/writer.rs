@@ -1,5 +1,5 @@
-//! A client that writes numbered keys to whichever master the sentinels name, and remembers what was
-//! acknowledged and when.
+//! A client that writes numbered keys to whichever master the sentinels name, and remembers what
+//! was acknowledged and when.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -88,6 +88,7 @@ impl Lines {
 
     /// Options of the command line that are no settings of ours stand in the file too.
     fn overrides(&mut self, overrides: &[Line]) {
+        // Settings of which every line shows: their names are those written by `changes`.
         let settings = SentinelSettings {
             logfile: Some("x".into()),
             pidfile: Some("x".into()),
@@ -96,7 +97,8 @@ impl Lines {
         let ours = setting_lines(&settings);
         for line in overrides {
             let name = line.name();
-            let elsewhere = ["sentinel", "user", "include", "requirepass"].contains(&name.as_str());
+            let elsewhere =
+                ["sentinel", "user", "include", "bind", "requirepass"].contains(&name.as_str());
             if !elsewhere && !ours.iter().any(|(about, _)| about[0] == name) {
                 self.0.push(words_of(line));
             }
