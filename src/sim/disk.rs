@@ -13,6 +13,8 @@ const WRITE_MS: Ms = 20;
 pub(super) struct Disk {
     content: Option<State>,
     writing: Option<(Revision, Box<State>)>,
+    /// The last write failed: it will be tried again.
+    failed: bool,
     dice: Dice,
     /// How long a write takes at most beyond a good day, in ms.
     pub(super) slow_ms: Ms,
@@ -22,12 +24,17 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(dice: Dice) -> Disk {
-        Disk { content: None, writing: None, dice, slow_ms: 0, failing: false }
+        Disk { content: None, writing: None, failed: false, dice, slow_ms: 0, failing: false }
     }
 
     /// What would be read back now.
     pub(super) fn content(&self) -> Option<&State> {
         self.content.as_ref()
+    }
+
+    /// True if no write is under way or has to be repeated.
+    pub(super) fn is_settled(&self) -> bool {
+        self.writing.is_none() && !self.failed
     }
 
     /// What a daemon writes before it starts its core.
@@ -48,6 +55,7 @@ impl Disk {
     /// The write under way ends, well or with the system's words. `None` if none is.
     pub(super) fn finish(&mut self) -> Option<(Revision, Result<(), String>)> {
         let (revision, state) = self.writing.take()?;
+        self.failed = self.failing;
         if self.failing {
             // Seldom the file was renamed and only the folder's fsync failed: the new state may
             // stay.
@@ -62,6 +70,7 @@ impl Disk {
 
     /// The process dies: what was being written is there or is not, and nobody was told.
     pub(super) fn crash(&mut self) {
+        self.failed = false;
         if let Some((_, state)) = self.writing.take()
             && !self.failing
             && self.dice.one_in(2)

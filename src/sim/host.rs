@@ -291,7 +291,8 @@ impl Host {
     /// True if it has decided something that is not on its disk, and so not announced, yet.
     pub(super) fn has_unwritten(&self) -> bool {
         let decided = self.core.as_ref().map(|core| core.view().current_epoch());
-        decided != self.disk.content().map(|state| state.current_epoch)
+        let written = self.disk.content().map(|state| state.current_epoch);
+        decided != written || !self.disk.is_settled()
     }
 
     fn now(&self, net: &Net) -> Clock {
