@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The largest epoch: far above all that elections can reach, and far below all that could
+/// overflow.
+pub const EPOCH_MAX: u64 = 1 << 62;
+
 /// The id of a sentinel or the run id of a node: 40 lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

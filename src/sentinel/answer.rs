@@ -8,7 +8,7 @@ use super::group::Group;
 use super::request::Request;
 use super::settle::{Change, read_options};
 use super::timers::Subject;
-use super::types::{Address, EPOCH_MAX, Epoch, GroupName, RequestId, RunId};
+use super::types::{Address, Epoch, GroupName, RequestId, RunId};
 use crate::config::rules::{GROUP_NAME_RULE, valid_group_name, valid_host};
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
@@ -79,7 +79,8 @@ impl Sentinel {
         epoch: i64,
         candidate: Option<String>,
     ) {
-        let Some(epoch) = Epoch::try_from(epoch).ok().filter(|epoch| *epoch <= EPOCH_MAX) else {
+        let epoch = Epoch::try_from(epoch).ok().filter(|epoch| self.core.is_credible(*epoch));
+        let Some(epoch) = epoch else {
             let reply = Value::error(NOT_AN_INTEGER);
             return self.core.out.emit(Effect::Reply { id, reply });
         };
@@ -90,13 +91,10 @@ impl Sentinel {
             let down = Value::Integer(i64::from(down && !in_tilt));
             Value::Array(vec![down, Value::bulk(leader), Value::Integer(epoch as i64)])
         };
-        if candidate.is_some() {
-            self.core.adopt_epoch(epoch);
-        }
         let Some(group) = self.groups.values_mut().find(|group| group.master.is_at(&address))
         else {
             let reply = reply(false, "*", 0);
-            return self.core.out.emit_durable(Effect::Reply { id, reply });
+            return self.core.out.emit(Effect::Reply { id, reply });
         };
         let down = group.master.sdown_since.is_some();
         let unvoted = reply(down, "*", 0);
@@ -109,12 +107,8 @@ impl Sentinel {
         let leader = group.voted_for.as_ref().map_or("*", RunId::as_str);
         let voted = reply(down, leader, group.leader_epoch);
         self.core.out.emit_durable_or(Effect::Reply { id, reply: voted }, Some(unvoted));
-        self.touch(Subject::Group(self.group_name_at(&address)));
-    }
-
-    fn group_name_at(&self, address: &Address) -> GroupName {
-        let group = self.groups.values().find(|group| group.master.is_at(address));
-        group.map_or_else(|| "".into(), |group| group.name.clone())
+        let name = group.name.clone();
+        self.touch(Subject::Group(name));
     }
 
     /// A manual failover: like any other it needs a majority, but no ODOWN.

@@ -7,7 +7,9 @@ use super::effect::{Command, Effect, Target, TargetKind};
 use super::event::{Event, EventKind, Level};
 use super::outbox::Outbox;
 use super::peer::PeerLink;
-use super::types::{Address, Chance, Clock, Epoch, GroupName, Instant, LinkId, RunId};
+use super::types::{
+    Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_MAX, Epoch, GroupName, Instant, LinkId, RunId,
+};
 use crate::config::settings::{GroupSettings, SentinelSettings};
 
 /// Whose link it is.
@@ -137,7 +139,13 @@ impl Core {
 
     /// Tells the log why.
     pub(super) fn say(&mut self, level: Level, group: Option<&GroupName>, text: impl Into<String>) {
-        self.out.emit(Effect::Say { level, group: group.cloned(), text: text.into() });
+        let (group, text) = (group.cloned(), text.into());
+        self.out.emit_in_order(Effect::Say { level, group, text });
+    }
+
+    /// True for an epoch that may be taken over: one that does not lie absurdly far ahead.
+    pub(super) fn is_credible(&self, epoch: Epoch) -> bool {
+        epoch <= self.current_epoch.saturating_add(EPOCH_JUMP_MAX).min(EPOCH_MAX)
     }
 
     /// Takes over a newer epoch; an older one changes nothing.

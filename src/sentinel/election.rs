@@ -30,8 +30,8 @@ pub fn needed(voters: u32, quorum: u32) -> u32 {
     majority(voters).max(quorum)
 }
 
-/// The pause before attempt number `attempts` + 1, in ms, before chance shortens it; `max_ms` counts
-/// where it is above the usual maximum.
+/// The pause before attempt number `attempts` + 1, in ms, before chance shortens it; `max_ms`
+/// counts where it is above the usual maximum.
 pub(super) fn retry_ms(attempts: u32, max_ms: u64) -> u64 {
     (RETRY_MS << attempts.saturating_sub(1).min(8)).min(max_ms.max(RETRY_MAX_MS))
 }
@@ -71,10 +71,13 @@ impl Group {
     /// Another sentinel asks for our vote. Given at most once per epoch, in no epoch twice, and to
     /// nobody else while an earlier vote binds us.
     pub(super) fn consider_vote(&mut self, core: &mut Core, candidate: &RunId, epoch: Epoch) {
+        if !self.peers.contains_key(candidate) {
+            return;
+        }
+        core.adopt_epoch(epoch);
         let bound = self.promised(candidate).is_some_and(|until| core.now() < until);
-        let known = self.peers.contains_key(candidate);
         let newer = epoch > self.leader_epoch && epoch > self.config_epoch;
-        if !known || !newer || bound || core.out.failure().is_some() {
+        if !newer || bound || core.out.failure().is_some() {
             return;
         }
         self.cast_vote(core, candidate.clone(), epoch);

@@ -15,6 +15,9 @@ use crate::resp::Value;
 /// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
 const FRESH_INFO_MS: u64 = 200;
 
+/// How much of a node's refusal reaches the log, in characters.
+const REFUSAL_CHARS_MAX: usize = 200;
+
 /// A failover that this sentinel tries.
 #[derive(Debug)]
 pub(super) struct Failover {
@@ -133,7 +136,7 @@ impl Group {
 
     /// Stands for election in a new epoch.
     pub(super) fn start_failover(&mut self, core: &mut Core, forced: bool) {
-        let epoch = core.current_epoch + 1;
+        let epoch = core.current_epoch.max(self.leader_epoch).max(self.config_epoch) + 1;
         core.adopt_epoch(epoch);
         let details = self.master_details(core);
         core.announce_durable(EventKind::TryFailover, Some(&self.name), details);
@@ -151,7 +154,10 @@ impl Group {
             return self.abort(core, EventKind::AbortNotElected, why);
         }
         if !forced && self.odown_since.is_none() {
-            let why = "the master is back".to_owned();
+            let why = match self.master.sdown_since {
+                None => "the master is back".to_owned(),
+                Some(_) => "the quorum does not see the master down any more".to_owned(),
+            };
             return self.abort(core, EventKind::AbortNotElected, why);
         }
         let tally = self.tally(&core.my_id, epoch);
@@ -290,8 +296,9 @@ impl Group {
         let details = self.master_details(core);
         core.announce_durable(kind, Some(&self.name), details);
         self.attempts += 1;
-        // Where all votes are needed, one sentinel still bound to the loser of the last election loses
-        // the next: there must come a time in which nobody has stood for as long as a vote binds.
+        // Where all votes are needed, one sentinel still bound to the loser of the last election
+        // loses the next: there must come a time in which nobody has stood for as long as a vote
+        // binds.
         let all_free_ms = 2 * self.tenure_ms() * u64::from(self.voters());
         let pause = retry_ms(self.attempts, all_free_ms);
         let pause = pause / 2 + core.chance.below(pause / 2 + 1);
@@ -310,7 +317,9 @@ impl Group {
     /// The reply to the promotion or to a SLAVEOF: the transaction's replies, then INFO.
     pub(super) fn take_transaction(&mut self, core: &mut Core, address: &Address, reply: &Value) {
         let Value::Array(replies) = reply else { return };
-        let refusal = replies.iter().take(6).find_map(refusal).map(str::to_owned);
+        let refusal = replies.iter().take(6).find_map(refusal);
+        let refusal =
+            refusal.map(|error| error.chars().take(REFUSAL_CHARS_MAX).collect::<String>());
         if let Some(error) = refusal {
             let text = format!("{address} refused to change its role: {error}");
             core.say(Level::Warning, Some(&self.name), text);

@@ -24,6 +24,9 @@ use crate::resp::Value;
 pub(super) const ASK_PERIOD_MS: u64 = 1_000;
 /// How long a peer's opinion counts, in ms.
 const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
+/// Replicas, and other sentinels, that one group may have: each costs a link. More are not taken
+/// in.
+pub(super) const MEMBERS_MAX: usize = 1_024;
 /// A step settles in a few rounds; more would be a defect of ours, and must not hang the process.
 const ROUNDS_MAX: u32 = 32;
 
@@ -337,7 +340,8 @@ impl Group {
         for slave in found {
             let known = self.replicas.values().any(|node| node.is_at(&slave));
             let usable = valid_host(&slave.host, core.settings.resolve_hostnames);
-            if !known && usable && !self.master.is_at(&slave) {
+            let room = self.replicas.len() < MEMBERS_MAX;
+            if !known && usable && room && !self.master.is_at(&slave) {
                 self.insert_replica(core, slave.clone());
                 core.out.touch();
                 let details = self.node_details(core, &slave);
@@ -465,6 +469,8 @@ impl Group {
         self.said = None;
         self.peers.values_mut().for_each(Peer::forget_opinion);
         self.master.sdown_since = None;
+        // What it said of its role was said before it was the master.
+        self.master.role_since = core.now();
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             node.followed = false;
             node.reconf = None;

@@ -3,7 +3,7 @@
 use super::Sentinel;
 use super::core::Core;
 use super::event::{EventKind, Level};
-use super::group::Group;
+use super::group::{Group, MEMBERS_MAX};
 use super::hello::Hello;
 use super::peer::Heard;
 use super::timers::Subject;
@@ -22,6 +22,9 @@ impl Sentinel {
         if hello.id == self.core.my_id {
             return;
         }
+        if !self.core.is_credible(hello.current_epoch.max(hello.config_epoch)) {
+            return self.count_bad_hello("its epoch lies absurdly far ahead of ours");
+        }
         let names_allowed = self.core.settings.resolve_hostnames;
         let usable = |host: &str| valid_host(host, names_allowed);
         if !usable(&hello.sender.host) || !usable(&hello.master.host) {
@@ -32,7 +35,8 @@ impl Sentinel {
             });
         }
         self.meet(&name, &hello.id, &hello.sender);
-        self.core.adopt_epoch(hello.current_epoch);
+        // No sentinel says so, but nothing may be configured in an epoch that is still to come.
+        self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch));
         if let Some(group) = self.groups.get_mut(&name) {
             group.take_hello(&mut self.core, &hello);
         }
@@ -55,6 +59,9 @@ impl Sentinel {
             Some(peer) if peer.address == *address => return,
             Some(_) => return self.move_peer(name, id, address),
             None => {}
+        }
+        if group.peers.len() >= MEMBERS_MAX {
+            return self.count_bad_hello("its group has as many sentinels as it may have");
         }
         let holder = group.peers.iter().find(|(_, peer)| peer.address == *address);
         if let Some(old) = holder.map(|(old, _)| old.clone()) {

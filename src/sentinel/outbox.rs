@@ -10,6 +10,9 @@ use crate::resp::Value;
 /// Pause before a failed write of the state is tried again, in ms.
 const RETRY_MS: u64 = 1000;
 
+/// Effects that may wait for the disk; more are given up, each with the answer for a failed write.
+const WAITING_MAX: usize = 16_384;
+
 /// An effect that waits for the disk, and what to answer instead if the write fails.
 struct Waiting {
     needs: u64,
@@ -58,6 +61,12 @@ impl Outbox {
     /// The same; a reply becomes `otherwise` if the state cannot be written.
     pub(super) fn emit_durable_or(&mut self, effect: Effect, otherwise: Option<Value>) {
         if self.newest > self.durable {
+            if self.waiting.len() >= WAITING_MAX {
+                if let (Effect::Reply { id, .. }, Some(reply)) = (effect, otherwise) {
+                    self.ready.push_back(Effect::Reply { id, reply });
+                }
+                return;
+            }
             let needs = self.newest;
             self.waiting.push_back(Waiting { needs, effect, otherwise, in_line: false });
         } else {
@@ -69,7 +78,7 @@ impl Outbox {
     /// as the disk works.
     pub(super) fn emit_in_order(&mut self, effect: Effect) {
         match self.waiting.back() {
-            Some(last) if self.failed.is_none() => {
+            Some(last) if self.failed.is_none() && self.waiting.len() < WAITING_MAX => {
                 let needs = last.needs;
                 self.waiting.push_back(Waiting { needs, effect, otherwise: None, in_line: true });
             }

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::event::EventKind;
 use super::group::Group;
 use super::types::Secret;
+use crate::config::rules::TIME_MS_MAX;
 use crate::config::settings::GroupSettings;
 
 /// One option of `SENTINEL SET`, read and valid.
@@ -64,7 +65,7 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
 fn number(option: &str, value: &str, least: u64) -> Option<Change> {
     let most = match option.to_ascii_lowercase().as_str() {
         "quorum" | "parallel-syncs" => u64::from(u32::MAX),
-        _ => i64::MAX as u64,
+        _ => TIME_MS_MAX,
     };
     let number = value.parse().ok().filter(|n| (least..=most).contains(n))?;
     Some(Change::Number { option: option.to_owned(), value: value.to_owned(), number })

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::types::{Address, EPOCH_MAX};
+use super::types::{Address, EPOCH_JUMP_MAX, EPOCH_MAX};
 use super::*;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
@@ -303,7 +303,7 @@ fn a_vote_that_cannot_be_written_is_not_given() {
 #[test]
 fn absurd_epochs_are_refused() {
     let mut desk = Desk::new(1, 2);
-    for epoch in [-1, i64::MAX, EPOCH_MAX as i64 + 1] {
+    for epoch in [-1, i64::MAX, EPOCH_MAX as i64, EPOCH_JUMP_MAX as i64 + 1] {
         let reply = desk.vote_for(2, epoch);
         assert!(matches!(reply, Some(Value::Error(_))), "{epoch}: {reply:?}");
     }
@@ -442,6 +442,45 @@ fn a_node_that_refuses_is_asked_again_after_a_pause() {
     assert_eq!(asked(&desk), 1, "no storm of transactions: {:?}", desk.sent);
     desk.pass(200);
     assert_eq!(asked(&desk), 2, "{:?}", desk.sent);
+}
+
+#[test]
+fn a_promoted_node_is_not_down_for_having_been_a_replica() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(60_000);
+    desk.events.clear();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, 4, REPLICA, 4);
+    desk.pass(5_000);
+    let called_down =
+        desk.events.iter().any(|e| e.0 == EventKind::Sdown && e.1.contains("master m"));
+    assert!(!called_down, "{:?}", desk.events);
+}
+
+#[test]
+fn a_configuration_of_an_epoch_to_come_breaks_no_later_failover() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.hello(2, 1, MASTER, 1000);
+    assert_eq!(desk.ask(Request::Failover("mymaster".into())), Some(Value::ok()));
+    desk.win();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(500);
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.master, view.config_epoch), (at(REPLICA), 1001));
+}
+
+#[test]
+fn strangers_and_unknown_groups_move_no_epoch_and_get_an_answer_while_the_disk_fails() {
+    let mut desk = Desk::new(1, 2);
+    assert!(desk.vote_for(9, 500).is_some());
+    desk.disk_works = false;
+    desk.ask(Request::FlushConfig);
+    let (host, port) = ("9.9.9.9".to_owned(), 1);
+    let candidate = Some(id(2).to_string());
+    let reply = desk.ask(Request::IsMasterDown { host, port, epoch: 7, candidate });
+    assert_eq!(reply, Some(opinion(0, 0, 0)));
+    assert_eq!(desk.sentinel.view().current_epoch(), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Time, ids and chance, as the core knows them.
 
-pub use crate::config::types::{Address, RunId, Secret};
+pub use crate::config::types::{Address, EPOCH_MAX, RunId, Secret};
 
 /// A moment of the monotonic clock, in ms since a zero that only its maker knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,9 +42,10 @@ pub struct Clock {
 /// `config-epoch`.
 pub type Epoch = u64;
 
-/// Epochs above this are refused, wherever they come from: an absurd one, taken over once, would
-/// end every later election (in Redis one request with epoch -1 does).
-pub const EPOCH_MAX: Epoch = 1 << 48;
+/// An epoch that lies further ahead of the own one than this is refused, wherever it comes from.
+/// Real ones grow by one with each election; in Redis a single request with epoch -1 ends all later
+/// ones.
+pub const EPOCH_JUMP_MAX: Epoch = 1 << 24;
 
 /// The name of a group: what clients ask for.
 pub type GroupName = std::sync::Arc<str>;
