@@ -7,6 +7,7 @@ mod sentinel;
 mod server;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,6 +39,11 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args),
     }
+}
+
+/// Says what is wrong on standard error; if nobody can read that, the exit code still tells.
+fn complain(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Rewrites `redis-sentinel FILE ...` to `watchfire sentinel FILE ...`, and `redis-server FILE

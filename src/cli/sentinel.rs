@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiSettings};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Loaded, Syntax, load_sentinel};
-use crate::config::settings::GroupSettings;
 use crate::daemon::{self, log};
 
 /// Tasks that do not end by themselves, a name server's answer for example, are left behind after
@@ -68,7 +67,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     match try_run(&args.arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("{why}");
+            super::complain(format_args!("{why}"));
             ExitCode::FAILURE
         }
     }
@@ -195,19 +194,6 @@ fn tell(loaded: &Loaded) {
             _ => tracing::warn!("{text}"),
         }
     }
-    for (name, group) in &loaded.groups {
-        for script in scripts(group) {
-            tracing::warn!(
-                "{name}: {script} is NOT run: this version of Watchfire does not run scripts yet"
-            );
-        }
-    }
-}
-
-fn scripts(group: &GroupSettings) -> impl Iterator<Item = &'static str> {
-    let notification = group.notification_script.as_ref().map(|_| "notification-script");
-    let reconfig = group.client_reconfig_script.as_ref().map(|_| "client-reconfig-script");
-    notification.into_iter().chain(reconfig)
 }
 
 struct Signals {

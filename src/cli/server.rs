@@ -51,27 +51,27 @@ pub(super) fn run(args: Args) -> ExitCode {
         Ok(read) => read,
         Err(problems) => {
             for problem in problems {
-                eprintln!("{problem}\n");
+                super::complain(format_args!("{problem}\n"));
             }
             return ExitCode::FAILURE;
         }
     };
     for warning in warnings {
-        eprintln!("{warning}\n");
+        super::complain(format_args!("{warning}\n"));
     }
     if let Err(e) = std::env::set_current_dir(&config.dir) {
-        eprintln!("error: can't chdir to '{}': {e}", config.dir);
+        super::complain(format_args!("error: can't chdir to '{}': {e}", config.dir));
         return ExitCode::FAILURE;
     }
     let logfile = Some(&config.logfile).filter(|file| !file.is_empty()).map(Path::new);
     if let Err(e) = log::init(config.loglevel, logfile) {
-        eprintln!("error: can't open the log file '{}': {e}", config.logfile);
+        super::complain(format_args!("error: can't open the log file '{}': {e}", config.logfile));
         return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("error: can't start the runtime: {e}");
+            super::complain(format_args!("error: can't start the runtime: {e}"));
             return ExitCode::FAILURE;
         }
     };
@@ -93,13 +93,13 @@ async fn serve(config: Config) -> ExitCode {
     let pidfile = config.pidfile.clone();
     let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
-        eprintln!("error: can't install signal handlers");
+        super::complain(format_args!("error: can't install signal handlers"));
         return ExitCode::FAILURE;
     };
     let mut server = match Server::start(config) {
         Ok(server) => server,
         Err(e) => {
-            eprintln!("error: {e}");
+            super::complain(format_args!("error: {e}"));
             return ExitCode::FAILURE;
         }
     };

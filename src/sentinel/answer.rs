@@ -41,7 +41,9 @@ impl Sentinel {
                 }
             },
             Request::MyId => Value::bulk(self.core.my_id.as_str()),
-            Request::CkQuorum(name) => self.of_group(&name, |_, group| group.check_quorum()),
+            Request::CkQuorum(name) => {
+                self.of_group(&name, |s, group| group.check_quorum(s.core.out.failure()))
+            }
             Request::Role => {
                 let names = self.groups.keys().map(|name| Value::bulk(&**name)).collect();
                 Value::Array(vec![Value::bulk("sentinel"), Value::Array(names)])
@@ -282,9 +284,15 @@ impl Sentinel {
 
 impl Group {
     /// `SENTINEL CKQUORUM`
-    fn check_quorum(&self) -> Value {
+    fn check_quorum(&self, write_failure: Option<&str>) -> Value {
         let usable = 1 + self.peers.values().filter(|p| p.sdown_since.is_none()).count() as u32;
         let mut why = Vec::new();
+        if write_failure.is_some() {
+            why.push(
+                "This Sentinel takes no part in elections, since its state cannot be written: \
+                 see its log",
+            );
+        }
         if usable < self.settings.quorum {
             why.push(
                 "Not enough available Sentinels to reach the specified quorum for this master",

@@ -316,7 +316,14 @@ impl Group {
             Command::Ping => {
                 if node.health.pong(core, reply) {
                     node.rebooted_at = None;
+                    node.complaint = None;
                 }
+                if let Value::Error(error) = reply
+                    && let Some(why) = node.complain(error)
+                {
+                    core.say(Level::Warning, Some(&self.name), why);
+                }
+                let Some(node) = self.node_mut(address) else { return };
                 let busy = matches!(reply, Value::Error(error) if error.starts_with("BUSY"));
                 if busy && node.sdown_since.is_some() && !node.script_killed {
                     node.script_killed = true;

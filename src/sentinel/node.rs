@@ -42,6 +42,8 @@ pub(super) struct Node {
     /// When it was seen to have restarted, until it says PONG again.
     pub(super) rebooted_at: Option<Instant>,
     pub(super) script_killed: bool,
+    /// The error code with which it last answered PING, if that was told.
+    pub(super) complaint: Option<String>,
     hello_in_flight: bool,
     next_hello: Instant,
     /// It has followed the group's present master: its data are of this history.
@@ -87,6 +89,7 @@ impl Node {
             sdown_since: None,
             rebooted_at: None,
             script_killed: false,
+            complaint: None,
             hello_in_flight: false,
             next_hello: now,
             followed: false,
@@ -130,6 +133,24 @@ impl Node {
         self.health.lost(core);
         self.info_in_flight = false;
         self.hello_in_flight = false;
+    }
+
+    /// A sentence about an answer to PING that does not count as a sign of life, said once.
+    pub(super) fn complain(&mut self, error: &str) -> Option<String> {
+        let code = error.split(' ').next().unwrap_or_default().to_owned();
+        let excused = ["LOADING", "MASTERDOWN", "BUSY"].contains(&code.as_str());
+        if excused || self.complaint.as_ref() == Some(&code) {
+            return None;
+        }
+        let help = match code.as_str() {
+            "NOAUTH" => " (it wants a password: set auth-pass for this group)",
+            "NOPERM" => " (the user of auth-user may not send PING)",
+            _ => "",
+        };
+        let why =
+            format!("{} answers PING with {code}{help}; that counts as silence", self.address);
+        self.complaint = Some(code);
+        Some(why)
     }
 
     pub(super) fn hello_answered(&mut self) {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::effect::{Command, Effect};
+use super::event::EventKind;
 use super::types::{Instant, Revision};
 use crate::resp::Value;
 
@@ -20,6 +21,13 @@ struct Waiting {
     otherwise: Option<Value>,
     /// It waits only so as not to overtake another.
     in_line: bool,
+}
+
+/// True for an announcement of what is so already, and stays so if this sentinel forgets it: the
+/// master of a new configuration, say. Epochs and votes are promises.
+fn is_fact(effect: &Effect) -> bool {
+    matches!(effect, Effect::Announce(event)
+        if !matches!(event.kind, EventKind::NewEpoch | EventKind::VoteForLeader))
 }
 
 /// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
@@ -132,7 +140,9 @@ impl Outbox {
                     self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
                 }
                 (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
-                _ if waiting.in_line => self.ready.push_back(waiting.effect),
+                _ if waiting.in_line || is_fact(&waiting.effect) => {
+                    self.ready.push_back(waiting.effect);
+                }
                 _ => self.waiting.push_back(waiting),
             }
         }

@@ -32,6 +32,16 @@ impl Node {
     pub(super) fn execute(&mut self, id: ClientId, request: Request) {
         self.stats.input_bytes += request.raw.len() as u64;
         let args = request.args;
+        if ATTACKS.iter().any(|word| args[0].eq_ignore_ascii_case(word)) {
+            warn!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or \
+                 Host: commands to Redis. Connection aborted."
+            );
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.queue.clear();
+            }
+            return self.close_after_reply(id);
+        }
         let command = match self.gates(id, &args) {
             Ok(command) => command,
             Err(refusal) => {
@@ -79,13 +89,6 @@ impl Node {
             Ok(Reply::Value(value)) => self.reply(id, &value),
             Ok(Reply::Done | Reply::Wait) => {}
             Err(text) => {
-                if self.clients.get(&id).is_some_and(|c| c.is_master()) {
-                    let command = self.clients.get(&id).map_or("", |c| c.last_command);
-                    warn!(
-                        "== CRITICAL == This replica is sending an error to its master: '{text}' \
-                         after processing the command '{command}'"
-                    );
-                }
                 self.reply(id, &Value::Error(text.into_owned()));
             }
         }
@@ -203,6 +206,13 @@ impl Node {
         let mut call = Call { node: self, id, db, args, effect: Effect::AsSent };
         let answer = command.run(&mut call);
         let effect = call.effect;
+        if from_master
+            && let Err(why) = &answer
+            && let Some(upstream) = &mut self.replication.upstream
+        {
+            // It went well on the master: the data differ from here on.
+            upstream.error = Some(format!("{why} (command '{}')", command.name));
+        }
         self.take_expired();
         // A transaction has noted the effects of its commands one by one.
         if self.keyspace.dirty != before && command.is(WRITE) {
@@ -226,6 +236,9 @@ impl Node {
         }
     }
 }
+
+/// What a browser that is made to talk to this port says first.
+const ATTACKS: [&[u8]; 2] = [b"post", b"host:"];
 
 const IN_LISTENING: [&str; 7] =
     ["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];

@@ -8,7 +8,8 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use watchfire::server::{Config, Server};
 //!
-//! let server = Server::start(Config { port: 0, ..Config::default() })?;
+//! let (config, _) = Config::from_args(&["--port".into(), "0".into()]).expect("good options");
+//! let server = Server::start(config)?;
 //! println!("listening on port {}", server.port());
 //! server.stop().await;
 //! # Ok(())

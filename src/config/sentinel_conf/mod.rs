@@ -17,7 +17,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::rules::{closest, remarks};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::GroupState;
-use super::types::{RunId, Secret};
+use super::types::{EPOCH_MAX, RunId, Secret};
 
 pub(super) use render::render;
 
@@ -256,6 +256,11 @@ impl<'a> Reader<'a> {
             Fault::new(word, "value is not an integer or out of range")
                 .help("an epoch is a number from 0")
         })?;
+        if epoch > EPOCH_MAX {
+            return Err(Fault::new(word, "value is not an integer or out of range").help(
+                "no election can follow such an epoch; stop all its sentinels and lower it",
+            ));
+        }
         if epoch > u64::from(u32::MAX) {
             self.report(Fault::warning(word, "No sentinel counts that many failovers").help(
                 "somebody gave this epoch to the group; stop all its sentinels and lower it",

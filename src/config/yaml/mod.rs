@@ -300,10 +300,12 @@ impl Reader<'_> {
         read: fn(&mut Self, &Node) -> Option<T>,
         take: impl FnOnce(T),
     ) {
-        // A key without a value is as good as none.
-        if let Some(node) = section.get(key).filter(|n| !matches!(n.value, Value::Null))
-            && let Some(value) = read(self, node)
-        {
+        let Some(node) = section.get(key) else { return };
+        if matches!(node.value, Value::Null) {
+            let help = "give it one, or leave the line out".to_owned();
+            return self.error(node.place, format!("'{key}' has no value"), help);
+        }
+        if let Some(value) = read(self, node) {
             take(value);
         }
     }

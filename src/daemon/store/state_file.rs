@@ -107,7 +107,10 @@ impl StateFile {
         remove_leftovers(&path);
         let state = match fs::read(&path) {
             Ok(content) => Some(decode(&path, &content)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tell_of_others(folder);
+                None
+            }
             Err(cause) => {
                 return Err(StateFileError::Unusable { path, step: "can't read it", cause });
             }
@@ -185,6 +188,23 @@ fn decode(path: &Path, content: &[u8]) -> Result<State, StateFileError> {
     }
     serde_json::from_value(document["state"].clone())
         .map_err(|_| damaged("its content does not have the form of this version"))
+}
+
+/// A sentinel that begins without memory beside the memory of another port may be an old one on a
+/// new port.
+fn tell_of_others(folder: &Path) {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for name in names {
+        let name = name.to_string_lossy();
+        if name.starts_with("watchfire-state-") && name.ends_with(".json") {
+            tracing::warn!(
+                "This sentinel starts without memory (no id, epochs, votes, failovers), but {name} \
+                 lies in {}. If that is its own from before its port changed, stop it, rename the \
+                 file after the new port, and start it again",
+                folder.display()
+            );
+        }
+    }
 }
 
 /// The checksum of the state in its compact form, so that blanks and line ends do not matter.

@@ -70,6 +70,8 @@ pub(in crate::server) enum Failure {
     Protocol(#[from] crate::resp::ProtocolError),
     #[error("the snapshot could not be loaded, the data is as before: {0}")]
     Snapshot(String),
+    #[error("the master's stream holds what this node cannot do: {0}")]
+    Stream(String),
     #[error("the owner is gone")]
     Stopped,
 }
@@ -77,7 +79,7 @@ pub(in crate::server) enum Failure {
 impl Failure {
     /// Whether trying again soon is of little use: the master's data is what is wrong.
     pub(super) fn is_lasting(&self) -> bool {
-        matches!(self, Failure::Snapshot(_))
+        matches!(self, Failure::Snapshot(_) | Failure::Stream(_))
     }
 }
 

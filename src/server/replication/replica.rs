@@ -75,6 +75,8 @@ pub(in crate::server) struct Upstream {
     db: usize,
     /// Bytes of a transaction that has begun and not ended. They count once it is whole.
     unapplied: BytesMut,
+    /// Why a command of the stream failed here, if one did since the last look.
+    pub(in crate::server) error: Option<String>,
 }
 
 impl Upstream {
@@ -94,6 +96,7 @@ impl Upstream {
             resume,
             db: 0,
             unapplied: BytesMut::new(),
+            error: None,
         }
     }
 }
@@ -253,6 +256,11 @@ impl Node {
             }
             let raw = request.raw.clone();
             self.execute(id, request);
+            let failed = self.replication.upstream.as_mut().and_then(|u| u.error.take());
+            if let Some(why) = failed {
+                self.stream_refused(&why);
+                return;
+            }
             let in_transaction =
                 self.clients.get(&id).is_some_and(|client| client.transaction.is_some());
             let Some(upstream) = &mut self.replication.upstream else { return };
@@ -272,7 +280,7 @@ impl Node {
             upstream.resume = false;
             upstream.failures = upstream.failures.max(1);
         }
-        self.link_failed(&Failure::Snapshot(why.to_string()));
+        self.link_failed(&Failure::Stream(why.to_string()));
     }
 
     /// Tells the master how far this node is.
