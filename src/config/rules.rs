@@ -74,7 +74,7 @@ pub(super) fn remarks(
         };
         if let Some(other) = masters.insert(&group.master, name) {
             remark(
-                Severity::Warning,
+                Severity::Error,
                 format!("'{other}' and '{name}' watch the same master, {}", group.master),
                 "other sentinels ask by address and cannot tell the two apart: keep one of them",
             );

@@ -301,6 +301,32 @@ fn a_vote_that_cannot_be_written_is_not_given() {
 }
 
 #[test]
+fn a_disk_that_fails_withholds_no_fact_and_ckquorum_tells_of_it() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    desk.hello(2, 4, REPLICA, 4);
+    assert!(!desk.has(EventKind::SwitchMaster), "as long as the write may succeed");
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    assert!(desk.has(EventKind::SwitchMaster), "clients are told where the master is");
+    assert!(!desk.has(EventKind::NewEpoch), "but nothing is promised");
+    let told = desk.ask(Request::CkQuorum("mymaster".into()));
+    assert!(matches!(told, Some(Value::Error(text)) if text.contains("cannot be written")));
+}
+
+#[test]
+fn a_node_that_wants_a_password_is_named() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let error = Value::error("NOAUTH Authentication required.");
+    desk.reply_from(MASTER, Command::Ping, error.clone());
+    desk.reply_from(MASTER, Command::Ping, error);
+    let told = desk.said.iter().filter(|text| text.contains("set auth-pass")).count();
+    assert_eq!(told, 1, "{:?}", desk.said);
+}
+
+#[test]
 fn absurd_epochs_are_refused() {
     let mut desk = Desk::new(1, 2);
     for epoch in [-1, i64::MAX, EPOCH_MAX as i64, EPOCH_JUMP_MAX as i64 + 1] {

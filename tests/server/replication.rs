@@ -290,6 +290,32 @@ fn data_that_we_cannot_hold_is_refused_and_ours_is_kept() {
 }
 
 #[test]
+fn a_command_of_the_stream_that_fails_here_ends_the_link_not_the_likeness() {
+    let (master, replica) = (redis("--databases 32"), Ours::start(""));
+    follow(&replica, &master);
+    wait_for_link(&replica);
+    let before = stat(&master, "sync_full");
+    let mut client = master.client();
+    client.call("SET kept 1");
+    client.call("SELECT 20");
+    client.call("SET k v");
+    client.call("FLUSHDB");
+    wait_until("a full synchronisation is asked for", || stat(&master, "sync_full") > before);
+    wait_for_link(&replica);
+    assert_same(&master, &replica);
+    assert_eq!(replica.data(), [("kept".to_string(), "1".to_string())]);
+}
+
+#[test]
+fn a_browser_that_is_made_to_talk_to_a_node_writes_nothing() {
+    let node = Ours::start("");
+    let mut client = node.client();
+    client.send_raw(b"POST / HTTP/1.1\r\nHost: victim\r\n\r\nSET pwned 1\r\n");
+    assert_eq!(client.try_read(), None, "the connection is closed without an answer");
+    assert!(node.data().is_empty());
+}
+
+#[test]
 fn publish_on_a_master_reaches_subscribers_of_its_replicas() {
     let master = Ours::start("");
     for replica in [Box::new(redis("")) as Box<dyn Node>, Box::new(Ours::start(""))] {

@@ -291,7 +291,9 @@ impl<'a> Reader<'a> {
         let settings = self.state.groups.iter().map(|(n, g)| (n.clone(), g.settings.clone()));
         let known = |name: &str| self.state.groups.get(name).map_or(0, |g| g.sentinels.len());
         for remark in remarks(&settings.collect(), known) {
-            let fault = Fault { severity: remark.severity, ..Fault::new(2, remark.message) };
+            // Redis starts with all of them.
+            let severity = remark.severity.min(Severity::Warning);
+            let fault = Fault { severity, ..Fault::new(2, remark.message) };
             // A group from YAML was looked at there.
             if let Some(&index) = self.monitored_at.get(&remark.group) {
                 self.report_at(index, fault.help(remark.help));
