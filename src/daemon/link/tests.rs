@@ -396,7 +396,18 @@ async fn renamed_commands_are_called_by_their_new_names() {
 #[tokio::test]
 async fn a_full_node_tells_why_it_refuses() {
     let redis = Redis::start(&["--maxclients", "1"]).await;
-    let _first = TcpStream::connect(("127.0.0.1", redis.port)).await.unwrap();
+    // The one place may still be held by whoever looked whether the node is up.
+    let taken = async {
+        loop {
+            let mut first = TcpStream::connect(("127.0.0.1", redis.port)).await.unwrap();
+            let mut answer = [0; 5];
+            first.write_all(b"PING\r\n").await.unwrap();
+            if first.read_exact(&mut answer).await.is_ok() && &answer == b"+PONG" {
+                return first;
+            }
+        }
+    };
+    let _first = timeout(DEADLINE, taken).await.expect("a place");
     let mut linked = Linked::open(target(redis.port));
     let full = LostReason::Rejected("ERR max number of clients reached".into());
     linked.until(|e| (e == LinkEvent::Down { reason: full.clone() }).then_some(())).await;
