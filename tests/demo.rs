@@ -57,7 +57,9 @@ impl Running {
             }
         }
         let dir = dir.expect("the demo says where its files are");
-        assert!(!pids.is_empty() && pids.iter().all(|pid| runs_in(*pid, &dir)));
+        // One that found its port taken has ended, and another was started in its place.
+        pids.retain(|pid| runs_in(*pid, &dir));
+        assert!(!pids.is_empty());
         Running { process, output, dir, pids }
     }
 
