@@ -13,14 +13,10 @@ const LINES_MAX: usize = 700;
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    (
-        "cli",
-        &["demo", "api", "observe", "sim", "daemon", "server", "net", "sentinel", "config", "resp"],
-    ),
-    ("demo", &["api", "observe", "daemon", "server", "net", "config", "resp"]),
+    ("cli", &["demo", "api", "sim", "daemon", "server", "net", "sentinel", "config", "resp"]),
+    ("demo", &[]),
     ("api", &["daemon", "net", "sentinel", "config", "resp"]),
-    ("observe", &["daemon", "net", "sentinel", "config", "resp"]),
-    ("sim", &["daemon", "server", "net", "sentinel", "config", "resp"]),
+    ("sim", &["sentinel", "config", "resp"]),
     ("daemon", &["net", "sentinel", "config", "resp"]),
     ("server", &["net", "config", "resp"]),
     ("net", &["config", "resp"]),

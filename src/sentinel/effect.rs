@@ -45,7 +45,7 @@ pub enum Effect {
         /// The answer.
         reply: Value,
     },
-    /// Tell everybody: Pub/Sub, log, scripts, journal all hang on this.
+    /// Tell everybody: Pub/Sub and the log hang on this.
     Announce(Event),
     /// A sentence for the log that tells why something is done or not done. Not published.
     Say {

@@ -15,7 +15,7 @@ pub enum Level {
     Warning,
 }
 
-/// One thing that happened, as subscribers, log and scripts are told.
+/// One thing that happened, as subscribers and the log are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Which event: the channel's name and its level hang on it.

@@ -29,7 +29,8 @@ impl Instant {
 }
 
 /// Both clocks, read together by the daemon or made by the simulator. `mono` drives every timer;
-/// `wall_ms` (Unix time in ms) only fills fields that Redis shows.
+/// `wall_ms` (Unix time in ms)
+/// decides nothing; it is there for what is shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
     /// The monotonic clock.
