@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod sentinel;
 mod server;
+mod sim;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -27,6 +28,7 @@ enum Command {
     Server(server::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Sim(sim::Args),
 }
 
 /// Runs the program. `argv` includes the program's name, by which a symlink called
@@ -38,6 +40,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Server(args) => server::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args),
+        Command::Sim(args) => sim::run_(args),
     }
 }
 

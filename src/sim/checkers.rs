@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::net::Ms;
+use super::wire::{Ms, Proc};
 use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
@@ -33,13 +33,15 @@ pub(super) struct Said<'a> {
     pub(super) effect: &'a Effect,
     /// Where a command goes.
     pub(super) to: Option<&'a Address>,
+    /// Who really gets it.
+    pub(super) receiver: Option<Proc>,
     /// What a reply answers.
     pub(super) question: Option<&'a Request>,
 }
 
 /// Whether something fails at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weather {
+pub(super) enum Season {
     /// Nothing has failed yet: nothing may be called down or need repair.
     Calm,
     /// Things fail.
@@ -51,12 +53,20 @@ pub(super) enum Weather {
 /// The group that an address or a name belongs to.
 type Group = String;
 
+/// Something that a sentinel said or did, to be compared with the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It announced this replica as promoted.
+    Promoted { sentinel: usize, master: Address },
+    /// It told this node to follow that master.
+    Sent { sentinel: usize, node: usize, master: Address },
+}
+
 /// All that was said so far, as far as later words must agree with it.
 pub(super) struct Checkers {
-    /// How many sentinels there are: more than half of them is a majority, whoever knows whom.
-    sentinels: usize,
+    /// Where nodes of each group are or were.
     groups: BTreeMap<Group, BTreeSet<Address>>,
-    weather: Weather,
+    season: Season,
     leaders: BTreeMap<(Group, Epoch), usize>,
     votes: BTreeMap<(Group, Epoch), BTreeMap<RunId, RunId>>,
     config_epochs: BTreeMap<(usize, Group), Epoch>,
@@ -64,28 +74,56 @@ pub(super) struct Checkers {
     masters: BTreeMap<(Group, Epoch), Address>,
     /// The epoch in which each sentinel last stood for election.
     candidacies: BTreeMap<(usize, Group), Epoch>,
+    /// Groups that a sentinel was told to remove.
+    removed: BTreeSet<(usize, Group)>,
+    claims: Vec<Claim>,
     violation: Option<Violation>,
 }
 
 impl Checkers {
-    pub(super) fn new(sentinels: usize, groups: BTreeMap<Group, BTreeSet<Address>>) -> Checkers {
+    pub(super) fn new(groups: BTreeMap<Group, BTreeSet<Address>>) -> Checkers {
         Checkers {
-            sentinels,
             groups,
-            weather: Weather::Calm,
+            season: Season::Calm,
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             config_epochs: BTreeMap::new(),
             current_epochs: BTreeMap::new(),
             masters: BTreeMap::new(),
             candidacies: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            claims: Vec::new(),
             violation: None,
         }
     }
 
     /// Says whether something fails from now on.
-    pub(super) fn set_weather(&mut self, weather: Weather) {
-        self.weather = weather;
+    pub(super) fn set_season(&mut self, season: Season) {
+        self.season = season;
+    }
+
+    /// A node of the group is at this address from now on.
+    pub(super) fn node_is_at(&mut self, group: &str, address: Address) {
+        self.groups.entry(group.into()).or_default().insert(address);
+    }
+
+    /// What this sentinel said before binds it no more: its memory was lost or replaced.
+    pub(super) fn excuse(&mut self, sentinel: usize) {
+        self.current_epochs.remove(&sentinel);
+        self.config_epochs.retain(|(number, _), _| *number != sentinel);
+        self.candidacies.retain(|(number, _), _| *number != sentinel);
+        self.removed.retain(|(number, _)| *number != sentinel);
+    }
+
+    /// A sentinel was told to remove a group.
+    pub(super) fn removed(&mut self, sentinel: usize, group: &str) {
+        self.config_epochs.remove(&(sentinel, group.into()));
+        self.removed.insert((sentinel, group.into()));
+    }
+
+    /// What has to be compared with the truth since the last call.
+    pub(super) fn claims(&mut self) -> Vec<Claim> {
+        std::mem::take(&mut self.claims)
     }
 
     /// The first rule that was broken.
@@ -110,6 +148,12 @@ impl Checkers {
                 self.question(speaker, master, *epoch, candidate.as_ref());
             }
             Effect::Send { command: Command::Promote, .. } => self.promotion(speaker, said.to),
+            Effect::Send { command: Command::Follow { master }, .. } => {
+                if let Some(Proc::Node(node)) = said.receiver {
+                    let master = master.clone();
+                    self.claims.push(Claim::Sent { sentinel: speaker.number, node, master });
+                }
+            }
             Effect::Reply { reply, .. } => self.reply(speaker, said.question, reply),
             Effect::Announce(event) => self.event(speaker, event),
             _ => {}
@@ -129,6 +173,9 @@ impl Checkers {
             let on_disk = speaker.disk.current_epoch;
             let how = format!("shows epoch {current} while its disk holds {on_disk}");
             self.broken(speaker, "durable before spoken", how);
+        }
+        if self.removed.contains(&(speaker.number, group.into())) {
+            self.broken(speaker, "what is removed stays so", format!("says {payload}"));
         }
         let before = self.current_epochs.insert(speaker.number, current);
         if let Some(before) = before.filter(|before| *before > current) {
@@ -221,23 +268,36 @@ impl Checkers {
         };
         let votes = self.votes.get(&(group.into(), epoch));
         let mine = votes.map_or(0, |v| v.values().filter(|leader| *leader == speaker.id).count());
-        if mine < self.sentinels / 2 + 1 {
-            let how = format!(
-                "{what} of {group} in epoch {epoch} with {mine} of {} votes",
-                self.sentinels
-            );
+        let voters = speaker.disk.groups.get(group).map_or(0, |known| known.sentinels.len()) + 1;
+        if mine < voters / 2 + 1 {
+            let how =
+                format!("{what} of {group} in epoch {epoch} with {mine} votes of {voters} voters");
             self.broken(speaker, "a majority before promotion", how);
         }
     }
 
     fn event(&mut self, speaker: &Speaker, event: &Event) {
         let group = event.group.as_deref().unwrap_or_default().to_owned();
-        if self.weather.forbids(event.kind) {
+        if self.season.forbids(event.kind) {
             let how =
                 format!("announces {} {} while nothing fails", event.kind.name(), event.payload);
             self.broken(speaker, "no failover without cause", how);
         }
+        let removed = (speaker.number, group.clone());
+        if event.kind == EventKind::Monitor {
+            self.removed.remove(&removed);
+        } else if self.removed.contains(&removed) && event.kind != EventKind::Unmonitor {
+            let how = format!("announces {} {}", event.kind.name(), event.payload);
+            self.broken(speaker, "what is removed stays so", how);
+        }
         match event.kind {
+            EventKind::PromotedSlave => {
+                let words: Vec<&str> = event.payload.split(' ').collect();
+                if let [_, _, host, port, ..] = words[..] {
+                    let master = Address::new(host, port.parse().unwrap_or(0));
+                    self.claims.push(Claim::Promoted { sentinel: speaker.number, master });
+                }
+            }
             EventKind::VoteForLeader => {
                 let Some((leader, epoch)) = read_vote(&event.payload) else {
                     return self.broken(speaker, "well-formed vote", event.payload.clone());
@@ -285,7 +345,7 @@ impl Checkers {
     }
 }
 
-impl Weather {
+impl Season {
     /// What nobody may announce now.
     fn forbids(self, kind: EventKind) -> bool {
         let failover = matches!(
@@ -304,9 +364,9 @@ impl Weather {
                 | EventKind::Tilt
         );
         match self {
-            Weather::Calm => failover || trouble,
-            Weather::Rough => false,
-            Weather::After => failover,
+            Season::Calm => failover || trouble,
+            Season::Rough => false,
+            Season::After => failover,
         }
     }
 }
@@ -361,8 +421,8 @@ mod tests {
     impl Court {
         fn new() -> Court {
             let nodes = BTreeSet::from([address(1), address(2)]);
-            let mut checkers = Checkers::new(3, BTreeMap::from([(GROUP.into(), nodes)]));
-            checkers.set_weather(Weather::Rough);
+            let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]));
+            checkers.set_season(Season::Rough);
             Court(checkers)
         }
 
@@ -515,11 +575,11 @@ mod tests {
         let mut court = Court::new();
         court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
         court.finds("");
-        court.0.set_weather(Weather::Calm);
+        court.0.set_season(Season::Calm);
         court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
         court.finds("no failover without cause");
         let mut court = Court::new();
-        court.0.set_weather(Weather::After);
+        court.0.set_season(Season::After);
         court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
         court.finds("");
         court.announces(0, &disk(0, 0, None), EventKind::TryFailover, String::new());

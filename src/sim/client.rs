@@ -1,7 +1,8 @@
 //! A client that writes to whatever node the sentinels name.
 
 use super::dice::Dice;
-use super::net::{ConnId, Ms, Net, News, Packet, Proc, Purpose, Timer, Write};
+use super::net::Net;
+use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer, Write};
 use crate::resp::Value;
 use crate::sentinel::types::Address;
 
@@ -112,8 +113,7 @@ impl Client {
                 self.next_write += 1;
                 let write = self.next_write;
                 self.enter(net, Step::Writing(conn, write));
-                let words = vec!["SET".into(), write.to_string()];
-                net.send(self.proc, conn, Packet::Requests(vec![words]));
+                net.send(self.proc, conn, Packet::Ask(Box::new(Ask::Set(write))));
             }
             Step::Asking(_) | Step::Connecting(_) | Step::Writing(..) => {
                 if net.now() - self.since > PATIENCE_MS {
@@ -126,20 +126,19 @@ impl Client {
     fn packet(&mut self, net: &mut Net, conn: ConnId, packet: Packet) {
         match (self.step.clone(), packet) {
             (Step::Asking(_), Packet::Greeted) => {
-                let words = ["SENTINEL", "get-master-addr-by-name", &self.group];
-                let words = words.map(str::to_owned).to_vec();
-                net.send(self.proc, conn, Packet::Requests(vec![words]));
+                let ask = Ask::MasterAddress(self.group.clone());
+                net.send(self.proc, conn, Packet::Ask(Box::new(ask)));
             }
-            (Step::Asking(_), Packet::Replies(replies)) => {
+            (Step::Asking(_), Packet::Reply(reply)) => {
                 self.give_up(net);
-                if let Some(master) = replies.first().and_then(read_address) {
+                if let Some(master) = read_address(&reply) {
                     let conn = net.dial(self.proc, &master, Purpose::Commands, PATIENCE_MS);
                     self.enter(net, Step::Connecting(conn));
                 }
             }
             (Step::Connecting(_), Packet::Greeted) => self.enter(net, Step::Ready(conn)),
-            (Step::Writing(_, write), Packet::Replies(replies)) => match replies.first() {
-                Some(Value::Simple(_)) => {
+            (Step::Writing(_, write), Packet::Reply(reply)) => match *reply {
+                Value::Simple(_) => {
                     self.acked.push((net.now(), write));
                     self.enter(net, Step::Ready(conn));
                 }
@@ -151,7 +150,8 @@ impl Client {
     }
 }
 
-fn read_address(reply: &Value) -> Option<Address> {
+/// The address in a reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`.
+pub(super) fn read_address(reply: &Value) -> Option<Address> {
     let Value::Array(items) = reply else { return None };
     let [host, port] = &items[..] else { return None };
     Some(Address::new(host.text()?, port.text()?.parse().ok()?))

@@ -2,16 +2,29 @@
 //! meanwhile.
 
 use super::dice::Dice;
-use super::net::Ms;
+use super::wire::Ms;
 use crate::config::state::State;
 use crate::sentinel::Revision;
 
 /// A write takes up to so long on a good day, in ms.
 const WRITE_MS: Ms = 20;
 
+/// What becomes of a state file while its sentinel does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// It is as it was.
+    Kept,
+    /// It is gone: deleted, on a disk that was replaced, or torn and so refused and removed.
+    Lost,
+    /// Somebody put a copy back that is some writes old.
+    Old,
+}
+
 /// What one sentinel's state file holds and what is being written to it.
 pub(super) struct Disk {
     content: Option<State>,
+    /// An earlier content, as a backup would have it.
+    backup: Option<State>,
     writing: Option<(Revision, Box<State>)>,
     /// The last write failed: it will be tried again.
     failed: bool,
@@ -24,7 +37,7 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(dice: Dice) -> Disk {
-        Disk { content: None, writing: None, failed: false, dice, slow_ms: 0, failing: false }
+        Disk { content: None, backup: None, writing: None, failed: false, dice, slow_ms: 0, failing: false }
     }
 
     /// What would be read back now.
@@ -64,8 +77,20 @@ impl Disk {
             }
             return Some((revision, Err("No space left on device".into())));
         }
+        if self.backup.is_none() || self.dice.one_in(4) {
+            self.backup.clone_from(&self.content);
+        }
         self.content = Some(*state);
         Some((revision, Ok(())))
+    }
+
+    /// The file comes to hold something else.
+    pub(super) fn tamper(&mut self, memory: Memory) {
+        match memory {
+            Memory::Kept => {}
+            Memory::Lost => self.content = None,
+            Memory::Old => self.content.clone_from(&self.backup),
+        }
     }
 
     /// The process dies: what was being written is there or is not, and nobody was told.

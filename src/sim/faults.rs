@@ -4,65 +4,159 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::dice::Dice;
+use super::disk::Memory;
 use super::host::{Ambush, Moment};
-use super::net::{Machine, Ms, Proc};
+use super::node::Data;
+use super::plan::Shape;
+use super::wire::{Machine, Ms, Proc};
 
 /// One thing that goes wrong, and for how long.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fault {
-    pub(super) at: Ms,
-    pub(super) for_ms: Ms,
-    pub(super) kind: FaultKind,
+pub struct Fault {
+    /// When it begins, in virtual ms.
+    pub at: Ms,
+    /// How long it lasts, in ms.
+    pub for_ms: Ms,
+    /// What it is.
+    pub kind: FaultKind,
 }
 
 /// What can go wrong.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum FaultKind {
-    /// `kill -9`, and a start at the end.
-    Crash(Proc),
+pub enum FaultKind {
+    /// `kill -9` of a node, and a start at the end with these data; as a master, whatever its file
+    /// said, if the last is true.
+    CrashNode(usize, Data, bool),
+    /// `kill -9` of a sentinel, and a start at the end with this memory.
+    CrashSentinel(usize, Memory),
     /// A sentinel dies at the next moment of a kind, and starts at the end.
     Ambush(usize, Ambush),
+    /// A machine loses its power: its processes end and their connections stay half open.
+    Power(Machine),
     /// SIGSTOP and SIGCONT.
     Freeze(Proc),
+    /// A node accepts connections and answers nothing.
+    Hang(usize),
+    /// A node gets round to requests up to so late, in ms.
+    SlowNode(usize, Ms),
+    /// A node answers requests with this error.
+    Sick(usize, &'static str),
+    /// A node's INFO shows an offset larger by so much.
+    Boast(usize, u64),
     /// Nothing passes from these machines to the others, nor back if `both`.
-    Partition { from: BTreeSet<Machine>, both: bool },
+    Partition {
+        /// The machines on one side.
+        from: BTreeSet<Machine>,
+        /// Both directions.
+        both: bool,
+        /// It comes and goes with this half period, in ms; 0: it stays.
+        flap_ms: Ms,
+    },
     /// Packets between two machines take up to so much longer, in ms.
     Slow(Machine, Machine, Ms),
     /// All connections between two processes are reset, once.
     Cut(Proc, Proc),
+    /// What is sent over the connections between two machines as they are now vanishes, for ever.
+    HalfOpen(Machine, Machine),
     /// One packet in so many resets its connection.
     Flaky(u64),
+    /// One packet in so many is lost and sent again by TCP.
+    Lossy(u64),
+    /// One message of a channel in so many is delivered twice.
+    Echo(u64),
     /// Writes of a sentinel's state take up to so much longer, in ms.
     SlowDisk(usize, Ms),
     /// They fail.
     BadDisk(usize),
-    /// An operator says SENTINEL FAILOVER, once.
-    Failover { sentinel: usize, group: usize },
+    /// A sentinel's wall clock is off by so much, in ms.
+    ClockStep(usize, i64),
+    /// Nobody resolves the name of a node.
+    MuteName(usize),
+    /// The name of a node means another one's machine.
+    FalseName(usize, usize),
+    /// An operator has something done by a sentinel, once; what he undoes in the end is told with
+    /// it.
+    Order(usize, Order),
+    /// A sentinel that was late joins.
+    Join(usize),
+    /// A sentinel is lost with its machine; in the end another one takes its place elsewhere.
+    Replace(usize),
+    /// A node is moved to a machine and address that nobody had before.
+    Move(usize),
+    /// Two nodes, maybe of different groups, restart with each other's address.
+    Swap(usize, usize),
+}
+
+/// What an operator asks of a sentinel, for one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// `SENTINEL FAILOVER`
+    Failover(usize),
+    /// `SENTINEL RESET`
+    Reset(usize),
+    /// `SENTINEL REMOVE`, and `SENTINEL MONITOR` and `SET` in the end.
+    Remove(usize),
+    /// `SENTINEL SET` of an option, undone in the end.
+    Set(usize, &'static str, u64),
 }
 
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FaultKind::Crash(proc) => write!(f, "crash of {proc}"),
+            FaultKind::CrashNode(n, data, as_master) => {
+                write!(f, "crash of node {n}")?;
+                match data {
+                    Data::Same => {}
+                    Data::Old => write!(f, ", to come back with old data")?,
+                    Data::Empty => write!(f, ", to come back empty")?,
+                }
+                if *as_master { write!(f, ", as a master") } else { Ok(()) }
+            }
+            FaultKind::CrashSentinel(n, memory) => {
+                write!(f, "crash of sentinel {n}")?;
+                match memory {
+                    Memory::Kept => Ok(()),
+                    Memory::Lost => write!(f, ", its state is lost"),
+                    Memory::Old => write!(f, ", an old state is put back"),
+                }
+            }
             FaultKind::Ambush(n, Ambush { moment, after }) => {
                 let when = if *after { "after" } else { "before" };
                 write!(f, "crash of sentinel {n}, right {when} its next {moment:?}")
             }
+            FaultKind::Power(machine) => write!(f, "machine {machine} is without power"),
             FaultKind::Freeze(proc) => write!(f, "freeze of {proc}"),
-            FaultKind::Partition { from, both } => {
+            FaultKind::Hang(n) => write!(f, "node {n} accepts and never answers"),
+            FaultKind::SlowNode(n, ms) => write!(f, "node {n} is slow by up to {ms} ms"),
+            FaultKind::Sick(n, error) => write!(f, "node {n} answers {error:?}"),
+            FaultKind::Boast(n, more) => write!(f, "node {n} shows {more} bytes too many"),
+            FaultKind::Partition { from, both, flap_ms } => {
                 let way = if *both { "between" } else { "from" };
-                write!(f, "partition {way} machines {from:?} and the others")
+                write!(f, "partition {way} machines {from:?} and the others")?;
+                if *flap_ms > 0 { write!(f, ", on and off every {flap_ms} ms") } else { Ok(()) }
             }
             FaultKind::Slow(a, b, ms) => {
                 write!(f, "delay of up to {ms} ms between machines {a} and {b}")
             }
             FaultKind::Cut(a, b) => write!(f, "reset of connections of {a} and {b}"),
+            FaultKind::HalfOpen(a, b) => {
+                write!(f, "connections of machines {a} and {b} become half open")
+            }
             FaultKind::Flaky(n) => write!(f, "one packet in {n} resets its connection"),
+            FaultKind::Lossy(n) => write!(f, "one packet in {n} is lost"),
+            FaultKind::Echo(n) => write!(f, "one message in {n} comes twice"),
             FaultKind::SlowDisk(n, ms) => write!(f, "disk of sentinel {n} slow by up to {ms} ms"),
             FaultKind::BadDisk(n) => write!(f, "disk of sentinel {n} fails"),
-            FaultKind::Failover { sentinel, group } => {
-                write!(f, "SENTINEL FAILOVER of group {group} on sentinel {sentinel}")
+            FaultKind::ClockStep(n, ms) => write!(f, "wall clock of sentinel {n} off by {ms} ms"),
+            FaultKind::MuteName(n) => write!(f, "the name of node {n} cannot be resolved"),
+            FaultKind::FalseName(n, other) => {
+                write!(f, "the name of node {n} means the machine of node {other}")
             }
+            FaultKind::Order(n, order) => write!(f, "order to sentinel {n}: {order:?}"),
+            FaultKind::Join(n) => write!(f, "sentinel {n} joins"),
+            FaultKind::Replace(n) => write!(f, "sentinel {n} is lost and will be replaced"),
+            FaultKind::Move(n) => write!(f, "node {n} moves to another address"),
+            FaultKind::Swap(a, b) => write!(f, "nodes {a} and {b} swap addresses"),
         }
     }
 }
@@ -70,19 +164,39 @@ impl fmt::Display for FaultKind {
 /// What there is that can fail.
 #[derive(Debug, Clone)]
 pub(super) struct Targets {
-    pub(super) sentinels: usize,
-    pub(super) nodes: usize,
-    pub(super) groups: usize,
-    pub(super) machines: usize,
+    sentinels: usize,
+    late: Vec<usize>,
+    nodes: usize,
+    groups: usize,
+    machines: usize,
+    named: bool,
+    /// Stock sentinels take part, and do not stand everything.
+    mixed: bool,
 }
 
 impl Targets {
+    pub(super) fn of(shape: &Shape) -> Targets {
+        Targets {
+            sentinels: shape.sentinels,
+            late: shape.late.clone(),
+            nodes: shape.nodes(),
+            groups: shape.groups,
+            machines: shape.machines(),
+            named: shape.named,
+            mixed: !shape.stock.is_empty(),
+        }
+    }
+
     fn sentinel(&self, dice: &mut Dice) -> usize {
         dice.below(self.sentinels as u64) as usize
     }
 
     fn node(&self, dice: &mut Dice) -> usize {
         dice.below(self.nodes as u64) as usize
+    }
+
+    fn group(&self, dice: &mut Dice) -> usize {
+        dice.below(self.groups as u64) as usize
     }
 
     fn machine(&self, dice: &mut Dice) -> Machine {
@@ -96,7 +210,7 @@ impl Targets {
         }
     }
 
-    fn machines(&self, dice: &mut Dice) -> BTreeSet<Machine> {
+    fn side(&self, dice: &mut Dice) -> BTreeSet<Machine> {
         if dice.one_in(2) {
             return BTreeSet::from([self.machine(dice)]);
         }
@@ -104,27 +218,83 @@ impl Targets {
     }
 }
 
-/// The makers of faults; a run enables some of them.
-const MAKERS: &[fn(&Targets, &mut Dice) -> FaultKind] = &[
-    |t, dice| FaultKind::Crash(Proc::Sentinel(t.sentinel(dice))),
-    |t, dice| FaultKind::Crash(Proc::Node(t.node(dice))),
-    |t, dice| {
+/// A maker of faults, and how many of eight runs have it.
+type Maker = (u64, fn(&Targets, &mut Dice) -> FaultKind);
+
+/// The makers of faults; a run has some of them.
+const MAKERS: &[Maker] = &[
+    (4, |t, dice| FaultKind::CrashSentinel(t.sentinel(dice), Memory::Kept)),
+    (4, |t, dice| FaultKind::CrashNode(t.node(dice), Data::Same, false)),
+    (2, |t, dice| {
+        let data = *dice.pick(&[Data::Same, Data::Old, Data::Empty]);
+        FaultKind::CrashNode(t.node(dice), data, dice.one_in(2))
+    }),
+    (4, |t, dice| {
         let ambush = Ambush { moment: *dice.pick(Moment::ALL), after: dice.one_in(2) };
         FaultKind::Ambush(t.sentinel(dice), ambush)
-    },
-    |t, dice| FaultKind::Freeze(Proc::Sentinel(t.sentinel(dice))),
-    |t, dice| FaultKind::Freeze(Proc::Node(t.node(dice))),
-    |t, dice| FaultKind::Partition { from: t.machines(dice), both: true },
-    |t, dice| FaultKind::Partition { from: t.machines(dice), both: false },
-    |t, dice| FaultKind::Slow(t.machine(dice), t.machine(dice), dice.skewed(50..=3_000)),
-    |t, dice| FaultKind::Cut(t.proc(dice), t.proc(dice)),
-    |_, dice| FaultKind::Flaky(dice.skewed(20..=2_000)),
-    |t, dice| FaultKind::SlowDisk(t.sentinel(dice), dice.skewed(50..=4_000)),
-    |t, dice| FaultKind::BadDisk(t.sentinel(dice)),
-    |t, dice| FaultKind::Failover {
-        sentinel: t.sentinel(dice),
-        group: dice.below(t.groups as u64) as usize,
-    },
+    }),
+    (2, |t, dice| FaultKind::Power(t.machine(dice))),
+    (3, |t, dice| FaultKind::Freeze(Proc::Sentinel(t.sentinel(dice)))),
+    (3, |t, dice| FaultKind::Freeze(Proc::Node(t.node(dice)))),
+    (2, |t, dice| FaultKind::Hang(t.node(dice))),
+    (2, |t, dice| FaultKind::SlowNode(t.node(dice), dice.skewed(50..=5_000))),
+    (2, |t, dice| {
+        let errors = [
+            "BUSY Redis is busy running a script",
+            "MISCONF Redis is configured to save RDB snapshots, but it cannot",
+            "NOAUTH Authentication required.",
+        ];
+        FaultKind::Sick(t.node(dice), *dice.pick(&errors))
+    }),
+    (2, |t, dice| FaultKind::Boast(t.node(dice), dice.skewed(1..=10_000))),
+    (4, |t, dice| FaultKind::Partition { from: t.side(dice), both: true, flap_ms: 0 }),
+    (3, |t, dice| FaultKind::Partition { from: t.side(dice), both: false, flap_ms: 0 }),
+    (2, |t, dice| FaultKind::Partition {
+        from: t.side(dice),
+        both: dice.one_in(2),
+        flap_ms: dice.skewed(100..=8_000),
+    }),
+    (4, |t, dice| FaultKind::Slow(t.machine(dice), t.machine(dice), dice.skewed(50..=3_000))),
+    (3, |t, dice| FaultKind::Cut(t.proc(dice), t.proc(dice))),
+    (2, |t, dice| FaultKind::HalfOpen(t.machine(dice), t.machine(dice))),
+    (2, |_, dice| FaultKind::Flaky(dice.skewed(20..=2_000))),
+    (2, |_, dice| FaultKind::Lossy(dice.skewed(3..=200))),
+    (2, |_, dice| FaultKind::Echo(dice.skewed(1..=20))),
+    (4, |t, dice| FaultKind::SlowDisk(t.sentinel(dice), dice.skewed(50..=4_000))),
+    (4, |t, dice| FaultKind::BadDisk(t.sentinel(dice))),
+    (1, |t, dice| {
+        let ms = dice.skewed(1_000..=100_000_000) as i64;
+        FaultKind::ClockStep(t.sentinel(dice), if dice.one_in(2) { ms } else { -ms })
+    }),
+    (3, |t, dice| FaultKind::Order(t.sentinel(dice), Order::Failover(t.group(dice)))),
+    (2, |t, dice| FaultKind::Order(t.sentinel(dice), Order::Reset(t.group(dice)))),
+    (1, |t, dice| FaultKind::Order(t.sentinel(dice), Order::Remove(t.group(dice)))),
+    (2, |t, dice| {
+        let (option, most) = *dice.pick(&[
+            ("quorum", t.sentinels as u64),
+            ("down-after-milliseconds", 8_000),
+            ("failover-timeout", 20_000),
+            ("parallel-syncs", 4),
+        ]);
+        let value = dice.within(1..=most);
+        FaultKind::Order(t.sentinel(dice), Order::Set(t.group(dice), option, value))
+    }),
+    (1, |t, dice| FaultKind::Move(t.node(dice))),
+    (1, |t, dice| FaultKind::Swap(t.node(dice), t.node(dice))),
+];
+
+/// These ask too much of a stock sentinel, or take away what safety rests on.
+const HARD_MAKERS: &[Maker] = &[
+    (1, |t, dice| {
+        let memory = *dice.pick(&[Memory::Lost, Memory::Old]);
+        FaultKind::CrashSentinel(t.sentinel(dice), memory)
+    }),
+    (1, |t, dice| FaultKind::Replace(t.sentinel(dice))),
+];
+
+const NAME_MAKERS: &[Maker] = &[
+    (4, |t, dice| FaultKind::MuteName(t.node(dice))),
+    (2, |t, dice| FaultKind::FalseName(t.node(dice), t.node(dice))),
 ];
 
 /// How long a fault that lasts to the end lasts at most, in ms.
@@ -133,11 +303,19 @@ const LAST_MS: Ms = 20_000;
 /// Draws all faults of a run between two moments. One run in ten has none.
 pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> Vec<Fault> {
     let mut faults = Vec::new();
+    for n in &targets.late {
+        let at = from + dice.below(until - from);
+        faults.push(Fault { at, for_ms: 0, kind: FaultKind::Join(*n) });
+    }
     if dice.one_in(10) {
         return faults;
     }
-    for maker in MAKERS {
-        if dice.one_in(2) {
+    // Each run has a level of trouble of its own, so that there are quiet ones and wild ones.
+    let trouble = dice.within(2..=8);
+    let hard = HARD_MAKERS.iter().filter(|_| !targets.mixed);
+    let names = NAME_MAKERS.iter().filter(|_| targets.named);
+    for (often, maker) in MAKERS.iter().chain(hard).chain(names) {
+        if dice.below(8 * 8) >= often * trouble {
             continue;
         }
         let gap_ms = dice.skewed(3_000..=60_000);
@@ -154,7 +332,7 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
         }
         // One of each kind may last to the end, so that there is something to heal.
         if dice.one_in(2) {
-            let at = until - dice.skewed(100..=LAST_MS);
+            let at = until - dice.skewed(100..=LAST_MS.min(until - from));
             faults.push(Fault { at, for_ms: until - at, kind: maker(targets, dice) });
         }
     }
@@ -168,19 +346,18 @@ mod tests {
 
     #[test]
     fn seeds_differ_in_kind_and_number_of_faults_and_some_have_none() {
-        let targets = Targets { sentinels: 3, nodes: 3, groups: 1, machines: 6 };
+        let targets = Targets::of(&Shape { named: true, late: vec![2], ..Shape::default() });
         let of = |seed| draw(&targets, 1_000, 60_000, &mut Dice::new(seed, "faults"));
-        let plans: Vec<Vec<Fault>> = (0..200).map(of).collect();
+        let plans: Vec<Vec<Fault>> = (0..400).map(of).collect();
         assert_eq!(plans[3], of(3));
-        let none = plans.iter().filter(|plan| plan.is_empty()).count();
-        assert!((5..60).contains(&none), "{none} of 200 without faults");
-        let kinds = |plan: &Vec<Fault>| {
-            let names = plan.iter().map(|f| std::mem::discriminant(&f.kind));
-            names.collect::<Vec<_>>().len()
-        };
-        assert!(plans.iter().any(|plan| kinds(plan) > 20));
+        let none = plans.iter().filter(|plan| plan.len() == 1).count();
+        assert!((10..120).contains(&none), "{none} of 400 without faults");
+        let mut kinds = BTreeSet::new();
         for fault in plans.iter().flatten() {
             assert!(fault.at >= 1_000 && fault.at + fault.for_ms <= 60_000, "{fault:?}");
+            let name = format!("{:?}", fault.kind);
+            kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
+        assert_eq!(kinds.len(), 27, "every kind is drawn: {kinds:?}");
     }
 }

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::checkers::{Checkers, Said, Speaker};
 use super::dice::Dice;
-use super::disk::Disk;
-use super::net::{ConnId, Ms, Net, News, Packet, Proc, Purpose, Timer, Words};
+use super::disk::{Disk, Memory};
+use super::net::Net;
 use super::sabotage::{EAGER_DISK_MS, Sabotage, tamper};
-use super::story::{Fingerprint, Story};
+use super::story::{Fingerprint, Story, told};
+use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer};
 use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
-use crate::sentinel::hello::CHANNEL;
-use crate::sentinel::types::{Address, RunId};
+use crate::sentinel::types::RunId;
 use crate::sentinel::{
-    Clock, Command, Effect, Event, EventKind, Input, Instant, Level, LinkEvent, LinkId, LostReason,
+    Clock, Command, Effect, Event, EventKind, Input, Instant, LinkEvent, LinkId, LostReason,
     Request, RequestId, Revision, Sentinel, Target, TargetKind, reconcile,
 };
 
@@ -49,14 +49,22 @@ pub(super) struct Watch {
 
 /// The moment at which a crash is set to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moment {
+pub enum Moment {
+    /// It writes its state.
     Persist,
+    /// It asks for a vote.
     AskForVotes,
+    /// It announces a vote.
     Vote,
+    /// It announces that it was elected.
     Lead,
+    /// It promotes a replica.
     Promote,
+    /// It sends a node to another master.
     Repoint,
+    /// It announces another master.
     Switch,
+    /// It says hello.
     Hello,
 }
 
@@ -94,10 +102,11 @@ impl Moment {
 
 /// A crash that waits for its moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ambush {
-    pub(super) moment: Moment,
+pub struct Ambush {
+    /// What it waits for.
+    pub moment: Moment,
     /// The effect itself is still carried out.
-    pub(super) after: bool,
+    pub after: bool,
 }
 
 /// A clock that is not the world's.
@@ -150,7 +159,7 @@ impl Link {
 /// Somebody who asks us over a connection: one request at a time, in order.
 #[derive(Debug, Default)]
 struct Session {
-    queue: VecDeque<Words>,
+    queue: VecDeque<Ask>,
     busy: bool,
 }
 
@@ -169,6 +178,8 @@ pub(super) struct Host {
     declared: BTreeMap<String, GroupSettings>,
     id: RunId,
     clock: Skewed,
+    /// How far its wall clock is off, in ms; it decides nothing.
+    pub(super) wall_off_ms: i64,
     dice: Dice,
     pub(super) disk: Disk,
     core: Option<Sentinel>,
@@ -179,17 +190,21 @@ pub(super) struct Host {
     next_request: u64,
     answer: Option<Value>,
     inputs: VecDeque<Input>,
-    wake: (Option<Instant>, u64),
+    /// When a wake-up is under way, and its token; an earlier one replaces it.
+    alarm: Option<Ms>,
+    alarm_token: u64,
     spins: (Ms, u32),
     pub(super) ambush: Option<Ambush>,
     doomed: bool,
     sabotage: Option<Sabotage>,
+    /// It follows Redis's rules, and not ours.
+    pub(super) stock: bool,
 }
 
 impl Host {
     pub(super) fn new(
         number: usize,
-        port: u16,
+        settings: SentinelSettings,
         declared: BTreeMap<String, GroupSettings>,
         shape: HostShape,
         seed: u64,
@@ -201,10 +216,11 @@ impl Host {
             proc: Proc::Sentinel(number),
             number,
             shape,
-            settings: SentinelSettings { port, ..SentinelSettings::default() },
+            settings,
             declared,
             id: dice.run_id(),
             clock: Skewed { begin_ms: dice.below(1 << 32), ppm: drift },
+            wall_off_ms: 0,
             disk: Disk::new(Dice::new(seed, &format!("disk {number}"))),
             dice,
             core: None,
@@ -215,18 +231,23 @@ impl Host {
             next_request: 1,
             answer: None,
             inputs: VecDeque::new(),
-            wake: (None, 0),
+            alarm: None,
+            alarm_token: 0,
             spins: (0, 0),
             ambush: None,
             doomed: false,
             sabotage,
+            stock: false,
         }
     }
 
-    /// Begins a life with what the disk remembers.
+    /// Begins a life with what the disk remembers. Without a state file it is a new sentinel.
     pub(super) fn start(&mut self, net: &mut Net, watch: &mut Watch) {
         let forgets = self.sabotage == Some(Sabotage::Amnesia);
         let remembered = self.disk.content().filter(|_| !forgets).cloned();
+        if remembered.is_none() && !forgets {
+            self.id = self.dice.run_id();
+        }
         let (state, _) = reconcile(self.declared.clone(), remembered, self.id.clone());
         if self.disk.content().is_none() || forgets {
             self.disk.install(state.clone());
@@ -235,6 +256,14 @@ impl Host {
         self.core = Some(Sentinel::new(self.now(net), self.settings.clone(), state, seed));
         self.inputs.push_back(Input::Wake);
         self.run(net, watch);
+    }
+
+    /// Its disk comes to hold something else; it does not run.
+    pub(super) fn tamper_with_memory(&mut self, memory: Memory, watch: &mut Watch) {
+        self.disk.tamper(memory);
+        if memory != Memory::Kept {
+            watch.checkers.excuse(self.number);
+        }
     }
 
     /// Ends it: all that was not on disk is gone.
@@ -246,7 +275,8 @@ impl Host {
         self.sessions.clear();
         self.asked.clear();
         self.inputs.clear();
-        self.wake = (None, self.wake.1 + 1);
+        self.alarm = None;
+        self.alarm_token += 1;
         self.ambush = None;
         self.doomed = false;
     }
@@ -261,15 +291,18 @@ impl Host {
         match news {
             News::Packet(conn, packet) => self.packet(net, conn, packet),
             News::Lost(conn, reason) => self.lost(net, conn, reason),
-            News::Timer(Timer::Wake { token }) if token == self.wake.1 => {
-                self.wake.0 = None;
-                self.count_spins(net.now(), watch);
-                self.inputs.push_back(Input::Wake);
+            News::Timer(Timer::Wake { token }) if token == self.alarm_token => {
+                self.alarm = None;
+                let deadline = self.core.as_ref().and_then(Sentinel::deadline);
+                if deadline.is_some_and(|deadline| deadline <= self.clock.at(net.now())) {
+                    self.count_spins(net.now(), watch);
+                    self.inputs.push_back(Input::Wake);
+                }
             }
             News::Timer(Timer::Redial { link, subscription }) => {
                 self.dial(net, LinkId(link), subscription);
             }
-            News::Timer(Timer::Disk { .. }) => self.disk_finished(watch, net.now()),
+            News::Timer(Timer::Disk) => self.disk_finished(watch, net.now()),
             News::Timer(_) => {}
         }
         self.run(net, watch);
@@ -296,7 +329,8 @@ impl Host {
     }
 
     fn now(&self, net: &Net) -> Clock {
-        Clock { mono: self.clock.at(net.now()), wall_ms: WALL_BEGIN_MS + net.now() }
+        let wall_ms = (WALL_BEGIN_MS + net.now()).saturating_add_signed(self.wall_off_ms);
+        Clock { mono: self.clock.at(net.now()), wall_ms }
     }
 
     fn count_spins(&mut self, now: Ms, watch: &mut Watch) {
@@ -330,15 +364,15 @@ impl Host {
             watch.inputs += 1;
             core.handle(clock, input);
             while let Some(effect) = self.core.as_mut().and_then(Sentinel::poll) {
-                let effects = match self.sabotage {
-                    None => vec![effect],
-                    Some(sabotage) => {
-                        let question = self.vote_question(&effect);
-                        let question = question.as_ref().map(|(id, epoch)| (id.as_str(), *epoch));
-                        tamper(sabotage, net.now(), effect, question)
+                let Some(sabotage) = self.sabotage else {
+                    if !self.act(net, watch, effect) {
+                        return;
                     }
+                    continue;
                 };
-                for effect in effects {
+                let question = self.vote_question(&effect);
+                let question = question.as_ref().map(|(id, epoch)| (id.as_str(), *epoch));
+                for effect in tamper(sabotage, net.now(), effect, question) {
                     if !self.act(net, watch, effect) {
                         return;
                     }
@@ -365,7 +399,7 @@ impl Host {
             self.doomed = true;
             return false;
         }
-        self.observe(net.now(), watch, &effect);
+        self.observe(net, watch, &effect);
         match effect {
             Effect::Persist { revision, state } => match self.write(revision, state) {
                 None => {
@@ -374,9 +408,9 @@ impl Host {
                 }
                 Some(_) if self.sabotage == Some(Sabotage::EagerDisk) => {
                     self.inputs.push_back(Input::Persisted { revision });
-                    net.timer(self.proc, EAGER_DISK_MS, Timer::Disk { revision: revision.0 });
+                    net.timer(self.proc, EAGER_DISK_MS, Timer::Disk);
                 }
-                Some(ms) => net.timer(self.proc, ms, Timer::Disk { revision: revision.0 }),
+                Some(ms) => net.timer(self.proc, ms, Timer::Disk),
             },
             Effect::Connect { link, target } => self.connect(net, link, target),
             Effect::Disconnect { link } => self.disconnect(net, link),
@@ -398,20 +432,27 @@ impl Host {
     }
 
     /// Shows an effect to the checkers, the fingerprint and the story.
-    fn observe(&mut self, now: Ms, watch: &mut Watch, effect: &Effect) {
+    fn observe(&mut self, net: &Net, watch: &mut Watch, effect: &Effect) {
+        let now = net.now();
         watch.effects += 1;
+        if let Effect::Send { link, command: Command::Ping | Command::Info } = effect {
+            watch.print.count(now, self.number as u64, link.0);
+            return;
+        }
         watch.print.add(now, format_args!("{} {effect:?}", self.number));
-        let to = match effect {
-            Effect::Send { link, .. } => self.links.get(link).map(|l| l.target.address.clone()),
+        let link = match effect {
+            Effect::Send { link, .. } => self.links.get(link),
             _ => None,
         };
+        let to = link.map(|link| &link.target.address);
+        let receiver = link.and_then(|link| net.other_end(self.proc, link.commands.conn?));
         let question = match effect {
             Effect::Reply { id, .. } => self.asked.get(id).map(|asked| &asked.request),
             _ => None,
         };
         if let Some(disk) = self.disk.content() {
             let speaker = Speaker { at: now, number: self.number, id: &self.id, disk };
-            watch.checkers.hear(&speaker, &Said { effect, to: to.as_ref(), question });
+            watch.checkers.hear(&speaker, &Said { effect, to, receiver, question });
         }
         match effect {
             Effect::Announce(Event { kind: EventKind::TryFailover, .. }) => watch.tries += 1,
@@ -419,21 +460,25 @@ impl Host {
             _ => {}
         }
         if watch.story.is_heard()
-            && let Some(line) = told(effect, to.as_ref(), question)
+            && let Some(line) = told(effect, to, question)
         {
             watch.story.tell(now, &self.proc, || line);
         }
     }
 
+    /// One timer is under way, for the earliest deadline that was asked for; whoever comes too early
+    /// looks again.
     fn set_alarm(&mut self, net: &mut Net) {
-        let deadline = self.core.as_ref().and_then(Sentinel::deadline);
-        if self.doomed || deadline == self.wake.0 {
+        let Some(deadline) = self.core.as_ref().and_then(Sentinel::deadline) else { return };
+        if self.doomed {
             return;
         }
-        self.wake = (deadline, self.wake.1 + 1);
-        if let Some(deadline) = deadline {
-            let after = self.clock.until(deadline, net.now());
-            net.timer(self.proc, after, Timer::Wake { token: self.wake.1 });
+        let now = net.now();
+        let at = now + self.clock.until(deadline, now);
+        if self.alarm.is_none_or(|alarm| at < alarm) {
+            self.alarm = Some(at);
+            self.alarm_token += 1;
+            net.timer(self.proc, at - now, Timer::Wake { token: self.alarm_token });
         }
     }
 
@@ -449,14 +494,12 @@ impl Host {
 
     fn dial(&mut self, net: &mut Net, id: LinkId, subscription: bool) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        let address = link.target.address.clone();
-        let wire = link.wire(subscription);
-        if wire.conn.is_some() {
+        if link.wire(subscription).conn.is_some() {
             return;
         }
         let purpose = if subscription { Purpose::Subscribe } else { Purpose::Commands };
-        let conn = net.dial(self.proc, &address, purpose, self.shape.connect_ms);
-        wire.conn = Some(conn);
+        let conn = net.dial(self.proc, &link.target.address, purpose, self.shape.connect_ms);
+        link.wire(subscription).conn = Some(conn);
         self.conns.insert(conn, (id, subscription));
     }
 
@@ -471,9 +514,8 @@ impl Host {
     fn send(&mut self, net: &mut Net, id: LinkId, command: Command) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
-        let requests = command.requests(&link.target.rename_commands);
-        link.commands.unanswered.push_back(command);
-        net.send(self.proc, conn, Packet::Requests(requests));
+        link.commands.unanswered.push_back(command.clone());
+        net.send(self.proc, conn, Packet::Ask(Box::new(Ask::Command(command))));
     }
 
     fn reply(&mut self, net: &mut Net, id: RequestId, reply: Value) {
@@ -482,7 +524,7 @@ impl Host {
             self.answer = Some(reply);
             return;
         };
-        net.send(self.proc, conn, Packet::Replies(vec![reply]));
+        net.send(self.proc, conn, Packet::Reply(Box::new(reply)));
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.busy = false;
         }
@@ -495,14 +537,17 @@ impl Host {
             return;
         }
         match packet {
-            Packet::Greet(Purpose::Commands) => {
+            Packet::Greet(purpose) if *purpose == Purpose::Commands => {
                 self.sessions.insert(conn, Session::default());
                 net.send(self.proc, conn, Packet::Greeted);
             }
-            Packet::Requests(requests) => {
-                if let Some(session) = self.sessions.get_mut(&conn) {
-                    session.queue.extend(requests);
+            Packet::Ask(ask) => {
+                let Some(session) = self.sessions.get_mut(&conn) else { return };
+                if *ask == Ask::Command(Command::Ping) && !session.busy {
+                    net.send(self.proc, conn, Packet::Pong);
+                    return;
                 }
+                session.queue.push_back(*ask);
                 self.serve(net, conn);
             }
             _ => {}
@@ -511,21 +556,25 @@ impl Host {
 
     fn link_packet(&mut self, net: &Net, id: LinkId, subscription: bool, packet: Packet) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        let remote_ip = link.target.address.host.clone();
         let wire = link.wire(subscription);
         let event = match packet {
             Packet::Greeted => {
                 wire.up = true;
                 wire.failures = 0;
-                match subscription {
-                    true => LinkEvent::Subscribed,
-                    false => LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip },
+                match (subscription, wire.conn) {
+                    (false, Some(conn)) => LinkEvent::Up {
+                        local_ip: net.ip(self.proc),
+                        remote_ip: net.ip(net.other_end(self.proc, conn).unwrap_or(self.proc)),
+                    },
+                    _ => LinkEvent::Subscribed,
                 }
             }
-            Packet::Replies(mut replies) => {
+            Packet::Pong | Packet::Reply(_) => {
                 let Some(command) = wire.unanswered.pop_front() else { return };
-                let one = replies.len() == 1;
-                let reply = if one { replies.remove(0) } else { Value::Array(replies) };
+                let reply = match packet {
+                    Packet::Reply(reply) => *reply,
+                    _ => Value::Simple("PONG".into()),
+                };
                 LinkEvent::Reply { command, reply }
             }
             Packet::Published(payload) => LinkEvent::Hello { payload },
@@ -556,14 +605,14 @@ impl Host {
     fn serve(&mut self, net: &mut Net, conn: ConnId) {
         while let Some(session) = self.sessions.get_mut(&conn)
             && !session.busy
-            && let Some(words) = session.queue.pop_front()
+            && let Some(ask) = session.queue.pop_front()
         {
-            match read_request(&words) {
+            match read_ask(ask) {
                 Ok(request) => {
                     session.busy = true;
                     self.submit(request, Some(conn));
                 }
-                Err(reply) => net.send(self.proc, conn, Packet::Replies(vec![reply])),
+                Err(packet) => net.send(self.proc, conn, packet),
             }
         }
     }
@@ -577,71 +626,21 @@ impl Host {
 }
 
 /// What a sentinel's API makes of a request: something for the core, or an answer at once.
-fn read_request(words: &Words) -> Result<Request, Value> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let not_integer = || Value::error("ERR value is not an integer or out of range");
-    match &words[..] {
-        ["PING"] => Err(Value::Simple("PONG".into())),
-        ["PUBLISH", CHANNEL, payload] => Ok(Request::Hello((*payload).into())),
-        ["SENTINEL", sub, host, port, epoch, id]
-            if sub.eq_ignore_ascii_case("is-master-down-by-addr") =>
-        {
+fn read_ask(ask: Ask) -> Result<Request, Packet> {
+    match ask {
+        Ask::MasterAddress(group) => Ok(Request::MasterAddress(group)),
+        Ask::Command(Command::Ping) => Err(Packet::Pong),
+        Ask::Command(Command::Hello { payload }) => Ok(Request::Hello(payload)),
+        Ask::Command(Command::IsMasterDown { master, epoch, candidate }) => {
             Ok(Request::IsMasterDown {
-                host: (*host).into(),
-                port: port.parse().map_err(|_| not_integer())?,
-                epoch: epoch.parse().map_err(|_| not_integer())?,
-                candidate: (*id != "*").then(|| (*id).into()),
+                host: master.host,
+                port: master.port.into(),
+                epoch: epoch as i64,
+                candidate: candidate.map(String::from),
             })
         }
-        ["SENTINEL", "get-master-addr-by-name", name] => Ok(Request::MasterAddress((*name).into())),
-        _ => Err(Value::error(format!("ERR unknown command '{}'", words.join(" ")))),
+        _ => Err(Packet::Reply(Box::new(Value::error("ERR unknown command")))),
     }
-}
-
-/// An effect as a line of the story; `None` for the everyday.
-fn told(effect: &Effect, to: Option<&Address>, question: Option<&Request>) -> Option<String> {
-    Some(match effect {
-        Effect::Persist { revision, state } => {
-            let groups: Vec<String> = state
-                .groups
-                .iter()
-                .map(|(name, g)| {
-                    let vote = g.voted_for.as_ref().map_or("nobody", RunId::short);
-                    format!(
-                        "{name}: master {}, config epoch {}, vote in {} for {vote}",
-                        g.settings.master, g.config_epoch, g.leader_epoch
-                    )
-                })
-                .collect();
-            let epoch = state.current_epoch;
-            format!("writes revision {}: epoch {epoch}; {}", revision.0, groups.join("; "))
-        }
-        Effect::Announce(event) if event.kind.level() > Level::Debug => {
-            format!("{} {}", event.kind.name(), event.payload)
-        }
-        Effect::Say { text, .. } => format!("\"{text}\""),
-        Effect::Send {
-            command:
-                Command::Ping
-                | Command::Info
-                | Command::Hello { .. }
-                | Command::IsMasterDown { candidate: None, .. },
-            ..
-        } => return None,
-        Effect::Send { command, .. } => match to {
-            Some(to) => format!("sends {command:?} to {to}"),
-            None => format!("sends {command:?} nowhere"),
-        },
-        Effect::Reply { reply: Value::Array(items), .. } => match question {
-            Some(Request::IsMasterDown { candidate: Some(id), epoch, .. }) => {
-                let vote = items.get(1).and_then(Value::text).unwrap_or("?");
-                let (id, vote) = (id.get(..8).unwrap_or(id), vote.get(..8).unwrap_or(vote));
-                format!("answers {id}, who stands in epoch {epoch}: {vote}, {:?}", items.last())
-            }
-            _ => return None,
-        },
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -659,24 +658,5 @@ mod tests {
                 assert!(after == 0 || clock.at(now + after - 1) < deadline, "{ppm} {now} {wait}");
             }
         }
-    }
-
-    #[test]
-    fn requests_of_peers_and_clients_are_understood() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Words>();
-        let asked = "SENTINEL is-master-down-by-addr 10.0.0.1 6379 7 *";
-        let expected = Request::IsMasterDown {
-            host: "10.0.0.1".into(),
-            port: 6379,
-            epoch: 7,
-            candidate: None,
-        };
-        assert_eq!(read_request(&words(asked)), Ok(expected));
-        assert_eq!(
-            read_request(&words("PUBLISH __sentinel__:hello a,b")),
-            Ok(Request::Hello("a,b".into()))
-        );
-        assert_eq!(read_request(&words("PING")), Err(Value::Simple("PONG".into())));
-        assert!(matches!(read_request(&words("GET x")), Err(Value::Error(_))));
     }
 }

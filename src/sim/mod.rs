@@ -18,34 +18,41 @@ mod faults;
 mod host;
 mod net;
 mod node;
+mod plan;
+mod queue;
 mod sabotage;
 mod story;
+mod trouble;
+mod wellness;
+mod wire;
 mod world;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use checkers::Violation;
+pub use disk::Memory;
+pub use faults::{Fault, FaultKind, Order};
+pub use host::{Ambush, Moment};
+pub use node::Data;
+pub use plan::{Plan, Shape, WARM_UP_MS};
 pub use sabotage::Sabotage;
 pub use story::Telling;
+pub use wire::{Machine, Ms, Proc};
 
-/// How a run is to be.
-#[derive(Debug, Clone)]
+/// How a plan is drawn from a seed.
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Nothing fails.
     pub calm: bool,
-    /// How long things fail at most, in virtual ms.
-    pub faults_ms: u64,
-    /// A defect put in on purpose, to show that it is found.
-    pub sabotage: Option<Sabotage>,
-    /// How much of the story is told.
-    pub telling: Telling,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { calm: false, faults_ms: 120_000, sabotage: None, telling: Telling::Silent }
-    }
+    /// Some of the sentinels are stock sentinels.
+    pub stock: bool,
+    /// How long things fail, in virtual ms; drawn where nothing is said. Does not change what is
+    /// drawn.
+    pub faults_ms: Option<u64>,
+    /// Only these faults, by number, of those that are drawn.
+    pub only: Option<BTreeSet<usize>>,
 }
 
 /// What became of a run.
@@ -61,6 +68,8 @@ pub struct Outcome {
     pub virtual_ms: u64,
     /// How many faults it had.
     pub faults: u64,
+    /// How many of these were orders of an operator.
+    pub orders: u64,
     /// Inputs that the cores took, all together.
     pub inputs: u64,
     /// Effects that they wanted.
@@ -102,17 +111,23 @@ impl fmt::Display for Outcome {
 
 /// Lives one run. After a broken rule (a panic is one) the run is lived again for its story, which
 /// the outcome then carries.
-pub fn run(seed: u64, options: &Options) -> Outcome {
-    let mut outcome = live(seed, options);
-    if outcome.violation.is_some() && options.telling == Telling::Silent {
-        let tail = Options { telling: Telling::Tail, ..options.clone() };
-        outcome.story = live(seed, &tail).story;
+pub fn run(plan: &Plan, telling: Telling) -> Outcome {
+    run_with(plan, telling, None)
+}
+
+/// The same, with a defect put in on purpose.
+pub fn run_with(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
+    let mut outcome = live(plan, telling, sabotage);
+    if outcome.violation.is_some() && telling == Telling::Silent {
+        outcome.story = live(plan, Telling::Tail, sabotage).story;
     }
     outcome
 }
 
-fn live(seed: u64, options: &Options) -> Outcome {
-    let result = catch_unwind(AssertUnwindSafe(|| world::World::new(seed, options).run()));
+fn live(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
+    let world = || world::World::new(plan, telling, sabotage).run();
+    let seed = plan.seed;
+    let result = catch_unwind(AssertUnwindSafe(world));
     result.unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
@@ -125,6 +140,7 @@ fn live(seed: u64, options: &Options) -> Outcome {
             violation: Some(Violation { at_ms: 0, what: format!("panicked: {text}") }),
             virtual_ms: 0,
             faults: 0,
+            orders: 0,
             inputs: 0,
             effects: 0,
             elections: 0,

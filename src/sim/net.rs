@@ -1,48 +1,26 @@
-//! Virtual time and the network: one queue of what will happen, and TCP-like connections over it.
+//! Virtual time and the network: TCP-like connections over one queue of what will happen.
 //!
 //! A connection delivers in order or not at all. What a partition stops is held and sent again when
 //! the way is free, as TCP does, unless one side gives up first; a crash of a process closes its
-//! connections, and the other side hears of it unless the way is blocked.
+//! connections, and the other side hears of it unless the way is blocked. A machine that loses its
+//! power closes nothing: its peers sit on half-open connections until they give up.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::dice::Dice;
-use crate::resp::Value;
+use super::queue::Queue;
+use super::wire::{ConnId, Happening, Machine, Ms, News, Packet, Proc, Purpose, Timer};
 use crate::sentinel::LostReason;
 use crate::sentinel::types::Address;
 
-/// Virtual milliseconds since the world began.
-pub(super) type Ms = u64;
-
-/// A machine: what partitions come between. Processes on one machine always reach each other.
-pub(super) type Machine = usize;
-
-/// Processes of the world, by kind and number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Proc {
-    Sentinel(usize),
-    Node(usize),
-    Client(usize),
-}
-
-impl std::fmt::Display for Proc {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Proc::Sentinel(n) => write!(f, "sentinel {n}"),
-            Proc::Node(n) => write!(f, "node {n}"),
-            Proc::Client(n) => write!(f, "client {n}"),
-        }
-    }
-}
-
-/// One connection; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ConnId(u64);
+/// TCP sends a lost packet again after at least so long, in ms; then after twice that, and so on.
+const RESEND_MS: Ms = 200;
+/// A message of a channel that is delivered twice comes again within so long, in ms.
+const ECHO_MS: u64 = 10_000;
 
 /// The two ends of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+enum End {
     Dialer = 0,
     Server = 1,
 }
@@ -56,86 +34,6 @@ impl End {
     }
 }
 
-/// What a connection is opened for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Requests and replies.
-    Commands,
-    /// The hello channel.
-    Subscribe,
-    /// A replica that listens at this address wants the data.
-    Replicate(Address),
-}
-
-/// One request as its words.
-pub(super) type Words = Vec<String>;
-
-/// The number of a write, given by the client that made it.
-pub(super) type Write = u32;
-
-/// What travels over a connection.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Packet {
-    /// Opens it.
-    Greet(Purpose),
-    /// The server's consent.
-    Greeted,
-    /// Requests, pipelined.
-    Requests(Vec<Words>),
-    /// Their replies.
-    Replies(Vec<Value>),
-    /// A message of the hello channel.
-    Published(String),
-    /// All data, to a replica.
-    Copy { history: Vec<Write>, offset: u64 },
-    /// What happened on the master, to a replica; `offset` is the one after it.
-    Stream { change: Change, offset: u64 },
-    /// A replica is alive.
-    Ack,
-    /// FIN or RST: nothing comes after it.
-    Closed(LostReason),
-}
-
-/// One entry of the replication stream.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Change {
-    Write(Write),
-    Publish(String),
-    Ping,
-}
-
-/// What a process set itself to do later; forgotten when it crashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Timer {
-    /// A sentinel's deadline; a later one replaces it.
-    Wake { token: u64 },
-    /// A sentinel connects again: the link's number, and whether its subscription is meant.
-    Redial { link: u64, subscription: bool },
-    /// A sentinel's disk has finished this write.
-    Disk { revision: u64 },
-    /// A node's or client's regular work.
-    Tick,
-    /// A node has its data ready for this replica.
-    CopyReady { conn: ConnId },
-}
-
-/// What comes to a process.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum News {
-    Packet(ConnId, Packet),
-    Lost(ConnId, LostReason),
-    Timer(Timer),
-}
-
-/// What [`Net::next`] hands to the world.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Happening {
-    /// For a process.
-    To(Proc, News),
-    /// For the world itself: what it scheduled with [`Net::remind`].
-    Reminder(u64),
-}
-
 /// How the network of this run behaves.
 #[derive(Debug, Clone)]
 pub(super) struct NetShape {
@@ -143,6 +41,27 @@ pub(super) struct NetShape {
     pub(super) jitter_ms: Ms,
     /// An end that could not get a packet through for so long gives the connection up.
     pub(super) patience_ms: Ms,
+}
+
+/// What is wrong with the network at present.
+#[derive(Debug, Default)]
+pub(super) struct Weather {
+    /// Ordered pairs of machines between which nothing passes.
+    pub(super) blocked: BTreeSet<(Machine, Machine)>,
+    /// Extra delay between two machines (the smaller first), in ms, either way.
+    pub(super) slow: BTreeMap<(Machine, Machine), Ms>,
+    /// Machines without power.
+    pub(super) dark: BTreeSet<Machine>,
+    /// One packet in so many resets its connection; 0 means none.
+    pub(super) reset_one_in: u64,
+    /// One packet in so many is lost, and sent again by TCP; 0 means none.
+    pub(super) lose_one_in: u64,
+    /// One message of a channel in so many is delivered twice; 0 means none.
+    pub(super) echo_one_in: u64,
+    /// Names that nobody resolves.
+    pub(super) mute_names: BTreeSet<String>,
+    /// Names that resolve to the machine of another one.
+    pub(super) false_names: BTreeMap<String, String>,
 }
 
 enum Event {
@@ -173,29 +92,6 @@ enum Event {
     Reminder(u64),
 }
 
-struct Scheduled {
-    at: Ms,
-    seq: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.seq) == (other.at, other.seq)
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.seq).cmp(&(other.at, other.seq))
-    }
-}
-
 /// One direction of a connection.
 #[derive(Default)]
 struct Lane {
@@ -209,10 +105,15 @@ struct Conn {
     procs: [Proc; 2],
     open: [bool; 2],
     greeted: bool,
+    /// Whatever is sent over it from now on vanishes: a router forgot it.
+    deaf: bool,
+    /// The name that was dialled could not be resolved.
+    unresolved: bool,
     /// Lanes by the end that they lead to.
     lanes: [Lane; 2],
 }
 
+#[derive(Clone)]
 struct Host {
     machine: Machine,
     /// Counts starts; timers of an earlier life mean nothing.
@@ -222,59 +123,86 @@ struct Host {
 
 /// Time, queue and connections.
 pub(super) struct Net {
-    now: Ms,
-    seq: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    queue: Queue<Event>,
     shape: NetShape,
     dice: Dice,
-    hosts: BTreeMap<Proc, Host>,
+    /// Sentinels, nodes and clients, each by number.
+    hosts: [Vec<Host>; 3],
+    /// Who listens where; hosts are IP addresses.
     addresses: BTreeMap<Address, Proc>,
-    conns: BTreeMap<ConnId, Conn>,
-    next_conn: u64,
-    /// Ordered pairs of machines between which nothing passes.
-    blocked: BTreeSet<(Machine, Machine)>,
-    /// Extra delay between two machines, in ms, either way.
-    slow: BTreeMap<(Machine, Machine), Ms>,
-    /// One packet in so many resets its connection; 0 means none.
-    pub(super) reset_one_in: u64,
+    /// What names resolve to on a good day.
+    names: BTreeMap<String, String>,
+    /// By number; closed ones are gone.
+    conns: Vec<Option<Box<Conn>>>,
+    weather: Weather,
+    /// One more than the largest machine that a process is on.
+    machines: Machine,
 }
 
 impl Net {
     pub(super) fn new(shape: NetShape, dice: Dice) -> Net {
         Net {
-            now: 0,
-            seq: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::new(),
             shape,
             dice,
-            hosts: BTreeMap::new(),
+            hosts: Default::default(),
             addresses: BTreeMap::new(),
-            conns: BTreeMap::new(),
-            next_conn: 1,
-            blocked: BTreeSet::new(),
-            slow: BTreeMap::new(),
-            reset_one_in: 0,
+            names: BTreeMap::new(),
+            conns: Vec::new(),
+            weather: Weather::default(),
+            machines: 0,
         }
     }
 
-    /// A process that exists from now on, not yet running.
-    pub(super) fn add(&mut self, proc: Proc, machine: Machine, address: Option<Address>) {
-        self.hosts.insert(proc, Host { machine, life: 0, running: false });
-        if let Some(address) = address {
-            self.addresses.insert(address, proc);
+    /// A process that exists from now on, not yet running. Processes of a kind are added by number.
+    /// With a port it can be reached there.
+    pub(super) fn add(&mut self, proc: Proc, machine: Machine, port: Option<u16>) {
+        let (kind, number) = place(proc);
+        assert_eq!(self.hosts[kind].len(), number, "processes are added by number");
+        self.hosts[kind].push(Host { machine, life: 0, running: false });
+        self.listen(proc, machine, port);
+    }
+
+    /// A process that does not run moves to another machine; nobody listens where it was.
+    pub(super) fn relocate(&mut self, proc: Proc, machine: Machine, port: Option<u16>) {
+        self.addresses.retain(|_, at| *at != proc);
+        self.host_mut(proc).machine = machine;
+        self.listen(proc, machine, port);
+    }
+
+    fn listen(&mut self, proc: Proc, machine: Machine, port: Option<u16>) {
+        self.machines = self.machines.max(machine + 1);
+        if let Some(port) = port {
+            self.addresses.insert(Address::new(ip_of(machine), port), proc);
         }
+    }
+
+    /// A machine that was never used.
+    pub(super) fn fresh_machine(&mut self) -> Machine {
+        self.machines += 1;
+        self.machines - 1
+    }
+
+    /// How many machines there are.
+    pub(super) fn machines(&self) -> Machine {
+        self.machines
+    }
+
+    /// From now on this name means that machine.
+    pub(super) fn name(&mut self, name: String, machine: Machine) {
+        self.names.insert(name, ip_of(machine));
     }
 
     pub(super) fn now(&self) -> Ms {
-        self.now
+        self.queue.now()
     }
 
     pub(super) fn machine(&self, proc: Proc) -> Machine {
-        self.hosts[&proc].machine
+        self.host(proc).machine
     }
 
     pub(super) fn running(&self, proc: Proc) -> bool {
-        self.hosts[&proc].running
+        self.host(proc).running
     }
 
     /// The IP of a process's machine.
@@ -282,26 +210,52 @@ impl Net {
         ip_of(self.machine(proc))
     }
 
+    /// Who is at the other end of a connection.
+    pub(super) fn other_end(&self, proc: Proc, conn: ConnId) -> Option<Proc> {
+        let procs = self.conn(conn)?.procs;
+        Some(if procs[0] == proc { procs[1] } else { procs[0] })
+    }
+
     /// Begins a life of a process.
     pub(super) fn start(&mut self, proc: Proc) {
-        let host = self.host(proc);
+        let host = self.host_mut(proc);
         host.running = true;
         host.life += 1;
     }
 
     /// Ends it: the system closes its connections.
     pub(super) fn kill(&mut self, proc: Proc) {
-        self.host(proc).running = false;
-        let ends: Vec<(ConnId, End)> = self
-            .conns
-            .iter()
-            .flat_map(|(id, conn)| [(*id, End::Dialer, conn), (*id, End::Server, conn)])
-            .filter(|(_, end, conn)| conn.procs[*end as usize] == proc)
-            .map(|(id, end, _)| (id, end))
-            .collect();
-        for (conn, end) in ends {
+        self.host_mut(proc).running = false;
+        for (conn, end) in self.ends_of(proc) {
             self.close_end(conn, end, LostReason::Closed);
         }
+    }
+
+    /// Ends it with its machine: nothing is closed, nobody is told.
+    pub(super) fn vanish(&mut self, proc: Proc) {
+        self.host_mut(proc).running = false;
+        for (id, end) in self.ends_of(proc) {
+            let Some(conn) = self.conn_mut(id) else { continue };
+            conn.open[end as usize] = false;
+            if conn.open == [false, false] {
+                self.conns[id.0 as usize] = None;
+            }
+        }
+    }
+
+    fn ends_of(&self, proc: Proc) -> Vec<(ConnId, End)> {
+        self.open_conns()
+            .flat_map(|(id, conn)| [(id, End::Dialer, conn), (id, End::Server, conn)])
+            .filter(|(_, end, conn)| conn.procs[*end as usize] == proc)
+            .map(|(id, end, _)| (id, end))
+            .collect()
+    }
+
+    fn open_conns(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.conns
+            .iter()
+            .enumerate()
+            .filter_map(|(id, conn)| Some((ConnId(id as u32), conn.as_deref()?)))
     }
 
     /// Opens a connection: `Greeted` follows, or `Lost`. With nobody there to greet it is given up
@@ -313,30 +267,54 @@ impl Net {
         purpose: Purpose,
         timeout_ms: Ms,
     ) -> ConnId {
-        let id = ConnId(self.next_conn);
-        self.next_conn += 1;
+        let id = ConnId(self.conns.len() as u32);
         // Where no process listens no machine is: nobody refuses, and nobody answers.
-        let server = self.addresses.get(to).copied();
-        let conn = Conn {
+        let ip = self.resolve(&to.host);
+        let unresolved = ip.is_none();
+        let server = ip.and_then(|ip| {
+            let at = Address { host: ip.to_owned(), port: to.port };
+            self.addresses.get(&at).copied()
+        });
+        self.conns.push(Some(Box::new(Conn {
             procs: [from, server.unwrap_or(from)],
             open: [true, server.is_some()],
             greeted: false,
+            deaf: false,
+            unresolved,
             lanes: Default::default(),
-        };
-        self.conns.insert(id, conn);
+        })));
         self.schedule(timeout_ms, Event::GreetTimeout { conn: id });
         if server.is_some() {
-            self.transmit(id, End::Server, Packet::Greet(purpose));
+            self.transmit(id, End::Server, Packet::Greet(Box::new(purpose)));
         }
         id
+    }
+
+    /// What a host name or IP means; `None` if nobody says.
+    fn resolve<'a>(&'a self, host: &'a str) -> Option<&'a str> {
+        let Some(ip) = self.names.get(host) else { return Some(host) };
+        if self.weather.mute_names.contains(host) {
+            return None;
+        }
+        match self.weather.false_names.get(host) {
+            Some(other) => self.names.get(other).map(String::as_str),
+            None => Some(ip),
+        }
     }
 
     /// Sends over a connection, from the end that `from` holds. Nothing happens if that is closed.
     pub(super) fn send(&mut self, from: Proc, conn: ConnId, packet: Packet) {
         let Some(end) = self.end_of(from, conn) else { return };
-        if self.reset_one_in > 0 && self.dice.one_in(self.reset_one_in) {
+        let resets = self.weather.reset_one_in;
+        if resets > 0 && self.dice.one_in(resets) {
             self.cut(conn);
             return;
+        }
+        let echoes = self.weather.echo_one_in;
+        if echoes > 0 && matches!(packet, Packet::Published(_)) && self.dice.one_in(echoes) {
+            let after = self.dice.below(ECHO_MS);
+            let again = Event::Arrive { conn, to: end.other(), packet: packet.clone() };
+            self.schedule(after, again);
         }
         self.transmit(conn, end.other(), packet);
     }
@@ -349,7 +327,7 @@ impl Net {
     }
 
     /// Resets a connection: what is under way is lost, both sides hear of it.
-    pub(super) fn cut(&mut self, conn: ConnId) {
+    fn cut(&mut self, conn: ConnId) {
         for end in [End::Dialer, End::Server] {
             self.schedule(0, Event::Cut { conn, end });
         }
@@ -357,21 +335,30 @@ impl Net {
 
     /// Resets all connections between two processes.
     pub(super) fn cut_between(&mut self, a: Proc, b: Proc) {
-        let pairs = [[a, b], [b, a]];
-        let between: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, c)| pairs.contains(&c.procs))
-            .map(|(id, _)| *id)
-            .collect();
-        for conn in between {
+        for conn in self.between(|procs| procs == [a, b] || procs == [b, a]) {
             self.cut(conn);
         }
     }
 
+    /// What is sent from now on over the connections that two machines have open vanishes.
+    pub(super) fn forget_between(&mut self, a: Machine, b: Machine) {
+        for id in self.between(|procs| {
+            let [x, y] = procs.map(|proc| self.machine(proc));
+            (x, y) == (a, b) || (x, y) == (b, a)
+        }) {
+            if let Some(conn) = self.conn_mut(id) {
+                conn.deaf = true;
+            }
+        }
+    }
+
+    fn between(&self, meant: impl Fn([Proc; 2]) -> bool) -> Vec<ConnId> {
+        self.open_conns().filter(|(_, conn)| meant(conn.procs)).map(|(id, _)| id).collect()
+    }
+
     /// A timer of the process as it lives now.
     pub(super) fn timer(&mut self, proc: Proc, after_ms: Ms, timer: Timer) {
-        let life = self.hosts[&proc].life;
+        let life = self.host(proc).life;
         self.schedule(after_ms, Event::Timer { proc, life, timer });
     }
 
@@ -380,18 +367,12 @@ impl Net {
         self.schedule(after_ms, Event::Reminder(note));
     }
 
-    /// What is blocked and slow from now on; what was held and may pass now is sent again.
-    pub(super) fn set_weather(
-        &mut self,
-        blocked: BTreeSet<(Machine, Machine)>,
-        slow: BTreeMap<(Machine, Machine), Ms>,
-    ) {
-        self.blocked = blocked;
-        self.slow = slow;
-        let ids: Vec<ConnId> = self.conns.keys().copied().collect();
-        for id in ids {
+    /// What is wrong from now on; what was held and may pass now is sent again.
+    pub(super) fn set_weather(&mut self, weather: Weather) {
+        self.weather = weather;
+        for id in 0..self.conns.len() as u32 {
             for to in [End::Dialer, End::Server] {
-                self.release(id, to);
+                self.release(ConnId(id), to);
             }
         }
     }
@@ -400,11 +381,7 @@ impl Net {
     /// `until`.
     pub(super) fn next(&mut self, until: Ms) -> Option<Happening> {
         loop {
-            if self.queue.peek().is_none_or(|Reverse(next)| next.at > until) {
-                return None;
-            }
-            let Reverse(Scheduled { at, event, .. }) = self.queue.pop()?;
-            self.now = at;
+            let event = self.queue.pop(until)?;
             if let Some(happening) = self.happen(event) {
                 return Some(happening);
             }
@@ -415,149 +392,187 @@ impl Net {
         match event {
             Event::Reminder(note) => Some(Happening::Reminder(note)),
             Event::Timer { proc, life, timer } => {
-                let host = &self.hosts[&proc];
+                let host = self.host(proc);
                 (host.running && host.life == life)
                     .then_some(Happening::To(proc, News::Timer(timer)))
             }
             Event::Cut { conn, end } => self.lose(conn, end, LostReason::Closed),
             Event::GiveUp { conn, to, since } => {
-                let lane = &self.conns.get(&conn)?.lanes[to as usize];
+                let lane = &self.conn(conn)?.lanes[to as usize];
                 if lane.held.is_empty() || lane.held_since != since {
                     return None;
                 }
                 self.lose(conn, to.other(), LostReason::TimedOut)
             }
             Event::GreetTimeout { conn } => {
-                if self.conns.get(&conn)?.greeted {
+                let c = self.conn(conn)?;
+                if c.greeted {
                     return None;
                 }
-                self.lose(conn, End::Dialer, LostReason::TimedOut)
+                let why = match c.unresolved {
+                    true => LostReason::Unresolved("no answer from any name server".into()),
+                    false => LostReason::TimedOut,
+                };
+                self.lose(conn, End::Dialer, why)
             }
             Event::Arrive { conn, to, packet } => self.arrive(conn, to, packet),
         }
     }
 
     /// An end learns that its connection is gone.
-    fn lose(&mut self, conn: ConnId, end: End, reason: LostReason) -> Option<Happening> {
-        let open = self.conns.get(&conn)?.open[end as usize];
-        let proc = self.conns[&conn].procs[end as usize];
-        self.close_end(conn, end, reason.clone());
-        open.then_some(Happening::To(proc, News::Lost(conn, reason)))
+    fn lose(&mut self, id: ConnId, end: End, reason: LostReason) -> Option<Happening> {
+        let conn = self.conn(id)?;
+        let (open, proc) = (conn.open[end as usize], conn.procs[end as usize]);
+        self.close_end(id, end, reason.clone());
+        open.then_some(Happening::To(proc, News::Lost(id, reason)))
     }
 
-    fn arrive(&mut self, conn: ConnId, to: End, packet: Packet) -> Option<Happening> {
-        let (from_proc, to_proc) = {
-            let c = self.conns.get(&conn)?;
-            (c.procs[to.other() as usize], c.procs[to as usize])
-        };
-        let way = (self.machine(from_proc), self.machine(to_proc));
-        let blocked = self.blocked.contains(&way);
-        let now = self.now;
-        let lane = &mut self.conns.get_mut(&conn)?.lanes[to as usize];
+    fn blocks(&self, from: Proc, to: Proc) -> bool {
+        let way = (self.machine(from), self.machine(to));
+        let Weather { blocked, dark, .. } = &self.weather;
+        (!blocked.is_empty() && blocked.contains(&way))
+            || (!dark.is_empty() && (dark.contains(&way.0) || dark.contains(&way.1)))
+    }
+
+    fn arrive(&mut self, id: ConnId, to: End, packet: Packet) -> Option<Happening> {
+        let conn = self.conn(id)?;
+        let [from_proc, to_proc] = [conn.procs[to.other() as usize], conn.procs[to as usize]];
+        let blocked = conn.deaf || self.blocks(from_proc, to_proc);
+        let now = self.now();
+        let conn = self.conn_mut(id)?;
+        let lane = &mut conn.lanes[to as usize];
         if blocked || !lane.held.is_empty() {
-            if lane.held.is_empty() {
+            lane.held.push_back(packet);
+            if lane.held.len() == 1 {
                 lane.held_since = now;
-                let event = Event::GiveUp { conn, to, since: now };
-                lane.held.push_back(packet);
+                let event = Event::GiveUp { conn: id, to, since: now };
                 self.schedule(self.shape.patience_ms, event);
-            } else {
-                lane.held.push_back(packet);
             }
             return None;
         }
         if let Packet::Closed(reason) = packet {
-            return self.lose(conn, to, reason);
-        }
-        if !self.conns[&conn].open[to as usize] || !self.running(to_proc) {
-            let refused = matches!(packet, Packet::Greet(_));
-            let reason = if refused { LostReason::Refused } else { LostReason::Closed };
-            self.transmit(conn, to.other(), Packet::Closed(reason));
-            return None;
+            return self.lose(id, to, *reason);
         }
         if packet == Packet::Greeted {
-            self.conns.get_mut(&conn)?.greeted = true;
+            conn.greeted = true;
         }
-        Some(Happening::To(to_proc, News::Packet(conn, packet)))
+        if !conn.open[to as usize] || !self.running(to_proc) {
+            let refused = matches!(packet, Packet::Greet(_));
+            let reason = if refused { LostReason::Refused } else { LostReason::Closed };
+            self.transmit(id, to.other(), Packet::Closed(Box::new(reason)));
+            return None;
+        }
+        Some(Happening::To(to_proc, News::Packet(id, packet)))
     }
 
-    fn close_end(&mut self, conn: ConnId, end: End, reason: LostReason) {
-        let Some(c) = self.conns.get_mut(&conn) else { return };
-        if !std::mem::replace(&mut c.open[end as usize], false) {
+    fn close_end(&mut self, id: ConnId, end: End, reason: LostReason) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        if !std::mem::replace(&mut conn.open[end as usize], false) {
             return;
         }
-        if c.open == [false, false] {
-            self.conns.remove(&conn);
+        if conn.open == [false, false] {
+            self.conns[id.0 as usize] = None;
             return;
         }
         // A dialer that gives up does not tell why; the other side sees a connection closed.
         let said = if reason == LostReason::Refused { reason } else { LostReason::Closed };
-        self.transmit(conn, end.other(), Packet::Closed(said));
+        self.transmit(id, end.other(), Packet::Closed(Box::new(said)));
     }
 
-    fn transmit(&mut self, conn: ConnId, to: End, packet: Packet) {
-        let Some(c) = self.conns.get(&conn) else { return };
-        let way = c.procs.map(|proc| self.hosts[&proc].machine);
-        let delay = if way[0] == way[1] { 0 } else { self.delay(way) };
-        let at = self.now + delay;
-        let Some(c) = self.conns.get_mut(&conn) else { return };
-        let lane = &mut c.lanes[to as usize];
+    fn transmit(&mut self, id: ConnId, to: End, packet: Packet) {
+        let Some(conn) = self.conn(id) else { return };
+        let way = conn.procs.map(|proc| self.machine(proc));
+        let at = self.now() + if way[0] == way[1] { 0 } else { self.delay(way) };
+        let Some(conn) = self.conn_mut(id) else { return };
+        let lane = &mut conn.lanes[to as usize];
         lane.last = lane.last.max(at);
-        let after = lane.last - self.now;
-        self.schedule(after, Event::Arrive { conn, to, packet });
+        let at = lane.last;
+        self.queue.push(at, Event::Arrive { conn: id, to, packet });
     }
 
     fn delay(&mut self, way: [Machine; 2]) -> Ms {
-        let pair = (way[0].min(way[1]), way[0].max(way[1]));
-        let extra = self.slow.get(&pair).copied().unwrap_or(0);
-        1 + self.dice.below(self.shape.jitter_ms + 1) + self.dice.below(extra + 1)
+        let mut delay = 1 + self.dice.below(self.shape.jitter_ms + 1);
+        if !self.weather.slow.is_empty() {
+            let pair = (way[0].min(way[1]), way[0].max(way[1]));
+            let extra = self.weather.slow.get(&pair).copied().unwrap_or(0);
+            delay += self.dice.below(extra + 1);
+        }
+        let losses = self.weather.lose_one_in;
+        let mut resend = RESEND_MS;
+        while losses > 0 && resend < 16 * RESEND_MS && self.dice.one_in(losses) {
+            delay += resend;
+            resend *= 2;
+        }
+        delay
     }
 
     /// Sends again what a lane held, if it may pass now.
-    fn release(&mut self, conn: ConnId, to: End) {
-        let Some(c) = self.conns.get(&conn) else { return };
-        let way = (self.machine(c.procs[to.other() as usize]), self.machine(c.procs[to as usize]));
-        if self.blocked.contains(&way) {
+    fn release(&mut self, id: ConnId, to: End) {
+        let Some(conn) = self.conn(id) else { return };
+        let held = !conn.lanes[to as usize].held.is_empty();
+        let [from, at] = [conn.procs[to.other() as usize], conn.procs[to as usize]];
+        if !held || conn.deaf || self.blocks(from, at) {
             return;
         }
         // TCP sends again after a pause that grew while nothing passed.
-        let now = self.now;
-        let pause = self.dice.below(1 + (now - c.lanes[to as usize].held_since).min(3_000));
-        let Some(c) = self.conns.get_mut(&conn) else { return };
-        let lane = &mut c.lanes[to as usize];
-        if lane.held.is_empty() {
-            return;
-        }
+        let now = self.now();
+        let since = conn.lanes[to as usize].held_since;
+        let pause = self.dice.below(1 + (now - since).min(3_000));
+        let Some(conn) = self.conn_mut(id) else { return };
+        let lane = &mut conn.lanes[to as usize];
         lane.last = lane.last.max(now + pause);
         for packet in std::mem::take(&mut lane.held) {
-            self.transmit(conn, to, packet);
+            self.transmit(id, to, packet);
         }
     }
 
     fn end_of(&self, proc: Proc, conn: ConnId) -> Option<End> {
-        let c = self.conns.get(&conn)?;
+        let c = self.conn(conn)?;
         [End::Dialer, End::Server]
             .into_iter()
             .find(|end| c.open[*end as usize] && c.procs[*end as usize] == proc)
     }
 
     fn schedule(&mut self, after_ms: Ms, event: Event) {
-        self.seq += 1;
-        let at = self.now + after_ms;
-        self.queue.push(Reverse(Scheduled { at, seq: self.seq, event }));
+        let at = self.queue.now() + after_ms;
+        self.queue.push(at, event);
     }
 
-    fn host(&mut self, proc: Proc) -> &mut Host {
-        self.hosts.get_mut(&proc).expect("every process is added before it is used")
+    fn conn(&self, id: ConnId) -> Option<&Conn> {
+        self.conns.get(id.0 as usize)?.as_deref()
+    }
+
+    fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    fn host(&self, proc: Proc) -> &Host {
+        let (kind, number) = place(proc);
+        &self.hosts[kind][number]
+    }
+
+    fn host_mut(&mut self, proc: Proc) -> &mut Host {
+        let (kind, number) = place(proc);
+        &mut self.hosts[kind][number]
+    }
+}
+
+fn place(proc: Proc) -> (usize, usize) {
+    match proc {
+        Proc::Sentinel(n) => (0, n),
+        Proc::Node(n) => (1, n),
+        Proc::Client(n) => (2, n),
     }
 }
 
 /// The IP of a machine.
 pub(super) fn ip_of(machine: Machine) -> String {
-    format!("10.0.0.{}", machine + 1)
+    format!("10.0.{}.{}", machine / 250, machine % 250 + 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Ask;
     use super::*;
 
     const A: Proc = Proc::Client(0);
@@ -568,7 +583,7 @@ mod tests {
         let mut net = Net::new(shape, Dice::new(1, "net"));
         let address = Address::new(ip_of(1), 6379);
         net.add(A, 0, None);
-        net.add(B, 1, Some(address.clone()));
+        net.add(B, 1, Some(6379));
         net.start(A);
         net.start(B);
         (net, address)
@@ -582,21 +597,24 @@ mod tests {
         seen
     }
 
-    fn ask(n: usize) -> Packet {
-        Packet::Requests(vec![vec![n.to_string()]])
+    fn ask(n: u32) -> Packet {
+        Packet::Ask(Box::new(Ask::Set(n)))
     }
 
-    fn asks(seen: &[(Ms, Happening)]) -> Vec<String> {
+    fn asks(seen: &[(Ms, Happening)]) -> Vec<u32> {
         seen.iter()
             .filter_map(|(_, happening)| match happening {
-                Happening::To(_, News::Packet(_, Packet::Requests(r))) => Some(r[0][0].clone()),
+                Happening::To(_, News::Packet(_, Packet::Ask(ask))) => match **ask {
+                    Ask::Set(n) => Some(n),
+                    _ => None,
+                },
                 _ => None,
             })
             .collect()
     }
 
-    fn both_ways() -> BTreeSet<(Machine, Machine)> {
-        BTreeSet::from([(0, 1), (1, 0)])
+    fn blocked(ways: &[(Machine, Machine)]) -> Weather {
+        Weather { blocked: ways.iter().copied().collect(), ..Weather::default() }
     }
 
     #[test]
@@ -607,26 +625,26 @@ mod tests {
             net.send(A, conn, ask(n));
         }
         let seen = all(&mut net, 500);
-        assert_eq!(asks(&seen), (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(asks(&seen), (0..20).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_partition_holds_packets_and_a_short_one_loses_none() {
         let (mut net, address) = net();
         let conn = net.dial(A, &address, Purpose::Commands, 60_000);
-        net.set_weather(both_ways(), BTreeMap::new());
+        net.set_weather(blocked(&[(0, 1), (1, 0)]));
         net.send(A, conn, ask(1));
-        assert_eq!(asks(&all(&mut net, 5_000)), Vec::<String>::new());
-        net.set_weather(BTreeSet::new(), BTreeMap::new());
+        assert_eq!(asks(&all(&mut net, 5_000)), Vec::<u32>::new());
+        net.set_weather(Weather::default());
         net.send(A, conn, ask(2));
-        assert_eq!(asks(&all(&mut net, 9_000)), ["1", "2"]);
+        assert_eq!(asks(&all(&mut net, 9_000)), [1, 2]);
     }
 
     #[test]
     fn a_long_partition_makes_the_sender_give_up() {
         let (mut net, address) = net();
         let conn = net.dial(A, &address, Purpose::Commands, 60_000);
-        net.set_weather(both_ways(), BTreeMap::new());
+        net.set_weather(blocked(&[(0, 1), (1, 0)]));
         net.send(A, conn, ask(1));
         let seen = all(&mut net, 20_000);
         let lost = Happening::To(A, News::Lost(conn, LostReason::TimedOut));
@@ -663,11 +681,71 @@ mod tests {
         let (mut net, address) = net();
         let conn = net.dial(A, &address, Purpose::Commands, 60_000);
         all(&mut net, 100);
-        net.set_weather(BTreeSet::from([(1, 0)]), BTreeMap::new());
+        net.set_weather(blocked(&[(1, 0)]));
         net.send(B, conn, Packet::Greeted);
         net.send(A, conn, ask(1));
         let seen = all(&mut net, 1_000);
         assert_eq!(seen.len(), 1, "{seen:?}");
-        assert_eq!(asks(&seen), ["1"]);
+        assert_eq!(asks(&seen), [1]);
+    }
+
+    #[test]
+    fn a_machine_without_power_answers_nobody_and_resets_old_connections_when_it_is_back() {
+        let (mut net, address) = net();
+        let conn = net.dial(A, &address, Purpose::Commands, 1_000);
+        all(&mut net, 100);
+        net.send(B, conn, Packet::Greeted);
+        all(&mut net, 200);
+        net.vanish(B);
+        net.set_weather(Weather { dark: BTreeSet::from([1]), ..Weather::default() });
+        net.send(A, conn, ask(1));
+        assert_eq!(all(&mut net, 3_000), []);
+        net.set_weather(Weather::default());
+        net.start(B);
+        let seen = all(&mut net, 9_000);
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!(seen[0].1, Happening::To(A, News::Lost(conn, LostReason::Closed)));
+    }
+
+    #[test]
+    fn a_forgotten_connection_is_half_open_and_a_new_one_works() {
+        let (mut net, address) = net();
+        let old = net.dial(A, &address, Purpose::Commands, 60_000);
+        all(&mut net, 100);
+        net.send(B, old, Packet::Greeted);
+        all(&mut net, 200);
+        net.forget_between(0, 1);
+        net.send(A, old, ask(1));
+        let new = net.dial(A, &address, Purpose::Commands, 60_000);
+        net.send(A, new, ask(2));
+        let seen = all(&mut net, 30_000);
+        assert_eq!(asks(&seen), [2]);
+        let lost = Happening::To(A, News::Lost(old, LostReason::TimedOut));
+        assert!(seen.iter().any(|(_, h)| *h == lost), "{seen:?}");
+    }
+
+    #[test]
+    fn names_hang_and_lie_as_the_weather_says() {
+        let (mut net, _) = net();
+        net.add(Proc::Node(1), 2, Some(6379));
+        net.start(Proc::Node(1));
+        net.name("b".into(), 1);
+        net.name("c".into(), 2);
+        let b = Address::new("b", 6379);
+        let greeted_by = |net: &mut Net| {
+            let conn = net.dial(A, &b, Purpose::Commands, 1_000);
+            let seen = all(net, net.now() + 1_500);
+            let (_, happening) = seen.into_iter().next().expect("something happens");
+            net.close(A, conn);
+            happening
+        };
+        assert!(matches!(greeted_by(&mut net), Happening::To(B, _)));
+        let names = BTreeMap::from([("b".into(), "c".into())]);
+        net.set_weather(Weather { false_names: names, ..Weather::default() });
+        assert!(matches!(greeted_by(&mut net), Happening::To(Proc::Node(1), _)));
+        let mute_names = BTreeSet::from(["b".into()]);
+        net.set_weather(Weather { mute_names, ..Weather::default() });
+        let lost = greeted_by(&mut net);
+        assert!(matches!(lost, Happening::To(A, News::Lost(_, LostReason::Unresolved(_)))));
     }
 }

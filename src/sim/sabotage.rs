@@ -1,6 +1,6 @@
 //! Defects put in on purpose, between a core and its world, to show that the checkers find them.
 
-use super::net::Ms;
+use super::wire::Ms;
 use crate::sentinel::{Command, Effect, Event, EventKind};
 
 /// A defect of one sentinel (the first) or of its disk.

@@ -6,7 +6,10 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 
-use super::net::Ms;
+use super::wire::Ms;
+use crate::resp::Value;
+use crate::sentinel::types::{Address, RunId};
+use crate::sentinel::{Command, Effect, Level, Request};
 
 /// Lines kept for the report of a failure.
 const TAIL_MAX: usize = 80;
@@ -18,6 +21,8 @@ pub enum Telling {
     Silent,
     /// The last lines are kept.
     Tail,
+    /// All lines are kept.
+    All,
     /// Every line is printed as it happens.
     Print,
 }
@@ -48,14 +53,14 @@ impl Story {
         if self.telling == Telling::Print {
             println!("{line}");
         }
-        if self.tail.len() == TAIL_MAX {
+        if self.telling != Telling::All && self.tail.len() == TAIL_MAX {
             self.tail.pop_front();
         }
         self.tail.push_back(line);
     }
 
-    /// The last lines, oldest first.
-    pub(super) fn into_tail(self) -> Vec<String> {
+    /// The lines that were kept, oldest first.
+    pub(super) fn into_lines(self) -> Vec<String> {
         self.tail.into()
     }
 }
@@ -75,6 +80,13 @@ impl Fingerprint {
         let _ = write!(self, "{at} {what};");
     }
 
+    /// Adds three numbers: for what is seen too often to be written out.
+    pub(super) fn count(&mut self, at: Ms, who: u64, what: u64) {
+        for number in [at, who, what] {
+            self.0 = (self.0 ^ number).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        }
+    }
+
     pub(super) fn value(self) -> u64 {
         self.0
     }
@@ -89,6 +101,52 @@ impl fmt::Write for Fingerprint {
     }
 }
 
+/// An effect as a line of the story; `None` for the everyday.
+pub(super) fn told(effect: &Effect, to: Option<&Address>, question: Option<&Request>) -> Option<String> {
+    Some(match effect {
+        Effect::Persist { revision, state } => {
+            let groups: Vec<String> = state
+                .groups
+                .iter()
+                .map(|(name, g)| {
+                    let vote = g.voted_for.as_ref().map_or("nobody", RunId::short);
+                    format!(
+                        "{name}: master {}, config epoch {}, vote in {} for {vote}",
+                        g.settings.master, g.config_epoch, g.leader_epoch
+                    )
+                })
+                .collect();
+            let epoch = state.current_epoch;
+            format!("writes revision {}: epoch {epoch}; {}", revision.0, groups.join("; "))
+        }
+        Effect::Announce(event) if event.kind.level() > Level::Debug => {
+            format!("{} {}", event.kind.name(), event.payload)
+        }
+        Effect::Say { text, .. } => format!("\"{text}\""),
+        Effect::Send {
+            command:
+                Command::Ping
+                | Command::Info
+                | Command::Hello { .. }
+                | Command::IsMasterDown { candidate: None, .. },
+            ..
+        } => return None,
+        Effect::Send { command, .. } => match to {
+            Some(to) => format!("sends {command:?} to {to}"),
+            None => format!("sends {command:?} nowhere"),
+        },
+        Effect::Reply { reply: Value::Array(items), .. } => match question {
+            Some(Request::IsMasterDown { candidate: Some(id), epoch, .. }) => {
+                let vote = items.get(1).and_then(Value::text).unwrap_or("?");
+                let (id, vote) = (id.get(..8).unwrap_or(id), vote.get(..8).unwrap_or(vote));
+                format!("answers {id}, who stands in epoch {epoch}: {vote}, {:?}", items.last())
+            }
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,7 +157,7 @@ mod tests {
         for n in 0..=TAIL_MAX {
             story.tell(n as Ms, &"x", || n.to_string());
         }
-        let tail = story.into_tail();
+        let tail = story.into_lines();
         assert_eq!(tail.len(), TAIL_MAX);
         assert!(tail[0].ends_with(" 1"), "{}", tail[0]);
         Story::new(Telling::Silent).tell(0, &"x", || unreachable!("nobody listens"));

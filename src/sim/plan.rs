@@ -1,0 +1,296 @@
+//! What a run is to be: a world and what goes wrong in it. Drawn from a seed, or written down by
+//! hand to tell one story.
+
+use super::Options;
+use super::dice::Dice;
+use super::faults::{Fault, Targets, draw};
+use super::host::HostShape;
+use super::net::{NetShape, ip_of};
+use super::node::NodeShape;
+use super::wire::{Machine, Ms, Proc};
+use crate::config::settings::{GroupSettings, SENTINEL_PORT, SentinelSettings};
+use crate::sentinel::types::Address;
+
+/// Nothing fails before all sentinels have met: an INFO period and a hello period, and some more.
+pub const WARM_UP_MS: Ms = 13_000;
+/// The port of the nodes of the first group; the next group has the next one.
+const NODE_PORT: u16 = 6379;
+
+/// Everything that decides a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Decides all that is left to chance.
+    pub seed: u64,
+    /// The world.
+    pub shape: Shape,
+    /// What goes wrong in it, in order of time.
+    pub faults: Vec<Fault>,
+    /// Nothing goes wrong, so nothing may happen.
+    pub calm: bool,
+}
+
+impl Plan {
+    /// The plan of this seed.
+    pub fn draw(seed: u64, options: &Options) -> Plan {
+        let mut shape = Shape::draw(options, &mut Dice::new(seed, "shape"));
+        let targets = Targets::of(&shape);
+        let until = WARM_UP_MS + shape.faults_ms;
+        let mut faults = draw(&targets, WARM_UP_MS, until, &mut Dice::new(seed, "faults"));
+        if options.calm {
+            faults.clear();
+            shape.late.clear();
+        }
+        let calm = faults.is_empty() && shape.late.is_empty();
+        let mut plan = Plan { seed, shape, faults, calm };
+        if let Some(only) = &options.only {
+            plan = plan.keep(|n, _| only.contains(&n));
+        }
+        if let Some(faults_ms) = options.faults_ms {
+            plan.shape.faults_ms = faults_ms;
+        }
+        plan
+    }
+
+    /// The same plan with some of its faults.
+    pub fn keep(&self, mut kept: impl FnMut(usize, &Fault) -> bool) -> Plan {
+        let faults = self.faults.iter().enumerate().filter(|(n, fault)| kept(*n, fault));
+        let faults = faults.map(|(_, fault)| fault.clone()).collect();
+        Plan { faults, ..self.clone() }
+    }
+}
+
+/// What a world is like.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// How many sentinels there are.
+    pub sentinels: usize,
+    /// Those that do not exist from the beginning, but join while things fail.
+    pub late: Vec<usize>,
+    /// Those that are stock sentinels, which follow Redis's rules and not ours.
+    pub stock: Vec<usize>,
+    /// How many groups they watch, each with as many nodes; the first node of a group is its
+    /// master.
+    pub groups: usize,
+    /// Nodes of each group.
+    pub nodes_per_group: usize,
+    /// `quorum`
+    pub quorum: u32,
+    /// `down-after-milliseconds`
+    pub down_after_ms: u64,
+    /// `failover-timeout`, in ms.
+    pub failover_timeout_ms: u64,
+    /// `parallel-syncs`
+    pub parallel_syncs: u32,
+    /// Sentinels share machines with nodes.
+    pub together: bool,
+    /// Nodes are known by names, which have to be resolved.
+    pub named: bool,
+    /// How long things fail, in ms.
+    pub faults_ms: Ms,
+    /// Packets take 1 ms and up to so much more.
+    pub jitter_ms: Ms,
+    /// A connection is given up if nothing gets through it for so long, in ms.
+    pub patience_ms: Ms,
+    /// Nodes have a file to rewrite, and so remember across a restart whom they follow.
+    pub rewrites: bool,
+    /// Reading the data at a node's start takes up to so long, in ms.
+    pub loading_ms: Ms,
+    /// A full copy takes up to so long, in ms.
+    pub copy_ms: Ms,
+    /// `repl-timeout`, in ms.
+    pub silence_ms: Ms,
+    /// `repl-backlog-size`, in bytes.
+    pub backlog: u64,
+    /// `replica-priority` of all nodes; 0: each has its own.
+    pub priority: u32,
+    /// A sentinel's connection that does not stand after so long is tried anew, in ms.
+    pub connect_ms: Ms,
+    /// The first pause before a reconnection, and the longest, in ms.
+    pub backoff_ms: (Ms, Ms),
+    /// Clocks run so many millionths too fast or too slow at most.
+    pub drift_ppm: u64,
+}
+
+impl Default for Shape {
+    /// Three sentinels on machines of their own, a master, two replicas, a quick network.
+    fn default() -> Shape {
+        Shape {
+            sentinels: 3,
+            late: Vec::new(),
+            stock: Vec::new(),
+            groups: 1,
+            nodes_per_group: 3,
+            quorum: 2,
+            down_after_ms: 1_000,
+            failover_timeout_ms: 10_000,
+            parallel_syncs: 1,
+            together: false,
+            named: false,
+            faults_ms: 60_000,
+            jitter_ms: 1,
+            patience_ms: 30_000,
+            rewrites: true,
+            loading_ms: 50,
+            copy_ms: 500,
+            silence_ms: 60_000,
+            backlog: 100_000,
+            priority: 100,
+            connect_ms: 1_000,
+            backoff_ms: (50, 500),
+            drift_ppm: 0,
+        }
+    }
+}
+
+impl Shape {
+    fn draw(options: &Options, dice: &mut Dice) -> Shape {
+        let sentinels = *dice.pick(&[3, 3, 3, 5, 5, 4, 7]);
+        let majority = sentinels as u64 / 2 + 1;
+        let mut shape = Shape {
+            sentinels,
+            groups: *dice.pick(&[1, 1, 1, 2, 3]),
+            nodes_per_group: dice.within(2..=4) as usize,
+            quorum: *dice.pick(&[majority, majority, 2, sentinels as u64]) as u32,
+            down_after_ms: dice.skewed(500..=10_000),
+            failover_timeout_ms: dice.skewed(2_000..=20_000),
+            parallel_syncs: dice.within(1..=2) as u32,
+            together: dice.one_in(2),
+            named: dice.one_in(5),
+            faults_ms: dice.within(10_000..=70_000),
+            jitter_ms: dice.skewed(0..=20),
+            patience_ms: dice.skewed(3_000..=60_000),
+            rewrites: dice.one_in(2),
+            loading_ms: dice.skewed(1..=5_000),
+            copy_ms: dice.skewed(10..=3_000),
+            silence_ms: dice.skewed(5_000..=60_000),
+            backlog: dice.skewed(200..=100_000),
+            priority: if dice.one_in(2) { 100 } else { 0 },
+            connect_ms: dice.skewed(250..=2_000),
+            backoff_ms: (dice.skewed(10..=200), dice.skewed(250..=1_000)),
+            drift_ppm: dice.skewed(1..=2_000),
+            ..Shape::default()
+        };
+        if dice.one_in(5) {
+            shape.late.push(sentinels - 1);
+            if sentinels > 4 && dice.one_in(2) {
+                shape.late.push(sentinels - 2);
+            }
+        }
+        if options.stock {
+            let count = dice.within(1..=sentinels as u64 - 1) as usize;
+            shape.stock = (0..count).collect();
+        }
+        shape
+    }
+
+    pub(super) fn net(&self) -> NetShape {
+        NetShape { jitter_ms: self.jitter_ms, patience_ms: self.patience_ms }
+    }
+
+    pub(super) fn node(&self) -> NodeShape {
+        NodeShape {
+            rewrites: self.rewrites,
+            loading_ms: self.loading_ms,
+            copy_ms: self.copy_ms,
+            silence_ms: self.silence_ms,
+            backlog: self.backlog,
+            priority: self.priority,
+        }
+    }
+
+    pub(super) fn host(&self) -> HostShape {
+        HostShape {
+            connect_ms: self.connect_ms,
+            backoff_ms: self.backoff_ms,
+            drift_ppm: self.drift_ppm,
+        }
+    }
+
+    /// The name of a group.
+    pub fn group_name(number: usize) -> String {
+        format!("g{number}")
+    }
+
+    /// How many nodes there are in all groups.
+    pub fn nodes(&self) -> usize {
+        self.nodes_per_group * self.groups
+    }
+
+    /// The nodes of a group; the first is its master in the beginning.
+    pub fn nodes_of(&self, group: usize) -> std::ops::Range<usize> {
+        let first = group * self.nodes_per_group;
+        first..first + self.nodes_per_group
+    }
+
+    pub(super) fn group_of(&self, node: usize) -> usize {
+        node / self.nodes_per_group
+    }
+
+    /// How many machines there are, those of clients aside.
+    pub fn machines(&self) -> usize {
+        match self.together {
+            true => self.sentinels.max(self.nodes_per_group),
+            false => self.sentinels + self.nodes(),
+        }
+    }
+
+    /// The machine of a process.
+    pub fn machine_of(&self, proc: Proc) -> Machine {
+        match proc {
+            Proc::Sentinel(n) => n,
+            Proc::Node(n) if self.together => {
+                (n % self.nodes_per_group + self.group_of(n)) % self.machines()
+            }
+            Proc::Node(n) => self.sentinels + n,
+            Proc::Client(n) => self.machines() + n,
+        }
+    }
+
+    pub(super) fn node_port(&self, node: usize) -> u16 {
+        NODE_PORT + self.group_of(node) as u16
+    }
+
+    pub(super) fn node_name(&self, node: usize) -> String {
+        format!("node{node}.test")
+    }
+
+    /// Where a node is in the beginning, as sentinels and other nodes are told.
+    pub fn node_address(&self, node: usize) -> Address {
+        let host = match self.named {
+            true => self.node_name(node),
+            false => ip_of(self.machine_of(Proc::Node(node))),
+        };
+        Address::new(host, self.node_port(node))
+    }
+
+    pub(super) fn sentinel_address(&self, sentinel: usize) -> Address {
+        Address::new(ip_of(self.machine_of(Proc::Sentinel(sentinel))), SENTINEL_PORT)
+    }
+
+    pub(super) fn sentinel_settings(&self) -> SentinelSettings {
+        SentinelSettings {
+            port: SENTINEL_PORT,
+            resolve_hostnames: self.named,
+            announce_hostnames: self.named,
+            ..SentinelSettings::default()
+        }
+    }
+
+    pub(super) fn group_settings(&self, group: usize) -> GroupSettings {
+        let master = self.node_address(self.nodes_of(group).start);
+        let mut settings = GroupSettings::new(master, self.quorum);
+        settings.down_after_ms = self.down_after_ms;
+        settings.failover_timeout_ms = self.failover_timeout_ms;
+        settings.parallel_syncs = self.parallel_syncs;
+        settings
+    }
+
+    /// How long a healed world may take until all is well, in ms. Connections that stood through
+    /// the faults may be half open for as long as their ends have patience; then the worst case is
+    /// a master to be called down, a few elections lost, a promotion, and nodes put right, each of
+    /// which has the time of a failover.
+    pub fn bound_ms(&self) -> Ms {
+        let connections = self.silence_ms + self.patience_ms;
+        60_000 + connections + 3 * self.down_after_ms + 3 * self.failover_timeout_ms
+    }
+}

@@ -1,0 +1,371 @@
+//! Faults carried out: how each begins, and how it ends.
+
+use std::collections::BTreeMap;
+
+use super::disk::Memory;
+use super::faults::{FaultKind, Order};
+use super::net::Weather;
+use super::node::{Ailment, Data};
+use super::plan::Shape;
+use super::sabotage::Sabotage;
+use super::wire::{Machine, Ms, Proc};
+use super::world::{NOTE_FLAP, World};
+use crate::sentinel::Request;
+use crate::sentinel::types::Address;
+
+impl World {
+    pub(super) fn begin_fault(&mut self, number: usize) {
+        let fault = self.plan.faults[number].clone();
+        self.tell(|_| format!("begins, for {} ms: {} (fault {number})", fault.for_ms, fault.kind));
+        self.active.insert(number);
+        match fault.kind {
+            FaultKind::CrashNode(n, ..) | FaultKind::Move(n) => {
+                self.put_down(Proc::Node(n), false);
+            }
+            FaultKind::CrashSentinel(n, _) => self.put_down(Proc::Sentinel(n), false),
+            FaultKind::Replace(n) => self.put_down(Proc::Sentinel(n), true),
+            FaultKind::Swap(a, b) => {
+                for n in [a, b] {
+                    self.put_down(Proc::Node(n), false);
+                }
+            }
+            FaultKind::Power(machine) => {
+                self.change_weather();
+                for proc in self.procs_on(machine) {
+                    self.put_down(proc, true);
+                }
+            }
+            FaultKind::Ambush(n, ambush) => self.hosts[n].ambush = Some(ambush),
+            FaultKind::Freeze(proc) => self.shell(proc).frozen += 1,
+            FaultKind::Cut(a, b) => self.net.cut_between(a, b),
+            FaultKind::HalfOpen(a, b) => self.net.forget_between(a, b),
+            FaultKind::Join(n) => {
+                if self.plan.shape.late.contains(&n) {
+                    self.put_up(Proc::Sentinel(n));
+                }
+            }
+            FaultKind::Order(n, order) => self.begin_order(number, n, &order),
+            FaultKind::Partition { flap_ms, .. } => {
+                if flap_ms > 0 {
+                    self.net.remind(flap_ms, NOTE_FLAP + number as u64);
+                }
+                self.change_weather();
+            }
+            FaultKind::Hang(_)
+            | FaultKind::SlowNode(..)
+            | FaultKind::Sick(..)
+            | FaultKind::Boast(..)
+            | FaultKind::ClockStep(..)
+            | FaultKind::Slow(..)
+            | FaultKind::Flaky(_)
+            | FaultKind::Lossy(_)
+            | FaultKind::Echo(_)
+            | FaultKind::SlowDisk(..)
+            | FaultKind::BadDisk(_)
+            | FaultKind::MuteName(_)
+            | FaultKind::FalseName(..) => self.change_weather(),
+        }
+    }
+
+    pub(super) fn end_fault(&mut self, number: usize) {
+        if !self.active.remove(&number) {
+            return;
+        }
+        self.flapped.remove(&number);
+        let fault = self.plan.faults[number].clone();
+        self.tell(|_| format!("ends: {} (fault {number})", fault.kind));
+        match fault.kind {
+            FaultKind::CrashNode(n, data, as_master) => {
+                self.nodes[n].refit(data, as_master.then_some(None));
+                self.put_up(Proc::Node(n));
+            }
+            FaultKind::CrashSentinel(n, memory) => {
+                self.put_up_with(n, memory);
+            }
+            FaultKind::Replace(n) => {
+                let machine = self.net.fresh_machine();
+                let port = self.plan.shape.sentinel_address(n).port;
+                self.net.relocate(Proc::Sentinel(n), machine, Some(port));
+                self.must_reset = true;
+                self.put_up_with(n, Memory::Lost);
+            }
+            FaultKind::Move(n) => {
+                self.relocate_node(n);
+                self.put_up(Proc::Node(n));
+            }
+            FaultKind::Swap(a, b) => {
+                self.swap_nodes(a, b);
+                for n in [a, b] {
+                    self.put_up(Proc::Node(n));
+                }
+            }
+            FaultKind::Power(machine) => {
+                self.change_weather();
+                for proc in self.procs_on(machine) {
+                    self.put_up(proc);
+                }
+            }
+            FaultKind::Ambush(n, _) => {
+                self.hosts[n].ambush = None;
+                if self.ambushed.remove(&number) {
+                    self.put_up(Proc::Sentinel(n));
+                }
+            }
+            FaultKind::Freeze(proc) => self.thaw(proc),
+            FaultKind::Order(n, order) => self.end_order(n, &order),
+            FaultKind::Cut(..) | FaultKind::HalfOpen(..) | FaultKind::Join(_) => {}
+            _ => self.change_weather(),
+        }
+    }
+
+    /// All that lasts ends.
+    pub(super) fn end_faults(&mut self) {
+        for number in std::mem::take(&mut self.active) {
+            let never = self.sabotage == Some(Sabotage::NeverHealed);
+            if never && matches!(self.plan.faults[number].kind, FaultKind::Freeze(_)) {
+                continue;
+            }
+            self.active.insert(number);
+            self.end_fault(number);
+        }
+        if self.sabotage == Some(Sabotage::NeverHealed) {
+            self.shell(Proc::Sentinel(0)).frozen += 1;
+            self.active.insert(0);
+        }
+    }
+
+    /// The processes that are on a machine in the beginning.
+    fn procs_on(&self, machine: Machine) -> Vec<Proc> {
+        let sentinels = (0..self.hosts.len()).map(Proc::Sentinel);
+        let nodes = (0..self.nodes.len()).map(Proc::Node);
+        sentinels
+            .chain(nodes)
+            .filter(|proc| self.plan.shape.machine_of(*proc) == machine)
+            .collect()
+    }
+
+    fn put_up_with(&mut self, sentinel: usize, memory: Memory) {
+        if self.shell(Proc::Sentinel(sentinel)).down == 1 {
+            self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
+        }
+        self.put_up(Proc::Sentinel(sentinel));
+    }
+
+    /// A node of the group that runs as its master, other than these.
+    fn master_of(&self, group: usize, except: &[usize]) -> Option<Address> {
+        self.plan
+            .shape
+            .nodes_of(group)
+            .filter(|n| !except.contains(n) && self.net.running(Proc::Node(*n)))
+            .find(|n| self.nodes[*n].following().is_none())
+            .map(|n| self.nodes[n].address.clone())
+    }
+
+    /// Somebody moves a node, and gives it the master of that moment; without any, it stays.
+    fn relocate_node(&mut self, n: usize) {
+        let (proc, shape) = (Proc::Node(n), &self.plan.shape);
+        let Some(master) = self.master_of(shape.group_of(n), &[n]) else { return };
+        let (named, port) = (shape.named, shape.node_port(n));
+        if self.shell(proc).down > 1 {
+            return;
+        }
+        let machine = self.net.fresh_machine();
+        self.place_node(n, machine, port);
+        if !named {
+            self.nodes[n].refit(Data::Same, Some(Some(master)));
+            self.must_reset = true;
+        }
+    }
+
+    /// Two replicas get each other's address.
+    fn swap_nodes(&mut self, a: usize, b: usize) {
+        let shape = &self.plan.shape;
+        let masters = [a, b].map(|n| self.master_of(shape.group_of(n), &[a, b]));
+        let (Some(master_a), Some(master_b)) = (masters[0].clone(), masters[1].clone()) else {
+            return;
+        };
+        let down = |n: usize| self.shells.get(&Proc::Node(n)).map_or(0, |shell| shell.down);
+        if a == b || shape.named || down(a) > 1 || down(b) > 1 {
+            return;
+        }
+        let places = [a, b].map(|n| (self.net.machine(Proc::Node(n)), self.nodes[n].address.port));
+        // Both leave before one of them comes.
+        for n in [a, b] {
+            let machine = self.net.machine(Proc::Node(n));
+            self.net.relocate(Proc::Node(n), machine, None);
+        }
+        for (n, (machine, port), master) in [(a, places[1], master_a), (b, places[0], master_b)] {
+            self.place_node(n, machine, port);
+            self.nodes[n].refit(Data::Same, Some(Some(master)));
+        }
+        self.must_reset = true;
+    }
+
+    fn place_node(&mut self, n: usize, machine: Machine, port: u16) {
+        let proc = Proc::Node(n);
+        self.net.relocate(proc, machine, Some(port));
+        if self.plan.shape.named {
+            self.net.name(self.plan.shape.node_name(n), machine);
+            return;
+        }
+        let address = Address::new(self.net.ip(proc), port);
+        let group = Shape::group_name(self.plan.shape.group_of(n));
+        self.watch.checkers.node_is_at(&group, address.clone());
+        self.nodes[n].address = address;
+    }
+
+    pub(super) fn flap(&mut self, number: usize) {
+        let FaultKind::Partition { flap_ms, .. } = self.plan.faults[number].kind else { return };
+        if !self.active.contains(&number) {
+            return;
+        }
+        if !self.flapped.remove(&number) {
+            self.flapped.insert(number);
+        }
+        self.net.remind(flap_ms, NOTE_FLAP + number as u64);
+        self.change_weather();
+    }
+
+    fn begin_order(&mut self, number: usize, n: usize, order: &Order) {
+        let request = match order {
+            Order::Failover(group) => Request::Failover(Shape::group_name(*group)),
+            Order::Reset(group) => Request::Reset(Shape::group_name(*group)),
+            Order::Remove(group) => Request::Remove(Shape::group_name(*group)),
+            Order::Set(group, option, value) => set(*group, &[(option, *value)]),
+        };
+        if self.order(n, request).is_none() {
+            // Out of reach: nothing was done, and nothing is to be undone.
+            self.active.remove(&number);
+        } else if let Order::Remove(group) = order {
+            self.watch.checkers.removed(n, &Shape::group_name(*group));
+        }
+    }
+
+    fn end_order(&mut self, n: usize, order: &Order) {
+        let shape = self.plan.shape.clone();
+        match order {
+            Order::Failover(_) | Order::Reset(_) => return,
+            Order::Remove(group) => {
+                let master = self.told_master(*group, n);
+                let name = Shape::group_name(*group);
+                let monitor = Request::Monitor {
+                    name,
+                    host: master.host,
+                    port: master.port.to_string(),
+                    quorum: shape.quorum.to_string(),
+                };
+                let settings = [
+                    ("down-after-milliseconds", shape.down_after_ms),
+                    ("failover-timeout", shape.failover_timeout_ms),
+                    ("parallel-syncs", shape.parallel_syncs.into()),
+                ];
+                let set = set(*group, &settings);
+                self.errands.extend([(n, monitor), (n, set)]);
+            }
+            Order::Set(group, option, _) => {
+                let value = match *option {
+                    "quorum" => shape.quorum.into(),
+                    "down-after-milliseconds" => shape.down_after_ms,
+                    "failover-timeout" => shape.failover_timeout_ms,
+                    _ => shape.parallel_syncs.into(),
+                };
+                self.errands.push_back((n, set(*group, &[(option, value)])));
+            }
+        }
+        self.run_errands();
+    }
+
+    /// Where another sentinel says that the master is; the operator asks the first that answers.
+    fn told_master(&mut self, group: usize, except: usize) -> Address {
+        for n in (0..self.hosts.len()).filter(|n| *n != except) {
+            let request = Request::MasterAddress(Shape::group_name(group));
+            let told = self.order(n, request);
+            if let Some(address) = told.flatten().as_ref().and_then(super::client::read_address) {
+                return address;
+            }
+        }
+        let master = self.master_of(group, &[]);
+        master.unwrap_or_else(|| self.nodes[self.plan.shape.nodes_of(group).start].address.clone())
+    }
+
+    /// Network, disks, clocks and nodes as the active faults make them.
+    fn change_weather(&mut self) {
+        let mut weather = Weather::default();
+        let machines = self.net.machines();
+        for host in &mut self.hosts {
+            (host.disk.slow_ms, host.disk.failing, host.wall_off_ms) = (0, false, 0);
+        }
+        let mut ailments: BTreeMap<usize, Ailment> = BTreeMap::new();
+        for number in &self.active {
+            match &self.plan.faults[*number].kind {
+                FaultKind::Partition { from, both, .. } if !self.flapped.contains(number) => {
+                    for a in from {
+                        for b in (0..machines).filter(|b| !from.contains(b)) {
+                            weather.blocked.insert((*a, b));
+                            if *both {
+                                weather.blocked.insert((b, *a));
+                            }
+                        }
+                    }
+                }
+                FaultKind::Slow(a, b, ms) => {
+                    let worst: &mut Ms = weather.slow.entry((*a.min(b), *a.max(b))).or_default();
+                    *worst = (*worst).max(*ms);
+                }
+                FaultKind::Power(machine) => {
+                    weather.dark.insert(*machine);
+                }
+                FaultKind::Flaky(one_in) => weather.reset_one_in = *one_in,
+                FaultKind::Lossy(one_in) => weather.lose_one_in = *one_in,
+                FaultKind::Echo(one_in) => weather.echo_one_in = *one_in,
+                FaultKind::MuteName(n) => {
+                    weather.mute_names.insert(self.plan.shape.node_name(*n));
+                }
+                FaultKind::FalseName(n, other) => {
+                    let names = [n, other].map(|n| self.plan.shape.node_name(*n));
+                    let [name, other] = names;
+                    weather.false_names.insert(name, other);
+                }
+                FaultKind::SlowDisk(n, ms) => self.hosts[*n].disk.slow_ms = *ms,
+                FaultKind::BadDisk(n) => self.hosts[*n].disk.failing = true,
+                FaultKind::ClockStep(n, ms) => self.hosts[*n].wall_off_ms = *ms,
+                FaultKind::Hang(n) => ailments.entry(*n).or_default().hung = true,
+                FaultKind::SlowNode(n, ms) => ailments.entry(*n).or_default().slow_ms = *ms,
+                FaultKind::Sick(n, error) => ailments.entry(*n).or_default().error = Some(error),
+                FaultKind::Boast(n, more) => ailments.entry(*n).or_default().boast = *more,
+                _ => {}
+            }
+        }
+        for (n, node) in self.nodes.iter_mut().enumerate() {
+            node.ailment = ailments.remove(&n).unwrap_or_default();
+        }
+        self.net.set_weather(weather);
+    }
+
+    /// Carries out the crash of a sentinel that met its ambush.
+    pub(super) fn spring_ambush(&mut self, n: usize) {
+        if !self.hosts[n].doomed() {
+            return;
+        }
+        let fault = self.active.iter().copied().find(|fault| {
+            matches!(self.plan.faults[*fault].kind, FaultKind::Ambush(s, _) if s == n)
+                && !self.ambushed.contains(fault)
+        });
+        match fault {
+            Some(fault) => {
+                self.ambushed.insert(fault);
+                self.put_down(Proc::Sentinel(n), false);
+            }
+            // The fault that set it is over: the process starts again at once.
+            None => {
+                self.kill(Proc::Sentinel(n), false);
+                self.start(Proc::Sentinel(n));
+            }
+        }
+    }
+}
+
+fn set(group: usize, options: &[(&str, u64)]) -> Request {
+    let words = options.iter().flat_map(|(option, value)| [(*option).to_owned(), value.to_string()]);
+    Request::Set { name: Shape::group_name(group), options: words.collect() }
+}

@@ -1,0 +1,170 @@
+//! When all is well: one master, all nodes behind it, all sentinels and clients of one mind, and the
+//! data where they should be.
+
+use std::collections::BTreeSet;
+
+use super::checkers::Claim;
+use super::plan::Shape;
+use super::wire::{Entry, Ms, Proc};
+use super::world::World;
+use crate::resp::Value;
+use crate::sentinel::Request;
+use crate::sentinel::types::Address;
+
+/// A replica that is said to be promoted was a master not longer ago than this, in ms: a vote's
+/// tenure, and the time that a slow disk takes to let the announcement go.
+const TRUTH_MS: Ms = 15_000;
+
+impl World {
+    /// What keeps the world from being well; `None` if all is.
+    pub(super) fn what_is_wrong(&mut self) -> Option<String> {
+        if !self.errands.is_empty() {
+            return Some("an operator is still at work".into());
+        }
+        for group in 0..self.plan.shape.groups {
+            let nodes = self.plan.shape.nodes_of(group);
+            let mut masters = nodes.clone().filter(|n| self.nodes[*n].following().is_none());
+            let Some(master) = masters.next() else {
+                return Some(format!("no node of g{group} is a master"));
+            };
+            if let Some(other) = masters.next() {
+                return Some(format!("nodes {master} and {other} of g{group} are masters"));
+            }
+            let address = self.nodes[master].address.clone();
+            for n in nodes.filter(|n| *n != master) {
+                let node = &self.nodes[n];
+                if node.following() != Some(&address) || !node.in_sync() {
+                    let state = if node.in_sync() { "in sync" } else { "not in sync" };
+                    let follows = node.following();
+                    return Some(format!("node {n} follows {follows:?}, {state}, not {address}"));
+                }
+            }
+            for n in 0..self.hosts.len() {
+                if let Some(wrong) = self.what_is_wrong_with(n, group, &address) {
+                    return Some(format!("sentinel {n}, g{group}: {wrong}"));
+                }
+            }
+        }
+        None
+    }
+
+    fn what_is_wrong_with(&mut self, n: usize, group: usize, master: &Address) -> Option<String> {
+        if self.shell(Proc::Sentinel(n)).frozen > 0 {
+            return Some("is frozen".into());
+        }
+        if self.hosts[n].has_unwritten() {
+            return Some("has not written what it decided".into());
+        }
+        let request = Request::Master(Shape::group_name(group));
+        let Some(entry) = self.hosts[n].ask(&mut self.net, &mut self.watch, request) else {
+            return Some("does not answer".into());
+        };
+        let expected = [
+            ("ip", master.host.clone()),
+            ("port", master.port.to_string()),
+            ("flags", "master".to_owned()),
+            ("num-slaves", (self.plan.shape.nodes_per_group - 1).to_string()),
+            ("num-other-sentinels", (self.plan.shape.sentinels - 1).to_string()),
+        ];
+        for (name, value) in expected {
+            let found = field(&entry, name);
+            if found != Some(&value) {
+                return Some(format!("{name} is {found:?}, not {value}"));
+            }
+        }
+        field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
+    }
+
+    /// What a sentinel says of a node is so, and it sends none to a master of another group.
+    pub(super) fn verify(&mut self, claim: &Claim) {
+        let now = self.net.now();
+        match claim {
+            Claim::Promoted { sentinel, master } => {
+                let Some(node) = self.nodes.iter().find(|node| node.address == *master) else {
+                    return;
+                };
+                let master_at = node.master_at(now, self.net.running(node.proc));
+                if master_at.is_none_or(|at| now - at > TRUTH_MS) {
+                    let what = format!(
+                        "what is announced is true: sentinel {sentinel} says that {master} was \
+                         promoted, which was no master"
+                    );
+                    self.watch.checkers.fail(now, what);
+                }
+            }
+            Claim::Sent { sentinel, node, master } => {
+                let shape = &self.plan.shape;
+                let at = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master);
+                if at.is_some_and(|n| shape.group_of(n) != shape.group_of(*node)) {
+                    let what = format!(
+                        "hands off the nodes of other groups: sentinel {sentinel} sends node \
+                         {node} to {master}"
+                    );
+                    self.watch.checkers.fail(now, what);
+                }
+            }
+        }
+    }
+
+    /// In the end all nodes hold the same, and whatever was confirmed since all is well; without
+    /// any fault, whatever was ever confirmed.
+    pub(super) fn check_data(&mut self, well_since: Ms) {
+        let now = self.net.now();
+        let since = if self.plan.calm { 0 } else { well_since };
+        for group in 0..self.plan.shape.groups {
+            let nodes = &self.nodes[self.plan.shape.nodes_of(group)];
+            let Some(master) = nodes.iter().find(|node| node.following().is_none()) else { return };
+            for node in nodes {
+                if !master.history().starts_with(node.history()) {
+                    let what = format!("replicas hold what their master holds: {}", node.proc);
+                    self.watch.checkers.fail(now, what);
+                }
+            }
+            let held: BTreeSet<u32> = writes(master.history()).collect();
+            let clients = self.clients.iter().filter(|c| c.group == Shape::group_name(group));
+            for client in clients {
+                let mut recent = client.acked().iter().filter(|(at, _)| *at >= since).peekable();
+                if recent.peek().is_none() {
+                    let what = format!("clients find the master: {} writes nothing", client.proc);
+                    self.watch.checkers.fail(now, what);
+                }
+                if let Some((at, write)) = recent.find(|(_, write)| !held.contains(write)) {
+                    let what =
+                        format!("confirmed writes stay: {write}, confirmed at {at} ms, is lost");
+                    self.watch.checkers.fail(now, what);
+                }
+            }
+        }
+    }
+
+    /// Writes that were confirmed, and those of them that the master does not hold in the end.
+    pub(super) fn lost_writes(&self) -> (u64, u64) {
+        let (mut acked, mut lost) = (0, 0);
+        for (group, client) in self.clients.iter().enumerate() {
+            let nodes = &self.nodes[self.plan.shape.nodes_of(group)];
+            let master = nodes.iter().find(|node| node.following().is_none());
+            let held: BTreeSet<u32> =
+                master.map(|m| writes(m.history()).collect()).unwrap_or_default();
+            acked += client.acked().len() as u64;
+            lost += client.acked().iter().filter(|(_, w)| !held.contains(w)).count() as u64;
+        }
+        (acked, lost)
+    }
+}
+
+fn writes(history: &[Entry]) -> impl Iterator<Item = u32> {
+    history.iter().map(|entry| entry.write)
+}
+
+/// A field of an entry of SENTINEL MASTER.
+fn field<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
+    match entry {
+        Value::Map(pairs) => {
+            pairs.iter().find(|(key, _)| key.text() == Some(name)).and_then(|(_, v)| v.text())
+        }
+        Value::Array(items) => {
+            items.chunks(2).find(|pair| pair[0].text() == Some(name)).and_then(|p| p[1].text())
+        }
+        _ => None,
+    }
+}
