@@ -15,8 +15,16 @@ use crate::config::settings::{GroupSettings, SentinelSettings};
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
-    Node(GroupName, Address),
+    Node(Arc<(GroupName, Address)>),
     Peer(RunId),
+}
+
+/// The two clocks of the core at one moment, for those who do not need the rest of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    /// See [`Core::watched`].
+    pub(super) watched: Instant,
 }
 
 /// The shared part; a group's `step` gets it by the hand.
@@ -79,6 +87,16 @@ impl Core {
     /// time not watched counts against nobody.
     pub(super) fn watched(&self) -> Instant {
         Instant::from_ms(self.clock.mono.as_ms() - self.unwatched_ms)
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { now: self.now(), watched: self.watched() }
+    }
+
+    /// True if `at` has come or will within `slack_ms`: regular work that can as well be done in a
+    /// step that is under way anyway. If not, the step will be run again at `at`.
+    pub(super) fn due_about(&mut self, at: Instant, slack_ms: u64) -> bool {
+        self.now().plus(slack_ms) >= at || self.due(at)
     }
 
     /// True if `at` has come. If not, the step under way will be run again then: asking is all it
@@ -172,7 +190,7 @@ impl Core {
             rename_commands: Arc::new(settings.rename_commands.clone()),
             client_name: self.client_name(),
         };
-        self.connect(Owner::Node(group.clone(), address.clone()), target)
+        self.connect(Owner::Node(Arc::new((group.clone(), address.clone()))), target)
     }
 
     /// Opens a link to another sentinel. Without `sentinel-pass` the own `requirepass` is used.

@@ -145,7 +145,7 @@ impl Group {
         entry.put("flags", flags.join(","));
         entry.put("link-pending-commands", link.health.pending);
         entry.put("link-refcount", link.groups.len());
-        entry.put("last-ping-sent", link.health.silent_ms(core));
+        entry.put("last-ping-sent", link.health.silent_ms(core.moment()));
         entry.put("last-ok-ping-reply", age(core, Some(link.health.last_ok)));
         entry.put("last-ping-reply", age(core, Some(link.health.last_reply)));
         if peer.sdown_since.is_some() {
@@ -170,7 +170,7 @@ impl Group {
     }
 
     fn put_times(&self, core: &Core, entry: &mut Entry, node: &Node, odown: Option<Instant>) {
-        entry.put("last-ping-sent", node.health.silent_ms(core));
+        entry.put("last-ping-sent", node.health.silent_ms(core.moment()));
         entry.put("last-ok-ping-reply", age(core, Some(node.health.last_ok)));
         entry.put("last-ping-reply", age(core, Some(node.health.last_reply)));
         if node.sdown_since.is_some() {

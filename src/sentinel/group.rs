@@ -10,7 +10,7 @@ use super::failover::Failover;
 use super::hello::Hello;
 use super::info::{Info, Role};
 use super::node::{
-    HELLO_PERIOD_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS, INFO_PERIOD_TROUBLE_MS, Node,
+    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS, INFO_PERIOD_TROUBLE_MS, Node,
 };
 use super::peer::Peer;
 use super::repair::Repoint;
@@ -182,6 +182,28 @@ impl Group {
 
     /// Says hello wherever it is due: on each node and to each peer.
     fn tend_hellos(&mut self, core: &mut Core) {
+        let mut wanted = Vec::new();
+        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
+            if node.hello_due(core) {
+                node.health.pending += 1;
+                wanted.push((node.link(), node.local_ip.clone()));
+            }
+        }
+        for (id, peer) in &mut self.peers {
+            if !core.peers.get(id).is_some_and(|link| link.health.up) {
+                continue;
+            }
+            let due = core.due_about(peer.next_hello, HELLO_SLACK_MS) && !peer.hello_in_flight;
+            if let Some(link) = core.peers.get_mut(id).filter(|_| due) {
+                peer.hello_in_flight = true;
+                peer.next_hello = core.clock.mono.plus(HELLO_PERIOD_MS);
+                link.health.pending += 1;
+                wanted.push((link.health.link, link.local_ip.clone()));
+            }
+        }
+        if wanted.is_empty() {
+            return;
+        }
         let mut hello = Hello {
             sender: Address::new("", 1),
             id: core.my_id.clone(),
@@ -190,24 +212,19 @@ impl Group {
             master: self.shown_master(core),
             config_epoch: self.config_epoch,
         };
-        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
-            if node.hello_due(core) {
-                hello.sender = core.own_address(node.local_ip.as_deref().unwrap_or_default());
-                let payload = hello.payload();
-                node.health.send_durable(core, Command::Hello { payload });
-            }
+        for (link, local_ip) in wanted {
+            hello.sender = core.own_address(local_ip.as_deref().unwrap_or_default());
+            core.send_durable(link, Command::Hello { payload: hello.payload() });
         }
-        for (id, peer) in &mut self.peers {
-            let up = core.peers.get(id).is_some_and(|link| link.health.up);
-            if !up || peer.hello_in_flight || !core.due(peer.next_hello) {
-                continue;
-            }
-            peer.hello_in_flight = true;
-            peer.next_hello = core.now().plus(HELLO_PERIOD_MS);
-            let local_ip = core.peers.get(id).and_then(|link| link.local_ip.as_deref());
-            hello.sender = core.own_address(local_ip.unwrap_or_default());
-            core.send_peer(id, Command::Hello { payload: hello.payload() });
-        }
+    }
+
+    /// Nothing is under way, and nothing has to be put right: what is regular changes nothing.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.failover.is_none()
+            && self.repoint.is_none()
+            && self.master.sdown_since.is_none()
+            && self.odown_since.is_none()
+            && self.replicas.values().all(|node| self.fault(node).is_none())
     }
 
     /// The next hellos go out at once: there is news.

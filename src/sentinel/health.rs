@@ -1,12 +1,14 @@
 //! Is somebody there? One link's PINGs and the silence that they measure.
 
-use super::core::Core;
+use super::core::{Core, Moment};
 use super::effect::Command;
 use super::types::{Instant, LinkId};
 use crate::resp::Value;
 
 /// Longest pause between PINGs, in ms: Sentinel's.
 const PING_PERIOD_MS: u64 = 1000;
+/// A PING may go out early by this share of its period, in a step that is under way anyway.
+const PING_SLACK: u64 = 8;
 /// Shortest pause between PINGs, in ms.
 const PING_PERIOD_MIN_MS: u64 = 10;
 /// Shortest and longest age at which a link that stays silent is opened anew, in ms.
@@ -58,23 +60,23 @@ impl Health {
     /// Another connection took the place of the old one; the silence goes on.
     pub(super) fn relink(&mut self, core: &Core, link: LinkId) {
         self.link = link;
-        self.lost(core);
+        self.lost(core.moment());
         self.opened_at = core.now();
     }
 
-    pub(super) fn connected(&mut self, core: &Core) {
+    pub(super) fn connected(&mut self, at: Moment) {
         self.up = true;
         self.pending = 0;
         self.ping_in_flight = false;
-        self.next_ping = core.now();
-        self.opened_at = core.now();
+        self.next_ping = at.now;
+        self.opened_at = at.now;
     }
 
-    pub(super) fn lost(&mut self, core: &Core) {
+    pub(super) fn lost(&mut self, at: Moment) {
         self.up = false;
         self.pending = 0;
         self.ping_in_flight = false;
-        self.silent_since.get_or_insert(core.watched());
+        self.silent_since.get_or_insert(at.watched);
     }
 
     /// Counts and sends a command.
@@ -90,14 +92,14 @@ impl Health {
     }
 
     /// A reply of any kind came.
-    pub(super) fn replied(&mut self, core: &Core) {
+    pub(super) fn replied(&mut self, at: Moment) {
         self.pending = self.pending.saturating_sub(1);
-        self.last_reply = core.now();
+        self.last_reply = at.now;
     }
 
     /// The answer to a PING. Only PONG, LOADING and MASTERDOWN end the silence: whoever answers
     /// something else is there, but not well. True for a plain PONG.
-    pub(super) fn pong(&mut self, core: &Core, reply: &Value) -> bool {
+    pub(super) fn pong(&mut self, at: Moment, reply: &Value) -> bool {
         self.ping_in_flight = false;
         let text = match reply {
             Value::Simple(text) | Value::Error(text) => text.as_str(),
@@ -105,15 +107,15 @@ impl Health {
         };
         if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) {
             self.silent_since = None;
-            self.last_ok = core.now();
+            self.last_ok = at.now;
             self.reopen_after_ms = REOPEN_MIN_MS;
         }
         text.starts_with("PONG")
     }
 
     /// For how long an acceptable answer has been owed, in ms of watched time.
-    pub(super) fn silent_ms(&self, core: &Core) -> u64 {
-        self.silent_since.map_or(0, |since| core.watched().since(since))
+    pub(super) fn silent_ms(&self, at: Moment) -> u64 {
+        self.silent_since.map_or(0, |since| at.watched.since(since))
     }
 
     /// All that was silent starts afresh: this process did not run for a while.
@@ -123,11 +125,23 @@ impl Health {
         }
     }
 
+    /// True if a PING would be due but for the one that is under way: once that is answered, a step
+    /// must follow.
+    pub(super) fn ping_is_late(&self, at: Moment) -> bool {
+        self.up && at.now >= self.next_ping
+    }
+
     /// Sends the PING that is due.
     pub(super) fn tend(&mut self, core: &mut Core, down_after_ms: u64) {
-        if self.up && !self.ping_in_flight && core.due(self.next_ping) {
+        if !self.up {
+            return;
+        }
+        let period_ms = ping_period_ms(down_after_ms);
+        // Asked in any case: who is not asked about this moment does not wake us then.
+        let due = core.due_about(self.next_ping, period_ms / PING_SLACK);
+        if due && !self.ping_in_flight {
             self.ping_in_flight = true;
-            self.next_ping = core.now().plus(ping_period_ms(down_after_ms));
+            self.next_ping = core.now().plus(period_ms);
             self.silent_since.get_or_insert(core.watched());
             self.send(core, Command::Ping);
         }

@@ -37,10 +37,11 @@ impl Sentinel {
         self.meet(&name, &hello.id, &hello.sender);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch));
-        if let Some(group) = self.groups.get_mut(&name) {
-            group.take_hello(&mut self.core, &hello);
+        let Some(group) = self.groups.get_mut(&name) else { return };
+        let news = group.take_hello(&mut self.core, &hello);
+        if news || !group.is_quiet() {
+            self.touch(Subject::Group(name));
         }
-        self.touch(Subject::Group(name));
     }
 
     fn count_bad_hello(&mut self, why: &str) {
@@ -120,22 +121,27 @@ impl Sentinel {
 }
 
 impl Group {
-    fn take_hello(&mut self, core: &mut Core, hello: &Hello) {
+    /// True if a step must follow, whatever else is under way.
+    fn take_hello(&mut self, core: &mut Core, hello: &Hello) -> bool {
         let now = core.now();
-        if hello.config_epoch > self.config_epoch {
+        let newer = hello.config_epoch > self.config_epoch;
+        if newer {
             self.adopt_config(core, hello);
         }
-        let Some(peer) = self.peers.get_mut(&hello.id) else { return };
+        let Some(peer) = self.peers.get_mut(&hello.id) else { return newer };
+        let first = peer.hello.is_none();
         peer.last_hello = now;
         peer.hello = Some(Heard {
             at: now,
             current_epoch: hello.current_epoch,
             config_epoch: hello.config_epoch,
         });
-        if hello.config_epoch < self.config_epoch {
-            // It lags behind: tell it at once.
+        let lags = hello.config_epoch < self.config_epoch;
+        if lags {
+            // Tell it at once.
             peer.next_hello = now;
         }
+        newer || first || lags
     }
 
     /// A newer configuration: the higher epoch wins, everywhere and without asking.

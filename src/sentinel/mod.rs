@@ -207,76 +207,84 @@ impl Sentinel {
     fn take_link_event(&mut self, link: LinkId, event: LinkEvent) {
         match self.core.links.get(&link).cloned() {
             None => {}
-            Some(Owner::Node(group, address)) => self.take_node_event(group, address, event),
+            Some(Owner::Node(node)) => self.take_node_event(&node.0, &node.1, event),
             Some(Owner::Peer(id)) => self.take_peer_event(id, event),
         }
     }
 
-    fn take_node_event(&mut self, name: GroupName, address: Address, event: LinkEvent) {
+    fn take_node_event(&mut self, name: &GroupName, address: &Address, event: LinkEvent) {
         if let LinkEvent::Hello { payload } = event {
             self.hear_hello(&payload);
             return;
         }
         let core = &mut self.core;
-        let Some(group) = self.groups.get_mut(&name) else { return };
-        let Some(node) = group.node_mut(&address) else { return };
+        let Some(group) = self.groups.get_mut(name) else { return };
+        let quiet = group.is_quiet();
+        let Some(node) = group.node_mut(address) else { return };
         match event {
             LinkEvent::Up { local_ip, remote_ip } => node.connected(core, local_ip, remote_ip),
             LinkEvent::Down { reason } => {
                 node.lost(core);
-                let payload = format!("{} #{reason}", group.node_details(core, &address));
-                core.announce(EventKind::CmdLinkReconnection, Some(&name), payload);
+                let payload = format!("{} #{reason}", group.node_details(core, address));
+                core.announce(EventKind::CmdLinkReconnection, Some(name), payload);
             }
             LinkEvent::Subscribed => node.subscribed = true,
             LinkEvent::Unsubscribed { reason } => {
                 node.subscribed = false;
-                let payload = format!("{} #{reason}", group.node_details(core, &address));
-                core.announce(EventKind::PubsubLinkReconnection, Some(&name), payload);
+                let payload = format!("{} #{reason}", group.node_details(core, address));
+                core.announce(EventKind::PubsubLinkReconnection, Some(name), payload);
             }
             LinkEvent::Reply { command, reply } => {
-                node.health.replied(core);
-                group.take_node_reply(core, &address, &command, &reply);
+                let at = core.moment();
+                let regular = matches!(command, Command::Ping | Command::Hello { .. });
+                let down = node.sdown_since.is_some();
+                node.health.replied(at);
+                group.take_node_reply(core, address, &command, &reply);
+                let late = group.node_mut(address).is_none_or(|node| node.is_late(at));
+                if quiet && regular && !down && !late {
+                    // Nothing hangs on it: the next step comes when something is due.
+                    return;
+                }
             }
             LinkEvent::Hello { .. } => {}
         }
-        self.touch(Subject::Group(name));
+        self.touch(Subject::Group(name.clone()));
     }
 
     fn take_peer_event(&mut self, id: RunId, event: LinkEvent) {
-        let Some(mut link) = self.core.peers.remove(&id) else { return };
-        let mut changed = true;
-        let mut answered = None;
+        let at = self.core.moment();
+        let Some(link) = self.core.peers.get_mut(&id) else { return };
         match event {
             LinkEvent::Up { local_ip, .. } => {
-                link.health.connected(&self.core);
+                link.health.connected(at);
                 link.local_ip = Some(local_ip);
             }
-            LinkEvent::Down { .. } => link.health.lost(&self.core),
-            LinkEvent::Reply { command, reply } => {
-                link.health.replied(&self.core);
-                changed = false;
-                if command == Command::Ping {
-                    // Only a silence long enough to have been noticed concerns the groups.
-                    changed = link.health.silent_ms(&self.core) > link.down_after_ms;
-                    link.health.pong(&self.core, &reply);
-                } else {
-                    answered = Some((command, reply));
+            LinkEvent::Down { .. } => link.health.lost(at),
+            LinkEvent::Reply { command: Command::Ping, reply } => {
+                link.health.replied(at);
+                // Only a silence long enough to have been noticed concerns the groups.
+                let noticed = link.health.silent_ms(at) > link.down_after_ms;
+                link.health.pong(at, &reply);
+                if !noticed {
+                    if link.health.ping_is_late(at) {
+                        self.touch(Subject::Peer(id));
+                    }
+                    return;
                 }
+            }
+            LinkEvent::Reply { command, reply } => {
+                link.health.replied(at);
+                return self.take_peer_reply(&id, &command, &reply);
             }
             LinkEvent::Subscribed | LinkEvent::Unsubscribed { .. } | LinkEvent::Hello { .. } => {}
         }
         let groups = link.groups.clone();
-        self.core.peers.insert(id.clone(), link);
-        if let Some((command, reply)) = answered {
-            self.take_peer_reply(&id, &command, &reply);
-        } else if changed {
-            for name in &groups {
-                if let Some(peer) = self.groups.get_mut(name).and_then(|g| g.peers.get_mut(&id)) {
-                    peer.connection_changed();
-                }
+        for name in &groups {
+            if let Some(peer) = self.groups.get_mut(name).and_then(|g| g.peers.get_mut(&id)) {
+                peer.connection_changed();
             }
-            self.touch_groups_of(&id);
         }
+        self.touch_groups_of(&id);
         self.touch(Subject::Peer(id));
     }
 
@@ -292,8 +300,10 @@ impl Sentinel {
                 }
                 Command::Hello { payload } => {
                     let mine = hello::Hello::parse(payload).is_ok_and(|h| *h.group == *name);
-                    if let Some(peer) = group.peers.get_mut(id).filter(|_| mine) {
-                        peer.hello_in_flight = false;
+                    let Some(peer) = group.peers.get_mut(id).filter(|_| mine) else { continue };
+                    peer.hello_in_flight = false;
+                    if self.core.now() >= peer.next_hello {
+                        self.touch(Subject::Group(name));
                     }
                 }
                 _ => {}
@@ -314,7 +324,7 @@ impl Group {
         let Some(node) = self.node_mut(address) else { return };
         match command {
             Command::Ping => {
-                if node.health.pong(core, reply) {
+                if node.health.pong(core.moment(), reply) {
                     node.rebooted_at = None;
                     node.complaint = None;
                 }

@@ -1,6 +1,6 @@
 //! A data node as one sentinel sees it: health, INFO, role.
 
-use super::core::Core;
+use super::core::{Core, Moment};
 use super::effect::Command;
 use super::health::Health;
 use super::info::{Info, Role};
@@ -9,6 +9,8 @@ use crate::config::settings::GroupSettings;
 
 /// Pause between hello messages to one instance, in ms.
 pub(super) const HELLO_PERIOD_MS: u64 = 2_000;
+/// A hello may go out early by so much, in ms, in a step that is under way anyway.
+pub(super) const HELLO_SLACK_MS: u64 = 100;
 /// Pause between INFOs to a node with which all is well, in ms.
 pub(super) const INFO_PERIOD_MS: u64 = 10_000;
 /// Pause between INFOs while something is wrong with the group or the node, in ms.
@@ -121,7 +123,7 @@ impl Node {
     }
 
     pub(super) fn connected(&mut self, core: &Core, local_ip: String, remote_ip: String) {
-        self.health.connected(core);
+        self.health.connected(core.moment());
         self.info_in_flight = false;
         self.hello_in_flight = false;
         self.info_asked_at = None;
@@ -130,7 +132,7 @@ impl Node {
     }
 
     pub(super) fn lost(&mut self, core: &Core) {
-        self.health.lost(core);
+        self.health.lost(core.moment());
         self.info_in_flight = false;
         self.hello_in_flight = false;
     }
@@ -211,9 +213,16 @@ impl Node {
         }
     }
 
+    /// True if something regular would be due but for one of its kind that is under way: once that
+    /// is answered, a step must follow.
+    pub(super) fn is_late(&self, at: Moment) -> bool {
+        self.health.ping_is_late(at) || at.now >= self.next_hello
+    }
+
     /// True if a hello is to be published on it now.
     pub(super) fn hello_due(&mut self, core: &mut Core) -> bool {
-        let due = self.health.up && !self.hello_in_flight && core.due(self.next_hello);
+        let due = self.health.up && core.due_about(self.next_hello, HELLO_SLACK_MS);
+        let due = due && !self.hello_in_flight;
         if due {
             self.hello_in_flight = true;
             self.next_hello = core.now().plus(HELLO_PERIOD_MS);

@@ -28,7 +28,7 @@ pub(super) struct Repoint {
 
 /// What is wrong with a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// It says master and is not ours.
     Master,
     /// It follows another master; `linked` if that works.
@@ -43,8 +43,8 @@ impl Group {
         }
         self.watch_progress(core);
         if self.master_is_sane(core) {
-            let addresses: Vec<Address> = self.replicas.keys().cloned().collect();
-            for address in addresses {
+            let faulty = self.replicas.iter().filter(|(_, node)| self.fault(node).is_some());
+            for address in faulty.map(|(address, _)| address.clone()).collect::<Vec<_>>() {
                 self.repair_node(core, &address);
             }
         }
@@ -58,7 +58,7 @@ impl Group {
             && self.master.info_within(core, 2 * INFO_PERIOD_MS)
     }
 
-    fn fault(&self, node: &Node) -> Option<Fault> {
+    pub(super) fn fault(&self, node: &Node) -> Option<Fault> {
         let info = node.info.as_ref()?;
         match (info.role, &info.master) {
             (Role::Master, _) => Some(Fault::Master),
@@ -140,6 +140,9 @@ impl Group {
 
     /// Follows what the INFO of repointed replicas tells.
     fn watch_progress(&mut self, core: &mut Core) {
+        if self.replicas.values().all(|node| node.reconf.is_none()) {
+            return;
+        }
         let leading = self.repoint.is_some();
         let patience_ms = self.settings.failover_timeout_ms.max(RECONF_SENT_MS);
         let mut events = Vec::new();

@@ -26,6 +26,9 @@ pub(super) struct Timers {
 impl Timers {
     /// Sets, moves or clears a subject's deadline.
     pub(super) fn set(&mut self, subject: Subject, at: Option<Instant>) {
+        if self.at.get(&subject).copied() == at {
+            return;
+        }
         let old = match at {
             Some(at) => self.at.insert(subject.clone(), at),
             None => self.at.remove(&subject),
