@@ -19,6 +19,8 @@ mod host;
 mod net;
 mod node;
 mod sabotage;
+#[cfg_attr(not(test), allow(dead_code))]
+mod stock;
 mod story;
 mod world;
 
