@@ -61,12 +61,11 @@ impl Stock {
             }
             _ => Value::error("ERR this model of a sentinel does not answer that"),
         };
-        let reply = Effect::Reply { id, reply };
-        let Some((name, settings)) = new else { return self.core.emit(reply) };
-        // MONITOR replies first and announces then; what is written before is made by `poll`, when
-        // the group is there.
-        self.core.emit(reply);
-        self.add_group(name.into(), GroupState::fresh(settings, None));
+        self.core.emit(Effect::Reply { id, reply });
+        // MONITOR replies first and announces then.
+        if let Some((name, settings)) = new {
+            self.add_group(name.into(), GroupState::fresh(settings, None));
+        }
     }
 
     /// Numbers are read as signed and used as unsigned ones.
@@ -200,7 +199,7 @@ impl Group {
                 "Not enough available Sentinels to reach the specified quorum for this master",
             );
         }
-        if usable < (self.peers.len() + 1) / 2 + 1 {
+        if usable < self.majority() {
             why.push(
                 "Not enough available Sentinels to reach the majority and authorize a failover",
             );

@@ -33,10 +33,9 @@ pub(super) struct Core {
     pub(super) tilt: bool,
     pub(super) links: BTreeMap<LinkId, Owner>,
     next_link: u64,
-    /// Effects in order; `None` is a write of the state.
-    pub(super) out: VecDeque<Option<Effect>>,
-    /// A write is in `out`: a second one would write the same.
-    pub(super) flushing: bool,
+    pub(super) out: VecDeque<Effect>,
+    /// The state is to be written before anything of `out` is done.
+    pub(super) unwritten: bool,
 }
 
 impl Core {
@@ -57,20 +56,18 @@ impl Core {
             links: BTreeMap::new(),
             next_link: 1,
             out: VecDeque::new(),
-            flushing: false,
+            unwritten: false,
         }
     }
 
-    /// `sentinelFlushConfig`
+    /// `sentinelFlushConfig`. Redis writes at once, but all that it says goes into buffers, which
+    /// are sent when the event has been handled: what is written comes first.
     pub(super) fn flush(&mut self) {
-        if !self.flushing {
-            self.flushing = true;
-            self.out.push_back(None);
-        }
+        self.unwritten = true;
     }
 
     pub(super) fn emit(&mut self, effect: Effect) {
-        self.out.push_back(Some(effect));
+        self.out.push_back(effect);
     }
 
     pub(super) fn announce(&mut self, kind: EventKind, group: Option<&GroupName>, payload: String) {

@@ -82,18 +82,15 @@ impl Stock {
         }
     }
 
-    /// The next thing to do. The state is written before all that followed the decision to write.
-    /// It is the state at the end of the input, not at the moment of that decision.
+    /// The next thing to do. What is written is the state after the whole input, a little more
+    /// than Redis writes in the middle of it.
     pub(super) fn poll(&mut self) -> Option<Effect> {
-        match self.core.out.pop_front()? {
-            Some(effect) => Some(effect),
-            None => {
-                self.core.flushing = false;
-                self.revision += 1;
-                let revision = Revision(self.revision);
-                Some(Effect::Persist { revision, state: Box::new(self.state()) })
-            }
+        if !std::mem::take(&mut self.core.unwritten) {
+            return self.core.out.pop_front();
         }
+        self.revision += 1;
+        let revision = Revision(self.revision);
+        Some(Effect::Persist { revision, state: Box::new(self.state()) })
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -77,6 +77,12 @@ impl Group {
         (self.leader.as_deref(), self.leader_epoch)
     }
 
+    /// Of all peers ever met, the dead ones too, and ourselves.
+    pub(super) fn majority(&self) -> usize {
+        let voters = self.peers.len() + 1;
+        voters / 2 + 1
+    }
+
     /// `sentinelGetLeader`, as far as it matters: have we won this epoch? Our own vote goes to
     /// whom most peers named, if it is not given yet.
     pub(super) fn is_leader(&mut self, core: &mut Core, epoch: Epoch) -> bool {
@@ -107,8 +113,7 @@ impl Group {
                 winner = Some((vote.to_owned(), count));
             }
         }
-        let majority = (self.peers.len() + 1) / 2 + 1;
-        let need = majority.max(self.settings.quorum as usize);
+        let need = self.majority().max(self.settings.quorum as usize);
         winner.is_some_and(|(id, count)| count >= need && id == core.my_id.as_str())
     }
 }
