@@ -368,6 +368,23 @@ fn an_epoch_of_minus_one_ends_all_elections() {
 }
 
 #[test]
+fn a_candidate_asks_in_the_newest_epoch_although_it_stands_in_an_older_one() {
+    let mut desk = Desk::new();
+    desk.peers = Some((1, None, 0));
+    desk.kill(MASTER);
+    desk.pass_until(EventKind::TryFailover, 3_000);
+    desk.hello(2, 26002, "5", MASTER, "0");
+    // The votes of epoch 5 make it the leader of epoch 1, without a vote of its own in 5.
+    desk.peers = Some((1, Some(id(1)), 5));
+    desk.pass_until(EventKind::ElectedLeader, 1_300);
+    let candidate = Some(id(1));
+    let question = Command::IsMasterDown { master: at(MASTER), epoch: 5, candidate };
+    assert!(desk.sent_to(26002, &question) > 0);
+    let group = &desk.stock.groups["mymaster"];
+    assert_eq!((group.failover.epoch, group.leader_epoch), (1, 1));
+}
+
+#[test]
 fn hellos_make_and_move_and_unmake_peers() {
     let mut desk = Desk::new();
     desk.hello(4, 26004, "0", MASTER, "0");
