@@ -21,6 +21,8 @@ mod node;
 mod plan;
 mod queue;
 mod sabotage;
+#[cfg_attr(not(test), allow(dead_code))]
+mod stock;
 mod story;
 mod trouble;
 mod wellness;
