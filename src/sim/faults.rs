@@ -9,6 +9,7 @@ use super::host::{Ambush, Moment};
 use super::node::Data;
 use super::plan::Shape;
 use super::wire::{Machine, Ms, Proc};
+use crate::sentinel::Request;
 
 /// One thing that goes wrong, and for how long.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub enum FaultKind {
     Sick(usize, &'static str),
     /// A node's INFO shows an offset larger by so much.
     Boast(usize, u64),
+    /// A node does not get a link to its master: a wrong `masterauth`, say.
+    Unlinked(usize),
     /// Nothing passes from these machines to the others, nor back if `both`.
     Partition {
         /// The machines on one side.
@@ -88,7 +91,7 @@ pub enum FaultKind {
 }
 
 /// What an operator asks of a sentinel, for one group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Order {
     /// `SENTINEL FAILOVER`
     Failover(usize),
@@ -98,6 +101,8 @@ pub enum Order {
     Remove(usize),
     /// `SENTINEL SET` of an option, undone in the end.
     Set(usize, &'static str, u64),
+    /// Whatever somebody says to it, once.
+    Say(Request),
 }
 
 impl fmt::Display for FaultKind {
@@ -130,6 +135,7 @@ impl fmt::Display for FaultKind {
             FaultKind::SlowNode(n, ms) => write!(f, "node {n} is slow by up to {ms} ms"),
             FaultKind::Sick(n, error) => write!(f, "node {n} answers {error:?}"),
             FaultKind::Boast(n, more) => write!(f, "node {n} shows {more} bytes too many"),
+            FaultKind::Unlinked(n) => write!(f, "node {n} gets no link to its master"),
             FaultKind::Partition { from, both, flap_ms } => {
                 let way = if *both { "between" } else { "from" };
                 write!(f, "partition {way} machines {from:?} and the others")?;
@@ -247,6 +253,7 @@ const MAKERS: &[Maker] = &[
         FaultKind::Sick(t.node(dice), *dice.pick(&errors))
     }),
     (2, |t, dice| FaultKind::Boast(t.node(dice), dice.skewed(1..=10_000))),
+    (2, |t, dice| FaultKind::Unlinked(t.node(dice))),
     (4, |t, dice| FaultKind::Partition { from: t.side(dice), both: true, flap_ms: 0 }),
     (3, |t, dice| FaultKind::Partition { from: t.side(dice), both: false, flap_ms: 0 }),
     (2, |t, dice| FaultKind::Partition {
@@ -358,6 +365,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 27, "every kind is drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 28, "every kind is drawn: {kinds:?}");
     }
 }

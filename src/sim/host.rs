@@ -8,6 +8,7 @@ use super::dice::Dice;
 use super::disk::{Disk, Memory};
 use super::net::Net;
 use super::sabotage::{EAGER_DISK_MS, Sabotage, tamper};
+use super::stock::Stock;
 use super::story::{Fingerprint, Story, told};
 use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer};
 use crate::config::settings::{GroupSettings, SentinelSettings};
@@ -133,6 +134,35 @@ impl Skewed {
     }
 }
 
+/// What decides: the core that ships, or the model of a stock sentinel.
+enum Mind {
+    Ours(Box<Sentinel>),
+    Stock(Box<Stock>),
+}
+
+impl Mind {
+    fn handle(&mut self, clock: Clock, input: Input) {
+        match self {
+            Mind::Ours(core) => core.handle(clock, input),
+            Mind::Stock(stock) => stock.handle(clock, input),
+        }
+    }
+
+    fn poll(&mut self) -> Option<Effect> {
+        match self {
+            Mind::Ours(core) => core.poll(),
+            Mind::Stock(stock) => stock.poll(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Mind::Ours(core) => core.deadline(),
+            Mind::Stock(stock) => stock.deadline(),
+        }
+    }
+}
+
 /// One connection of a link.
 #[derive(Debug, Default)]
 struct Wire {
@@ -182,13 +212,15 @@ pub(super) struct Host {
     pub(super) wall_off_ms: i64,
     dice: Dice,
     pub(super) disk: Disk,
-    core: Option<Sentinel>,
+    mind: Option<Mind>,
     links: BTreeMap<LinkId, Link>,
     conns: BTreeMap<ConnId, (LinkId, bool)>,
     sessions: BTreeMap<ConnId, Session>,
     asked: BTreeMap<RequestId, Asked>,
     next_request: u64,
     answer: Option<Value>,
+    /// The world asks, which is no part of the run.
+    probed: bool,
     inputs: VecDeque<Input>,
     /// When a wake-up is under way, and its token; an earlier one replaces it.
     alarm: Option<Ms>,
@@ -223,13 +255,14 @@ impl Host {
             wall_off_ms: 0,
             disk: Disk::new(Dice::new(seed, &format!("disk {number}"))),
             dice,
-            core: None,
+            mind: None,
             links: BTreeMap::new(),
             conns: BTreeMap::new(),
             sessions: BTreeMap::new(),
             asked: BTreeMap::new(),
             next_request: 1,
             answer: None,
+            probed: false,
             inputs: VecDeque::new(),
             alarm: None,
             alarm_token: 0,
@@ -253,7 +286,11 @@ impl Host {
             self.disk.install(state.clone());
         }
         let seed = self.dice.number();
-        self.core = Some(Sentinel::new(self.now(net), self.settings.clone(), state, seed));
+        let (now, settings) = (self.now(net), self.settings.clone());
+        self.mind = Some(match self.stock {
+            false => Mind::Ours(Box::new(Sentinel::new(now, settings, state, seed))),
+            true => Mind::Stock(Box::new(Stock::new(now, settings, state, seed))),
+        });
         self.inputs.push_back(Input::Wake);
         self.run(net, watch);
     }
@@ -268,7 +305,7 @@ impl Host {
 
     /// Ends it: all that was not on disk is gone.
     pub(super) fn crash(&mut self) {
-        self.core = None;
+        self.mind = None;
         self.disk.crash();
         self.links.clear();
         self.conns.clear();
@@ -293,7 +330,7 @@ impl Host {
             News::Lost(conn, reason) => self.lost(net, conn, reason),
             News::Timer(Timer::Wake { token }) if token == self.alarm_token => {
                 self.alarm = None;
-                let deadline = self.core.as_ref().and_then(Sentinel::deadline);
+                let deadline = self.mind.as_ref().and_then(Mind::deadline);
                 if deadline.is_some_and(|deadline| deadline <= self.clock.at(net.now())) {
                     self.count_spins(net.now(), watch);
                     self.inputs.push_back(Input::Wake);
@@ -317,13 +354,16 @@ impl Host {
     ) -> Option<Value> {
         self.submit(request, None);
         self.answer = None;
+        self.probed = true;
         self.run(net, watch);
+        self.probed = false;
         self.answer.take()
     }
 
     /// True if it has decided something that is not on its disk, and so not announced, yet.
     pub(super) fn has_unwritten(&self) -> bool {
-        let decided = self.core.as_ref().map(|core| core.view().current_epoch());
+        let Some(Mind::Ours(core)) = &self.mind else { return false };
+        let decided = Some(core.view().current_epoch());
         let written = self.disk.content().map(|state| state.current_epoch);
         decided != written || !self.disk.is_settled()
     }
@@ -360,10 +400,10 @@ impl Host {
     fn run(&mut self, net: &mut Net, watch: &mut Watch) {
         while let Some(input) = self.inputs.pop_front() {
             let clock = self.now(net);
-            let Some(core) = &mut self.core else { return };
+            let Some(mind) = &mut self.mind else { return };
             watch.inputs += 1;
-            core.handle(clock, input);
-            while let Some(effect) = self.core.as_mut().and_then(Sentinel::poll) {
+            mind.handle(clock, input);
+            while let Some(effect) = self.mind.as_mut().and_then(Mind::poll) {
                 let Some(sabotage) = self.sabotage else {
                     if !self.act(net, watch, effect) {
                         return;
@@ -401,6 +441,12 @@ impl Host {
         }
         self.observe(net, watch, &effect);
         match effect {
+            // A stock sentinel waits for its disk, and goes on without it where it fails.
+            Effect::Persist { state, .. } if self.stock => {
+                if !self.disk.failing {
+                    self.disk.install(*state);
+                }
+            }
             Effect::Persist { revision, state } => match self.write(revision, state) {
                 None => {
                     let what = format!("sentinel {} writes twice at a time", self.number);
@@ -439,7 +485,12 @@ impl Host {
             watch.print.count(now, self.number as u64, link.0);
             return;
         }
-        watch.print.add(now, format_args!("{} {effect:?}", self.number));
+        if let Effect::Send { link, command: Command::Hello { payload } } = effect {
+            watch.print.count(now, self.number as u64, link.0);
+            watch.print.bytes(payload.as_bytes());
+        } else if !matches!(effect, Effect::Reply { .. }) || !self.probed {
+            watch.print.add(now, format_args!("{} {effect:?}", self.number));
+        }
         let link = match effect {
             Effect::Send { link, .. } => self.links.get(link),
             _ => None,
@@ -450,7 +501,9 @@ impl Host {
             Effect::Reply { id, .. } => self.asked.get(id).map(|asked| &asked.request),
             _ => None,
         };
-        if let Some(disk) = self.disk.content() {
+        if !self.stock
+            && let Some(disk) = self.disk.content()
+        {
             let speaker = Speaker { at: now, number: self.number, id: &self.id, disk };
             watch.checkers.hear(&speaker, &Said { effect, to, receiver, question });
         }
@@ -469,7 +522,7 @@ impl Host {
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too early
     /// looks again.
     fn set_alarm(&mut self, net: &mut Net) {
-        let Some(deadline) = self.core.as_ref().and_then(Sentinel::deadline) else { return };
+        let Some(deadline) = self.mind.as_ref().and_then(Mind::deadline) else { return };
         if self.doomed {
             return;
         }

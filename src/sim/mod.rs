@@ -21,7 +21,6 @@ mod node;
 mod plan;
 mod queue;
 mod sabotage;
-#[cfg_attr(not(test), allow(dead_code))]
 mod stock;
 mod story;
 mod trouble;
@@ -40,7 +39,7 @@ pub use host::{Ambush, Moment};
 pub use node::Data;
 pub use plan::{Plan, Shape, WARM_UP_MS};
 pub use sabotage::Sabotage;
-pub use story::Telling;
+pub use story::{Line, Telling};
 pub use wire::{Machine, Ms, Proc};
 
 /// How a plan is drawn from a seed.
@@ -86,8 +85,19 @@ pub struct Outcome {
     pub writes_acked: u64,
     /// Of these, how many the master does not hold in the end.
     pub writes_lost: u64,
+    /// How each group ends.
+    pub groups: Vec<GroupEnd>,
     /// The last lines of the story, if it was told.
-    pub story: Vec<String>,
+    pub story: Vec<Line>,
+}
+
+/// How a group ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupEnd {
+    /// The nodes that run as masters.
+    pub masters: Vec<usize>,
+    /// The node that each sentinel names as the master; `None` if it names none or does not run.
+    pub told: Vec<Option<usize>>,
 }
 
 /// A report that a person can work with: what broke, what happened before, how to see it again.
@@ -150,6 +160,7 @@ fn live(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
             converged_ms: None,
             writes_acked: 0,
             writes_lost: 0,
+            groups: Vec::new(),
             story: Vec::new(),
         }
     })

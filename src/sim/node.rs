@@ -57,6 +57,8 @@ pub(super) struct Ailment {
     pub(super) error: Option<&'static str>,
     /// Its INFO shows an offset larger by so much.
     pub(super) boast: u64,
+    /// Its master does not let it in.
+    pub(super) unlinked: bool,
 }
 
 /// What a node has accepted a connection for.
@@ -92,8 +94,7 @@ pub(super) struct Node {
     pub(super) proc: Proc,
     /// Where it says to be: an IP address or a name.
     pub(super) address: Address,
-    /// What is wrong with it; the world sets it.
-    pub(super) ailment: Ailment,
+    ailment: Ailment,
     shape: NodeShape,
     dice: Dice,
     run_id: RunId,
@@ -205,6 +206,15 @@ impl Node {
         self.offset = self.history.last().map_or(1, |entry| entry.end);
         self.replid = self.dice.number();
         self.before = None;
+    }
+
+    /// This is wrong with it from now on, and nothing else.
+    pub(super) fn suffer(&mut self, net: &mut Net, ailment: Ailment) {
+        if ailment.unlinked && !self.ailment.unlinked {
+            self.leave_master(net);
+            self.down_since = self.following.is_some().then(|| net.now());
+        }
+        self.ailment = ailment;
     }
 
     /// Begins a life, with the data of the last one.
@@ -374,6 +384,9 @@ impl Node {
     }
 
     fn dial_master(&mut self, net: &mut Net, master: &Address) {
+        if self.ailment.unlinked {
+            return;
+        }
         let purpose = Purpose::Replicate {
             address: self.address.clone(),
             replid: self.replid,

@@ -1,6 +1,8 @@
 //! What a run is to be: a world and what goes wrong in it. Drawn from a seed, or written down by
 //! hand to tell one story.
 
+use std::collections::BTreeMap;
+
 use super::Options;
 use super::dice::Dice;
 use super::faults::{Fault, Targets, draw};
@@ -27,6 +29,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Nothing goes wrong, so nothing may happen.
     pub calm: bool,
+    /// In the end all is mended, and then all must become well. If not, the run simply ends.
+    pub heals: bool,
 }
 
 impl Plan {
@@ -41,7 +45,7 @@ impl Plan {
             shape.late.clear();
         }
         let calm = faults.is_empty() && shape.late.is_empty();
-        let mut plan = Plan { seed, shape, faults, calm };
+        let mut plan = Plan { seed, shape, faults, calm, heals: true };
         if let Some(only) = &options.only {
             plan = plan.keep(|n, _| only.contains(&n));
         }
@@ -49,6 +53,13 @@ impl Plan {
             plan.shape.faults_ms = faults_ms;
         }
         plan
+    }
+
+    /// A story told by hand: this world, and these things that go wrong at their times. All is
+    /// mended once `shape.faults_ms` have passed since [`WARM_UP_MS`].
+    pub fn scripted(seed: u64, shape: Shape, mut faults: Vec<Fault>) -> Plan {
+        faults.sort_by_key(|fault| fault.at);
+        Plan { seed, shape, faults, calm: false, heals: true }
     }
 
     /// The same plan with some of its faults.
@@ -101,8 +112,13 @@ pub struct Shape {
     pub silence_ms: Ms,
     /// `repl-backlog-size`, in bytes.
     pub backlog: u64,
-    /// `replica-priority` of all nodes; 0: each has its own.
+    /// `replica-priority` of all nodes; 0: each draws its own.
     pub priority: u32,
+    /// `replica-priority` of these nodes.
+    pub priorities: BTreeMap<usize, u32>,
+    /// The node that a sentinel's file names as the master of the first group, where that is not
+    /// its first node.
+    pub monitors: BTreeMap<usize, usize>,
     /// A sentinel's connection that does not stand after so long is tried anew, in ms.
     pub connect_ms: Ms,
     /// The first pause before a reconnection, and the longest, in ms.
@@ -135,6 +151,8 @@ impl Default for Shape {
             silence_ms: 60_000,
             backlog: 100_000,
             priority: 100,
+            priorities: BTreeMap::new(),
+            monitors: BTreeMap::new(),
             connect_ms: 1_000,
             backoff_ms: (50, 500),
             drift_ppm: 0,
@@ -187,14 +205,14 @@ impl Shape {
         NetShape { jitter_ms: self.jitter_ms, patience_ms: self.patience_ms }
     }
 
-    pub(super) fn node(&self) -> NodeShape {
+    pub(super) fn node(&self, number: usize) -> NodeShape {
         NodeShape {
             rewrites: self.rewrites,
             loading_ms: self.loading_ms,
             copy_ms: self.copy_ms,
             silence_ms: self.silence_ms,
             backlog: self.backlog,
-            priority: self.priority,
+            priority: self.priorities.get(&number).copied().unwrap_or(self.priority),
         }
     }
 
@@ -276,8 +294,11 @@ impl Shape {
         }
     }
 
-    pub(super) fn group_settings(&self, group: usize) -> GroupSettings {
-        let master = self.node_address(self.nodes_of(group).start);
+    /// What a sentinel's file says of a group.
+    pub(super) fn group_settings(&self, sentinel: usize, group: usize) -> GroupSettings {
+        let monitored = self.monitors.get(&sentinel).filter(|_| group == 0);
+        let master = monitored.copied().unwrap_or(self.nodes_of(group).start);
+        let master = self.node_address(master);
         let mut settings = GroupSettings::new(master, self.quorum);
         settings.down_after_ms = self.down_after_ms;
         settings.failover_timeout_ms = self.failover_timeout_ms;

@@ -27,10 +27,28 @@ pub enum Telling {
     Print,
 }
 
+/// One line of a story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When, in virtual ms.
+    pub at_ms: u64,
+    /// Whose line: `sentinel 0`, `node 2`, `world`.
+    pub who: String,
+    /// What it did, said or decided.
+    pub what: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at_ms as f64 / 1_000.0;
+        write!(f, "{at:>9.3} s  {:<11} {}", self.who, self.what)
+    }
+}
+
 /// The story of one run.
 pub(super) struct Story {
     telling: Telling,
-    tail: VecDeque<String>,
+    tail: VecDeque<Line>,
 }
 
 impl Story {
@@ -48,8 +66,7 @@ impl Story {
         if self.telling == Telling::Silent {
             return;
         }
-        let who = who.to_string();
-        let line = format!("{:>9.3} s  {who:<11} {}", at as f64 / 1_000.0, what());
+        let line = Line { at_ms: at, who: who.to_string(), what: what() };
         if self.telling == Telling::Print {
             println!("{line}");
         }
@@ -60,12 +77,12 @@ impl Story {
     }
 
     /// The lines that were kept, oldest first.
-    pub(super) fn into_lines(self) -> Vec<String> {
+    pub(super) fn into_lines(self) -> Vec<Line> {
         self.tail.into()
     }
 }
 
-/// FNV-1a over everything that is written to it: the same on every machine.
+/// A hash of everything that is written to it: the same on every machine.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fingerprint(u64);
 
@@ -87,6 +104,16 @@ impl Fingerprint {
         }
     }
 
+    /// Adds many bytes at once.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let mixed = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.0 = mixed.rotate_left(29);
+        }
+    }
+
     pub(super) fn value(self) -> u64 {
         self.0
     }
@@ -94,9 +121,7 @@ impl Fingerprint {
 
 impl fmt::Write for Fingerprint {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        self.bytes(text.as_bytes());
         Ok(())
     }
 }
@@ -159,7 +184,7 @@ mod tests {
         }
         let tail = story.into_lines();
         assert_eq!(tail.len(), TAIL_MAX);
-        assert!(tail[0].ends_with(" 1"), "{}", tail[0]);
+        assert!(tail[0].to_string().ends_with(" 1"), "{}", tail[0]);
         Story::new(Telling::Silent).tell(0, &"x", || unreachable!("nobody listens"));
     }
 

@@ -55,6 +55,7 @@ impl World {
             | FaultKind::SlowNode(..)
             | FaultKind::Sick(..)
             | FaultKind::Boast(..)
+            | FaultKind::Unlinked(_)
             | FaultKind::ClockStep(..)
             | FaultKind::Slow(..)
             | FaultKind::Flaky(_)
@@ -232,6 +233,7 @@ impl World {
             Order::Reset(group) => Request::Reset(Shape::group_name(*group)),
             Order::Remove(group) => Request::Remove(Shape::group_name(*group)),
             Order::Set(group, option, value) => set(*group, &[(option, *value)]),
+            Order::Say(request) => request.clone(),
         };
         if self.order(n, request).is_none() {
             // Out of reach: nothing was done, and nothing is to be undone.
@@ -244,7 +246,7 @@ impl World {
     fn end_order(&mut self, n: usize, order: &Order) {
         let shape = self.plan.shape.clone();
         match order {
-            Order::Failover(_) | Order::Reset(_) => return,
+            Order::Failover(_) | Order::Reset(_) | Order::Say(_) => return,
             Order::Remove(group) => {
                 let master = self.told_master(*group, n);
                 let name = Shape::group_name(*group);
@@ -333,11 +335,12 @@ impl World {
                 FaultKind::SlowNode(n, ms) => ailments.entry(*n).or_default().slow_ms = *ms,
                 FaultKind::Sick(n, error) => ailments.entry(*n).or_default().error = Some(error),
                 FaultKind::Boast(n, more) => ailments.entry(*n).or_default().boast = *more,
+                FaultKind::Unlinked(n) => ailments.entry(*n).or_default().unlinked = true,
                 _ => {}
             }
         }
         for (n, node) in self.nodes.iter_mut().enumerate() {
-            node.ailment = ailments.remove(&n).unwrap_or_default();
+            node.suffer(&mut self.net, ailments.remove(&n).unwrap_or_default());
         }
         self.net.set_weather(weather);
     }

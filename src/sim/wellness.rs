@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::GroupEnd;
 use super::checkers::Claim;
+use super::client::read_address;
 use super::plan::Shape;
 use super::wire::{Entry, Ms, Proc};
 use super::world::World;
@@ -135,6 +137,24 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Who says to be master in the end, and whom sentinels name.
+    pub(super) fn group_end(&mut self, group: usize) -> GroupEnd {
+        let nodes = self.plan.shape.nodes_of(group);
+        let runs = |n: &usize| self.net.running(Proc::Node(*n));
+        let masters = nodes.filter(runs).filter(|n| self.nodes[*n].following().is_none());
+        let masters = masters.collect();
+        let told = (0..self.hosts.len()).map(|n| {
+            if !self.is_awake(Proc::Sentinel(n)) {
+                return None;
+            }
+            let request = Request::MasterAddress(Shape::group_name(group));
+            let reply = self.hosts[n].ask(&mut self.net, &mut self.watch, request)?;
+            let at = read_address(&reply)?;
+            (0..self.nodes.len()).find(|n| self.nodes[*n].address == at)
+        });
+        GroupEnd { told: told.collect(), masters }
     }
 
     /// Writes that were confirmed, and those of them that the master does not hold in the end.

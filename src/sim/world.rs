@@ -113,14 +113,14 @@ impl World {
 
     fn populate(&mut self) {
         let (shape, seed) = (self.plan.shape.clone(), self.plan.seed);
-        let declared: BTreeMap<_, _> = (0..shape.groups)
-            .map(|group| (Shape::group_name(group), shape.group_settings(group)))
-            .collect();
         for n in 0..shape.sentinels {
+            let declared = (0..shape.groups)
+                .map(|group| (Shape::group_name(group), shape.group_settings(n, group)))
+                .collect();
             let sabotage = self.sabotage.filter(|_| n == 0);
             let settings = shape.sentinel_settings();
             let mut host =
-                Host::new(n, settings, declared.clone(), shape.host(), seed, sabotage);
+                Host::new(n, settings, declared, shape.host(), seed, sabotage);
             host.stock = shape.stock.contains(&n);
             self.hosts.push(host);
             let port = shape.sentinel_address(n).port;
@@ -135,7 +135,7 @@ impl World {
             let first = shape.nodes_of(shape.group_of(n)).start;
             let master = (n != first).then(|| shape.node_address(first));
             let dice = Dice::new(seed, &format!("node {n}"));
-            self.nodes.push(Node::new(proc, address, master, shape.node(), dice));
+            self.nodes.push(Node::new(proc, address, master, shape.node(n), dice));
         }
         for n in 0..shape.groups {
             let sentinels = (0..shape.sentinels).map(|n| shape.sentinel_address(n)).collect();
@@ -167,6 +167,7 @@ impl World {
             self.count_happening();
             match happening {
                 Happening::To(proc, news) => self.deliver(proc, news),
+                Happening::Reminder(NOTE_HEAL) if !self.plan.heals => break,
                 Happening::Reminder(NOTE_HEAL) => self.heal(),
                 Happening::Reminder(NOTE_OPERATOR) => self.run_errands(),
                 Happening::Reminder(NOTE_CALM_OVER) => {
@@ -417,8 +418,9 @@ impl World {
         false
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(mut self) -> Outcome {
         let (acked, lost) = self.lost_writes();
+        let groups = (0..self.plan.shape.groups).map(|group| self.group_end(group)).collect();
         let orders = |f: &super::faults::Fault| matches!(f.kind, FaultKind::Order(..));
         Outcome {
             seed: self.plan.seed,
@@ -434,6 +436,7 @@ impl World {
             converged_ms: self.well_since.zip(self.healed_at).map(|(well, healed)| well - healed),
             writes_acked: acked,
             writes_lost: lost,
+            groups,
             story: self.watch.story.into_lines(),
         }
     }

@@ -29,7 +29,7 @@ use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::{
-    Clock, Command, Effect, Epoch, EventKind, GroupName, Input, Instant, LinkEvent, LinkId,
+    Clock, Command, Effect, EventKind, GroupName, Input, Instant, LinkEvent, LinkId,
     Revision,
 };
 
@@ -98,7 +98,8 @@ impl Stock {
         Some(self.next_tick)
     }
 
-    pub(super) fn current_epoch(&self) -> Epoch {
+    #[cfg(test)]
+    pub(super) fn current_epoch(&self) -> crate::sentinel::Epoch {
         self.core.current_epoch
     }
 
