@@ -6,6 +6,7 @@
 //! counterexamples.
 
 mod rules;
+mod voter;
 mod world;
 
 use std::collections::BTreeSet;
