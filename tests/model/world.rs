@@ -228,7 +228,7 @@ pub(crate) struct World {
     pub(crate) crashes: u8,
     pub(crate) resets: u8,
     pub(crate) write_failures: u8,
-    /// Writes take time. Where nothing crashes and no write fails, what waits for the disk is merely
+    /// Writes take time. Where nothing crashes and no write fails, what waits for the disk is only
     /// late, and the network makes it late anyhow: such worlds do without, and are smaller.
     pub(crate) slow_disk: bool,
     /// Hellos spread epochs, too, as they do in truth; else sentinels only meet by them. The next
