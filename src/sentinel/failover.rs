@@ -86,6 +86,10 @@ impl Group {
             self.explain(core, why);
             return false;
         }
+        if let Some(why) = self.why_no_part() {
+            self.explain(core, why);
+            return false;
+        }
         if let Some(until) = self.promised(&core.my_id)
             && !core.due(until)
         {
@@ -305,13 +309,16 @@ impl Group {
         self.not_before = core.now().plus(pause);
         let text = format!("Failover of {} given up: {why}", self.name);
         core.say(Level::Warning, Some(&self.name), text);
-        self.failover = None;
+        self.give_up(core);
         self.said = None;
-        if self.voted_for.as_ref() == Some(&core.my_id) {
-            // Nobody acts on our own vote any more.
+        true
+    }
+
+    /// Nobody acts any more on the vote that we gave to ourselves.
+    pub(super) fn give_up(&mut self, core: &Core) {
+        if self.failover.take().is_some() && self.voted_for.as_ref() == Some(&core.my_id) {
             self.voted_at = None;
         }
-        true
     }
 
     /// The reply to the promotion or to a SLAVEOF: the transaction's replies, then INFO.

@@ -47,6 +47,9 @@ pub(super) struct Group {
     pub(super) voted_for: Option<RunId>,
     /// When that vote was given, as long as it binds us; see `election`.
     pub(super) voted_at: Option<Instant>,
+    /// A newcomer that knows nobody here listens before it takes part in elections: since when, once
+    /// it hears.
+    pub(super) listening: Option<Option<Instant>>,
     pub(super) odown_since: Option<Instant>,
     pub(super) failover: Option<Failover>,
     pub(super) repoint: Option<Repoint>,
@@ -75,6 +78,7 @@ impl Group {
             voted_for: state.voted_for,
             // When the vote was given is not known any more: let it bind from now on, to be safe.
             voted_at: (leader_epoch > config_epoch).then_some(now),
+            listening: state.sentinels.is_empty().then_some(None),
             odown_since: None,
             failover: None,
             repoint: None,
@@ -102,7 +106,13 @@ impl Group {
             leader_epoch: self.leader_epoch,
             voted_for: self.voted_for.clone(),
             replicas: self.replicas.keys().cloned().collect(),
-            sentinels: self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect(),
+            // Whoever crashes while it listens has to listen again.
+            sentinels: match self.listening {
+                Some(_) => BTreeMap::new(),
+                None => {
+                    self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect()
+                }
+            },
         }
     }
 
@@ -147,6 +157,7 @@ impl Group {
         for _ in 0..ROUNDS_MAX {
             core.begin_step();
             self.tend_links(core);
+            self.listen(core);
             self.judge_nodes(core);
             self.judge_peers(core);
             self.ask_peers(core);
@@ -412,7 +423,10 @@ impl Group {
             m.port == master_address.port
                 && (m.host == master_address.host || master_now.as_ref() == Some(&m.host))
         });
-        node.followed |= role == Role::Slave && follows_ours;
+        if role == Role::Slave && follows_ours {
+            node.followed = true;
+            node.own_run_id.clone_from(&node.run_id);
+        }
         node.info = Some(info);
         node.info_at = Some(now);
         if rebooted {

@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use super::core::Core;
 use super::event::EventKind;
 use super::group::Group;
+use super::node::{HELLO_PERIOD_MS, Node};
 use super::types::Secret;
 use crate::config::rules::TIME_MS_MAX;
 use crate::config::settings::GroupSettings;
+
+/// A sentinel that has said no hello of a group for so long, in ms, does not take part in it any
+/// more: RESET forgets it.
+const HEARD_MS: u64 = 3 * HELLO_PERIOD_MS;
 
 /// One option of `SENTINEL SET`, read and valid.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,21 +132,41 @@ impl Group {
         }
     }
 
-    /// `SENTINEL RESET`: forgets replicas, sentinels and whatever was under way; they are
-    /// discovered again. Epochs and our vote are kept: a vote once given is never given otherwise.
+    /// `SENTINEL RESET`: forgets what is gone. Replicas and sentinels that answer stay, since they
+    /// would be found again; in Redis they are forgotten, too, and a master that dies before they
+    /// are found has no successor. Epochs and our vote are kept: a vote once given is never given
+    /// otherwise.
     pub(super) fn reset(&mut self, core: &mut Core) {
-        self.drop_replicas(core);
-        for id in std::mem::take(&mut self.peers).into_keys() {
+        let answers = |node: &Node| node.health.silent_since.is_none() && node.info.is_some();
+        let replicas = self.replicas.values();
+        let gone = replicas.filter(|node| !answers(node) || self.is_foreign(node));
+        for address in gone.map(|node| node.address.clone()).collect::<Vec<_>>() {
+            if let Some(node) = self.replicas.remove(&address) {
+                core.disconnect(node.link());
+            }
+        }
+        let silent = self.peers.iter().filter(|(id, peer)| {
+            let answers = core.peers.get(*id).is_some_and(|link| link.health.silent_since.is_none());
+            let heard = peer.hello.is_some_and(|hello| core.now().since(hello.at) < HEARD_MS);
+            !answers || !heard
+        });
+        for id in silent.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.peers.remove(&id);
             core.leave_peer(&id, &self.name);
         }
-        core.disconnect(self.master.link());
-        let address = self.master.address.clone();
-        self.master = super::node::Node::new(core, &self.name, &self.settings, address);
+        if self.peers.is_empty() {
+            self.listening = Some(None);
+        }
+        self.give_up(core);
         self.odown_since = None;
-        self.failover = None;
         self.repoint = None;
         self.attempts = 0;
         self.not_before = core.now();
+        self.said = None;
+        self.master.sdown_since = None;
+        self.master.rebooted_at = None;
+        self.master.hasten_info();
+        self.hasten_hellos(core);
         let details = self.master_details(core);
         core.announce(EventKind::ResetMaster, Some(&self.name), details);
     }

@@ -195,6 +195,10 @@ impl Checkers {
             let how = format!("says config epoch {config} of {group} after {before}");
             self.broken(speaker, "config epochs never go back", how);
         }
+        if config == 0 {
+            // Nobody was elected: it is what an operator told each of them.
+            return;
+        }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
         if *first != master {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");

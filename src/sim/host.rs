@@ -617,7 +617,7 @@ impl Host {
                 match (subscription, wire.conn) {
                     (false, Some(conn)) => LinkEvent::Up {
                         local_ip: net.ip(self.proc),
-                        remote_ip: net.ip(net.other_end(self.proc, conn).unwrap_or(self.proc)),
+                        remote_ip: net.remote_ip(self.proc, conn).unwrap_or_default(),
                     },
                     _ => LinkEvent::Subscribed,
                 }
