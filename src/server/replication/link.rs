@@ -305,15 +305,26 @@ async fn stream_on(plan: &mut Plan, mut wire: Wire<impl Stream>) -> Result<Never
     loop {
         loop {
             let mut requests = Vec::new();
-            while requests.len() < BATCH
-                && let Some(request) = decoder.feed(&mut wire.buffer)?
-            {
-                requests.push(request);
+            let mut end = Ok(());
+            while requests.len() < BATCH {
+                match decoder.feed(&mut wire.buffer) {
+                    Ok(Some(request)) => requests.push(request),
+                    Ok(None) => break,
+                    Err(error) => {
+                        end = Err(error);
+                        break;
+                    }
+                }
             }
-            if requests.is_empty() {
+            let is_done = requests.is_empty();
+            if !is_done {
+                // Also what came before an error: it is as good as if it had come alone.
+                tell(plan, LinkEvent::Stream(requests)).await?;
+            }
+            end?;
+            if is_done {
                 break;
             }
-            tell(plan, LinkEvent::Stream(requests)).await?;
         }
         wire.buffer.reserve(READ_SIZE);
         tokio::select! {
