@@ -64,7 +64,9 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
 
 fn number(option: &str, value: &str, least: u64) -> Option<Change> {
     let most = match option.to_ascii_lowercase().as_str() {
-        "quorum" | "parallel-syncs" => u64::from(u32::MAX),
+        "quorum" => u64::from(u32::MAX),
+        // What a `sentinel.conf` may say, or the rewritten one could not be read at the next start.
+        "parallel-syncs" => i32::MAX as u64,
         _ => TIME_MS_MAX,
     };
     let number = value.parse().ok().filter(|n| (least..=most).contains(n))?;
