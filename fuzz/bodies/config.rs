@@ -39,7 +39,7 @@ fn shows(text: &str, found: &[Diagnostic]) {
         let shown = finding.to_string();
         let hidden = text.contains(SECRET) || !shown.contains(SECRET);
         assert!(!shown.is_empty() && hidden, "{shown}");
-        assert!(finding.line <= text.split('\n').count() + 1, "{shown}");
+        assert!(finding.line <= text.split(['\n', '\r']).count() + 1, "{shown}");
     }
 }
 

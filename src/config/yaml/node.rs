@@ -93,7 +93,8 @@ pub(super) struct Lines<'a>(Vec<&'a str>);
 
 impl<'a> Lines<'a> {
     pub(super) fn of(text: &'a str) -> Lines<'a> {
-        Lines(text.lines().collect())
+        // As YAML counts them: a lone CR ends a line, too.
+        Lines(text.lines().flat_map(|line| line.split('\r')).collect())
     }
 
     /// Points a finding at a place.
