@@ -19,7 +19,7 @@ const FIXED: u64 = 1;
 /// Mutations of a fixed and of a fresh number, at most.
 const MUTATIONS: usize = 2_000;
 /// How long the mutations of one number may take, on a slow machine.
-const SHARE: Duration = Duration::from_millis(900);
+const SHARE: Duration = Duration::from_millis(1_500);
 /// No input takes that long; a target that does hangs.
 const HANG: Duration = Duration::from_secs(60);
 /// Seeds stay small, so that mutations hit what matters, and few.
