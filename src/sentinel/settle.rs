@@ -171,6 +171,11 @@ mod tests {
                 "rename-command GET",
                 "ERR Unknown option or number of arguments for SENTINEL SET 'rename-command'",
             ),
+            // More than a `sentinel.conf` can say; Redis's number is an int.
+            (
+                "parallel-syncs 2147483648",
+                "ERR Invalid argument '2147483648' for SENTINEL SET 'parallel-syncs'",
+            ),
             ("quorum 4294967296", "ERR Invalid argument '4294967296' for SENTINEL SET 'quorum'"),
         ] {
             assert_eq!(read_options(&words(line), true), Err(expected.into()), "{line}");
