@@ -126,7 +126,7 @@ impl Sentinel {
         if group.best_replica(&self.core).is_err() {
             return Value::error("NOGOODSLAVE No suitable replica to promote");
         }
-        if let Some(why) = group.why_no_majority().or_else(|| group.why_no_part()) {
+        if let Some(why) = group.why_no_election(&self.core) {
             return Value::error(format!("NOQUORUM {why}"));
         }
         if self.core.out.failure().is_some() {

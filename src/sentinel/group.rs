@@ -50,6 +50,8 @@ pub(super) struct Group {
     /// A newcomer that knows nobody here listens before it takes part in elections: since when, once
     /// it hears.
     pub(super) listening: Option<Option<Instant>>,
+    /// When the last RESET was, until it is known who lives.
+    pub(super) reset_at: Option<Instant>,
     pub(super) odown_since: Option<Instant>,
     pub(super) failover: Option<Failover>,
     pub(super) repoint: Option<Repoint>,
@@ -79,6 +81,7 @@ impl Group {
             // When the vote was given is not known any more: let it bind from now on, to be safe.
             voted_at: (leader_epoch > config_epoch).then_some(now),
             listening: state.sentinels.is_empty().then_some(None),
+            reset_at: None,
             odown_since: None,
             failover: None,
             repoint: None,
@@ -156,6 +159,7 @@ impl Group {
     pub(super) fn step(&mut self, core: &mut Core) -> Option<Instant> {
         for _ in 0..ROUNDS_MAX {
             core.begin_step();
+            self.confirm_members(core);
             self.tend_links(core);
             self.listen(core);
             self.judge_nodes(core);
