@@ -10,7 +10,8 @@ use super::failover::Failover;
 use super::hello::Hello;
 use super::info::{Info, Role};
 use super::node::{
-    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS, INFO_PERIOD_TROUBLE_MS, Node,
+    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS,
+    INFO_PERIOD_TROUBLE_MS, Node,
 };
 use super::peer::Peer;
 use super::repair::Repoint;
@@ -112,9 +113,7 @@ impl Group {
             // Whoever crashes while it listens has to listen again.
             sentinels: match self.listening {
                 Some(_) => BTreeMap::new(),
-                None => {
-                    self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect()
-                }
+                None => self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect(),
             },
         }
     }

@@ -121,8 +121,7 @@ impl World {
                 .collect();
             let sabotage = self.sabotage.filter(|_| n == 0);
             let settings = shape.sentinel_settings();
-            let mut host =
-                Host::new(n, settings, declared, shape.host(), seed, sabotage);
+            let mut host = Host::new(n, settings, declared, shape.host(), seed, sabotage);
             host.stock = shape.stock.contains(&n);
             self.hosts.push(host);
             let port = shape.sentinel_address(n).port;
@@ -371,9 +370,9 @@ impl World {
     fn heal(&mut self) {
         self.tell(|_| "all is healed".to_owned());
         self.end_faults();
-        for proc in self.plan.shape.late.iter().map(|n| Proc::Sentinel(*n)).collect::<Vec<_>>() {
-            if self.shell(proc).down > 0 && !self.net.running(proc) {
-                self.put_up(proc);
+        for n in self.plan.shape.late.clone() {
+            if self.shell(Proc::Sentinel(n)).down > 0 {
+                self.join(n);
             }
         }
         if self.must_reset {
