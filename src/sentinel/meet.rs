@@ -34,6 +34,10 @@ impl Sentinel {
                 "it holds a host name, and resolve-hostnames is off"
             });
         }
+        if self.core.is_own_address(&hello.sender) {
+            // A late word of the one who lived here before us.
+            return;
+        }
         self.meet(&name, &hello.id, &hello.sender);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch));

@@ -150,9 +150,13 @@ impl World {
     }
 
     fn put_up_with(&mut self, sentinel: usize, memory: Memory) {
-        if self.shell(Proc::Sentinel(sentinel)).down == 1 {
-            self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
+        if memory == Memory::Lost {
+            self.forgetful = true;
         }
+        if self.shell(Proc::Sentinel(sentinel)).down > 1 {
+            return self.put_up(Proc::Sentinel(sentinel));
+        }
+        self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
         match memory {
             Memory::Lost => self.join(sentinel),
             _ => self.put_up(Proc::Sentinel(sentinel)),
@@ -327,7 +331,7 @@ impl World {
     /// to its master.
     pub(super) fn adopt_forgotten(&mut self) {
         let was_reset = |fault: &Fault| matches!(fault.kind, FaultKind::Order(_, Order::Reset(_)));
-        if !self.must_reset && !self.plan.faults.iter().any(was_reset) {
+        if !self.must_reset && !self.forgetful && !self.plan.faults.iter().any(was_reset) {
             return;
         }
         for group in 0..self.plan.shape.groups {
