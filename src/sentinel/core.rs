@@ -42,6 +42,8 @@ pub(super) struct Core {
     pub(super) chance: Chance,
     pub(super) links: BTreeMap<LinkId, Owner>,
     pub(super) peers: BTreeMap<RunId, PeerLink>,
+    /// The groups that have a node at an address: mostly one, but addresses are given away.
+    holders: BTreeMap<Address, Vec<GroupName>>,
     /// Peers whose link was opened since [`Core::new_peers`] was last asked.
     opened: Vec<RunId>,
     /// Our own IPs on connections so far.
@@ -73,6 +75,7 @@ impl Core {
             chance: Chance::new(seed),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
+            holders: BTreeMap::new(),
             opened: Vec::new(),
             local_ips: BTreeSet::new(),
             bad_hellos: 0,
@@ -217,6 +220,9 @@ impl Core {
     fn connect(&mut self, owner: Owner, target: Target) -> LinkId {
         let link = LinkId(self.next_link);
         self.next_link += 1;
+        if let Owner::Node(node) = &owner {
+            self.holders.entry(node.1.clone()).or_default().push(node.0.clone());
+        }
         self.links.insert(link, owner);
         self.out.emit(Effect::Connect { link, target: Box::new(target) });
         link
@@ -224,8 +230,22 @@ impl Core {
 
     /// Closes a link for good.
     pub(super) fn disconnect(&mut self, link: LinkId) {
-        self.links.remove(&link);
+        if let Some(Owner::Node(node)) = self.links.remove(&link)
+            && let Some(groups) = self.holders.get_mut(&node.1)
+        {
+            if let Some(at) = groups.iter().position(|group| *group == node.0) {
+                groups.swap_remove(at);
+            }
+            if groups.is_empty() {
+                self.holders.remove(&node.1);
+            }
+        }
         self.out.emit(Effect::Disconnect { link });
+    }
+
+    /// True if a group other than this one has a node at this address, too.
+    pub(super) fn is_held_by_another(&self, address: &Address, group: &GroupName) -> bool {
+        self.holders.get(address).is_some_and(|groups| groups.iter().any(|g| g != group))
     }
 
     /// Sends at once: questions show nothing that would have to be durable.

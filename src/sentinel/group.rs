@@ -268,12 +268,12 @@ impl Group {
     }
 
     /// Nothing is under way, and nothing has to be put right: what is regular changes nothing.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self, core: &Core) -> bool {
         self.failover.is_none()
             && self.repoint.is_none()
             && self.master.sdown_since.is_none()
             && self.odown_since.is_none()
-            && self.replicas.values().all(|node| self.fault(node).is_none())
+            && self.replicas.values().all(|node| self.fault(core, node).is_none())
     }
 
     /// The next hellos go out at once: there is news.

@@ -43,7 +43,7 @@ impl Sentinel {
         self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch));
         let Some(group) = self.groups.get_mut(&name) else { return };
         let news = group.take_hello(&mut self.core, &hello);
-        if news || !group.is_quiet() {
+        if news || !group.is_quiet(&self.core) {
             self.touch(Subject::Group(name));
         }
     }

@@ -131,6 +131,16 @@ impl Node {
         same_host && self.address.port == address.port
     }
 
+    /// It is the very process that followed a master of this group.
+    pub(super) fn is_ours(&self) -> bool {
+        self.own_run_id.is_some() && self.own_run_id == self.run_id
+    }
+
+    /// It is the very process that followed the present master.
+    pub(super) fn has_followed(&self) -> bool {
+        self.followed && self.is_ours()
+    }
+
     /// Its INFO is not older than `ms`.
     pub(super) fn info_within(&self, core: &Core, ms: u64) -> bool {
         self.info_at.is_some_and(|at| core.now().since(at) <= ms)

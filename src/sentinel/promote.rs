@@ -74,11 +74,11 @@ impl Group {
         if self.is_double(node) {
             return Some("another node shows the same run id: one of two names is wrong".into());
         }
-        if info.role == Role::Slave && self.is_foreign(node) {
+        if info.role == Role::Slave && self.is_foreign(core, node) {
             return Some("it follows a master that is no node of this group".into());
         }
         let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
-        if info.role == Role::Master && !node.followed && !heads {
+        if info.role == Role::Master && !node.has_followed() && !heads {
             return Some("it is a master of its own, not a replica of this group".into());
         }
         if self.demoted_to(core).is_some() {

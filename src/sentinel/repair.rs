@@ -45,7 +45,7 @@ impl Group {
         }
         self.watch_progress(core);
         if self.master_is_sane(core) {
-            let faulty = self.replicas.iter().filter(|(_, node)| self.fault(node).is_some());
+            let faulty = self.replicas.iter().filter(|(_, node)| self.fault(core, node).is_some());
             for address in faulty.map(|(address, _)| address.clone()).collect::<Vec<_>>() {
                 self.repair_node(core, &address);
             }
@@ -60,11 +60,11 @@ impl Group {
             && self.master.info_within(core, 2 * INFO_PERIOD_MS)
     }
 
-    pub(super) fn fault(&self, node: &Node) -> Option<Fault> {
+    pub(super) fn fault(&self, core: &Core, node: &Node) -> Option<Fault> {
         let info = node.info.as_ref()?;
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) if self.master.is_at(master) => None,
-            _ if self.is_foreign(node) => Some(Fault::Foreign),
+            _ if self.is_foreign(core, node) => Some(Fault::Foreign),
             (Role::Master, _) => Some(Fault::Master),
             (Role::Slave, _) => Some(Fault::WrongMaster { linked: info.link_up }),
         }
@@ -73,25 +73,29 @@ impl Group {
     /// An address is no identity: it may have been given to a node of somebody else's, which must
     /// not be made ours. A replica is foreign if it follows a master that is no node of this group,
     /// unless it is the very process that followed ours before; a master, if it has replicas and
-    /// none of them is ours.
-    pub(super) fn is_foreign(&self, node: &Node) -> bool {
+    /// none of them is ours, or if another group claims its address, too.
+    pub(super) fn is_foreign(&self, core: &Core, node: &Node) -> bool {
         let Some(info) = &node.info else { return false };
         let ours = |address: &Address| {
             self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
         };
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) => {
-                let known = node.own_run_id.is_some() && node.own_run_id == node.run_id;
-                !known && !ours(master)
+                let elsewhere = core.is_held_by_another(master, &self.name);
+                !ours(master) && (elsewhere || !node.is_ours())
             }
             (Role::Slave, None) => false,
-            (Role::Master, _) => !info.slaves.is_empty() && !info.slaves.iter().any(ours),
+            (Role::Master, _) => {
+                let disputed = core.is_held_by_another(&node.address, &self.name);
+                let others = !info.slaves.is_empty() && !info.slaves.iter().any(ours);
+                (disputed && !node.is_ours()) || others
+            }
         }
     }
 
     fn repair_node(&mut self, core: &mut Core, address: &Address) {
         let Some(node) = self.replicas.get(address) else { return };
-        let Some(fault) = self.fault(node) else { return };
+        let Some(fault) = self.fault(core, node) else { return };
         if fault == Fault::Foreign {
             return self.leave_alone(core, address);
         }
@@ -100,7 +104,7 @@ impl Group {
         }
         let since = node.settled_since;
         // A node that followed our master and now says master may know a newer configuration.
-        let leading = self.repoint.is_some() && !(fault == Fault::Master && node.followed);
+        let leading = self.repoint.is_some() && !(fault == Fault::Master && node.has_followed());
         let seen_since = node.info_at.is_some_and(|at| at >= since);
         if !leading && !seen_since {
             return;
@@ -118,7 +122,7 @@ impl Group {
             return;
         }
         // A second writable master is worse than a few replicas too many in synchronisation.
-        if fault != Fault::Master && self.syncing(core.now()) >= self.settings.parallel_syncs {
+        if fault != Fault::Master && self.syncing(core) >= self.settings.parallel_syncs {
             return;
         }
         let master = self.shown_master(core);
@@ -146,7 +150,7 @@ impl Group {
         node.left_alone = id;
         let whose = match node.info.as_ref().and_then(|info| info.master.as_ref()) {
             Some(master) => format!("follows {master}, which is no node of this group"),
-            None => "is a master whose replicas are none of this group".to_owned(),
+            None => "is a master that has replicas, or an address, of another group".to_owned(),
         };
         let text = format!(
             "{address} {whose}: it is left alone. If its address has been given to another node, \
@@ -158,10 +162,11 @@ impl Group {
 
     /// Replicas that are being repointed or copy the master's data now. One that has not got ready
     /// in `failover-timeout` does not hold up the others any longer.
-    fn syncing(&self, now: Instant) -> u32 {
+    fn syncing(&self, core: &Core) -> u32 {
+        let now = core.now();
         let patience_ms = self.settings.failover_timeout_ms;
         let syncing = |node: &&Node| {
-            let copying = self.fault(node).is_none()
+            let copying = self.fault(core, node).is_none()
                 && node.sdown_since.is_none()
                 && now.since(node.settled_since) < patience_ms
                 && node.info.as_ref().is_some_and(|info| !info.link_up);
@@ -191,7 +196,7 @@ impl Group {
         let leading = self.repoint.is_some();
         let patience_ms = self.settings.failover_timeout_ms.max(RECONF_SENT_MS);
         let mut events = Vec::new();
-        let faults: Vec<_> = self.replicas.values().map(|node| self.fault(node)).collect();
+        let faults: Vec<_> = self.replicas.values().map(|node| self.fault(core, node)).collect();
         for (node, fault) in self.replicas.values_mut().zip(faults) {
             let Some(mut reconf) = node.reconf else { continue };
             let fresh = node.info_at.is_some_and(|at| at >= reconf.sent_at);
@@ -222,10 +227,10 @@ impl Group {
     fn end_repoint(&mut self, core: &mut Core) {
         let Some(repoint) = &self.repoint else { return };
         let done = self.replicas.values().all(|node| {
-            if self.fault(node) == Some(Fault::Foreign) {
+            if self.fault(core, node) == Some(Fault::Foreign) {
                 return true;
             }
-            let follows = self.fault(node).is_none()
+            let follows = self.fault(core, node).is_none()
                 && node.info.as_ref().is_some_and(|info| info.link_up)
                 && node.reconf.is_none();
             node.sdown_since.is_some() || follows

@@ -180,7 +180,7 @@ impl Group {
         let foreign: Vec<Address> = self
             .replicas
             .values()
-            .filter(|node| self.is_foreign(node))
+            .filter(|node| self.is_foreign(core, node))
             .map(|node| node.address.clone())
             .collect();
         self.forget_silent(
