@@ -375,6 +375,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 28, "every kind is drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 27, "every kind is drawn: {kinds:?}");
     }
 }

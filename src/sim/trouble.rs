@@ -327,10 +327,12 @@ impl World {
         master.unwrap_or_else(|| self.nodes[self.plan.shape.nodes_of(group).start].address.clone())
     }
 
-    /// A node that was down at a RESET is known to nobody when it is back: an operator has to send it
+    /// A node that was down at a RESET or REMOVE is known to nobody when it is back: an operator has to send it
     /// to its master.
     pub(super) fn adopt_forgotten(&mut self) {
-        let was_reset = |fault: &Fault| matches!(fault.kind, FaultKind::Order(_, Order::Reset(_)));
+        let was_reset = |fault: &Fault| {
+            matches!(fault.kind, FaultKind::Order(_, Order::Reset(_) | Order::Remove(_)))
+        };
         if !self.must_reset && !self.forgetful && !self.plan.faults.iter().any(was_reset) {
             return;
         }

@@ -20,8 +20,8 @@ use crate::sentinel::types::Address;
 
 /// Pause between two looks whether all is well, in ms.
 const PROBE_MS: Ms = 250;
-/// How long all must stay well before a run ends, in ms.
-const SETTLE_MS: Ms = 11_000;
+/// How long all must stay well before a run ends, in ms, and `down-after` on top of it.
+const SETTLE_MS: Ms = 8_000;
 /// So long after healing an operator looks after nodes that RESET made the sentinels forget, in ms.
 const FORGOTTEN_MS: Ms = 20_000;
 /// So long after healing an operator who had to say RESET looks again, in ms.
@@ -162,7 +162,8 @@ impl World {
         self.begin();
         let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
         self.net.remind(heal_at, NOTE_HEAL);
-        let end = heal_at + self.plan.shape.bound_ms() + SETTLE_MS + PROBE_MS;
+        let settle = SETTLE_MS + self.plan.shape.down_after_ms;
+        let end = heal_at + self.plan.shape.bound_ms() + settle + PROBE_MS;
         while self.watch.checkers.violation().is_none() {
             let Some(happening) = self.net.next(end) else {
                 let wrong = self.what_is_wrong();
@@ -414,12 +415,15 @@ impl World {
             (None, None) => {
                 self.tell(|_| format!("all is well, {} ms after healing", now - healed_at));
                 self.well_since = Some(now);
-                let season = if self.plan.calm { Season::Calm } else { Season::After };
-                self.watch.checkers.set_season(season);
             }
-            (None, Some(since)) if now >= since + SETTLE_MS => {
+            (None, Some(since)) if now >= since + SETTLE_MS + self.plan.shape.down_after_ms => {
                 self.check_data(since);
                 return true;
+            }
+            // What was asked of a node that hung may still count as silence for a while.
+            (None, Some(since)) if now >= since + self.plan.shape.down_after_ms + 1_000 => {
+                let season = if self.plan.calm { Season::Calm } else { Season::After };
+                self.watch.checkers.set_season(season);
             }
             (None, Some(_)) => {}
             (Some(wrong), _) if now > healed_at + bound => {
