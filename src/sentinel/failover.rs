@@ -208,7 +208,8 @@ impl Group {
         if waiting && !core.due(since.plus(FRESH_INFO_MS)) {
             return false;
         }
-        let replica = match self.best_replica(core) {
+        let forced = self.failover.as_ref().is_some_and(|failover| failover.forced);
+        let replica = match self.best_replica(core, forced) {
             Ok(replica) => replica,
             Err(reasons) => {
                 let why = match reasons.is_empty() {

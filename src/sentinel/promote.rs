@@ -20,14 +20,20 @@ impl Group {
     ///
     /// A configured master that was made a replica is a candidate, too. Where all nodes follow each
     /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever.
-    pub(super) fn best_replica(&self, core: &Core) -> Result<Address, Vec<String>> {
+    ///
+    /// Where an operator asked for it (`forced`) and there is no master, old data are his decision.
+    pub(super) fn best_replica(&self, core: &Core, forced: bool) -> Result<Address, Vec<String>> {
         let mut reasons = Vec::new();
         let mut good = Vec::new();
-        if self.master.role() == Some(Role::Slave) && self.master.health.silent_since.is_none() {
+        let health = &self.master.health;
+        let lives = health.silent_since.is_none() && !health.locked_out;
+        if self.master.role() == Some(Role::Slave) && lives {
             good.push(&self.master);
         }
         for node in self.replicas.values() {
-            match self.why_not(core, node) {
+            let forced = forced && self.master.sdown_since.is_some();
+            let reason = self.why_unfit(core, node);
+            match reason.or_else(|| self.why_too_old(core, node).filter(|_| !forced)) {
                 Some(reason) => reasons.push(format!("{}: {reason}", node.address)),
                 None => good.push(node),
             }
@@ -46,8 +52,11 @@ impl Group {
         }
     }
 
-    /// Why this replica cannot be promoted; `None` if it can.
-    fn why_not(&self, core: &Core, node: &Node) -> Option<String> {
+    /// Why this replica cannot be promoted, whatever its data are; `None` if it can.
+    fn why_unfit(&self, core: &Core, node: &Node) -> Option<String> {
+        if let Some((code, _)) = node.complaint.as_ref().filter(|_| node.health.locked_out) {
+            return Some(format!("it answers {code}: our password or user is wrong"));
+        }
         let Some(info) = &node.info else { return Some("no INFO from it yet".into()) };
         if node.sdown_since.is_some() {
             return Some("down".into());
@@ -75,17 +84,31 @@ impl Group {
         if info.role == Role::Master && !node.followed && !heads {
             return Some("it is a master of its own, not a replica of this group".into());
         }
-        if self.demoted_to(core).is_some() {
+        None
+    }
+
+    /// Why its data must not become the group's unless somebody says so; `None` if they may.
+    fn why_too_old(&self, core: &Core, node: &Node) -> Option<String> {
+        let info = node.info.as_ref()?;
+        if self.demoted_to(core).is_some() || info.role == Role::Master {
             return None;
         }
+        let force = format!("; SENTINEL FAILOVER {} promotes it all the same", self.name);
         let master_down_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
         let limit_ms = master_down_ms.saturating_add(10 * self.settings.down_after_ms);
         if info.link_down_ms > limit_ms as i64 {
             let s = info.link_down_ms / 1000;
-            return Some(format!("its link to the master has been down for {s} s: too old"));
+            return Some(format!("its link to the master has been down for {s} s: too old{force}"));
+        }
+        // Once it is master, the old one would copy its emptiness.
+        if info.link_down_ms < 0 && !info.has_keys {
+            return Some(format!(
+                "it started without data and has not reached the master since{force}"
+            ));
         }
         None
     }
+
     /// Whom our master follows, if it lives and says that it is a replica (it restarted from a file
     /// that says so). Then there is no master that others could lag behind: if that node is a
     /// master, our master's data are its data already; and that replicas lost their link says

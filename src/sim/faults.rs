@@ -42,6 +42,8 @@ pub enum FaultKind {
     SlowNode(usize, Ms),
     /// A node answers requests with this error.
     Sick(usize, &'static str),
+    /// The sentinels have a wrong password for a node; all others have the right one.
+    WrongPassword(usize),
     /// A node's INFO shows an offset larger by so much.
     Boast(usize, u64),
     /// A node does not get a link to its master: a wrong `masterauth`, say.
@@ -134,6 +136,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Hang(n) => write!(f, "node {n} accepts and never answers"),
             FaultKind::SlowNode(n, ms) => write!(f, "node {n} is slow by up to {ms} ms"),
             FaultKind::Sick(n, error) => write!(f, "node {n} answers {error:?}"),
+            FaultKind::WrongPassword(n) => write!(f, "sentinels may not talk to node {n}"),
             FaultKind::Boast(n, more) => write!(f, "node {n} shows {more} bytes too many"),
             FaultKind::Unlinked(n) => write!(f, "node {n} gets no link to its master"),
             FaultKind::Partition { from, both, flap_ms } => {

@@ -54,6 +54,7 @@ impl World {
             FaultKind::Hang(_)
             | FaultKind::SlowNode(..)
             | FaultKind::Sick(..)
+            | FaultKind::WrongPassword(_)
             | FaultKind::Boast(..)
             | FaultKind::Unlinked(_)
             | FaultKind::ClockStep(..)
@@ -334,6 +335,7 @@ impl World {
                 FaultKind::Hang(n) => ailments.entry(*n).or_default().hung = true,
                 FaultKind::SlowNode(n, ms) => ailments.entry(*n).or_default().slow_ms = *ms,
                 FaultKind::Sick(n, error) => ailments.entry(*n).or_default().error = Some(error),
+                FaultKind::WrongPassword(n) => ailments.entry(*n).or_default().locked = true,
                 FaultKind::Boast(n, more) => ailments.entry(*n).or_default().boast = *more,
                 FaultKind::Unlinked(n) => ailments.entry(*n).or_default().unlinked = true,
                 _ => {}
