@@ -1,6 +1,6 @@
 //! What the exhibits share: plans for stock sentinels and for ours, and ways to read a story.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -101,6 +101,30 @@ pub(crate) fn first<'a>(outcome: &'a Outcome, who: &'a str, text: &'a str) -> Op
 /// Who said so, each once.
 pub(crate) fn speakers<'a>(outcome: &'a Outcome, text: &'a str) -> BTreeSet<&'a str> {
     lines(outcome, "sentinel", text).map(|line| line.who.as_str()).collect()
+}
+
+/// An election that was won.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Win {
+    pub(crate) at: Ms,
+    pub(crate) who: String,
+    pub(crate) epoch: u64,
+}
+
+/// All elections that were won, in order: the epoch is that of the winner's last vote.
+pub(crate) fn wins(outcome: &Outcome) -> Vec<Win> {
+    let mut voted = BTreeMap::new();
+    let mut wins = Vec::new();
+    for line in &outcome.story {
+        if line.what.starts_with("+vote-for-leader") {
+            let epoch = line.what.rsplit(' ').next().and_then(|epoch| epoch.parse().ok());
+            voted.insert(line.who.clone(), epoch.unwrap_or(0));
+        } else if line.what.starts_with("+elected-leader") {
+            let epoch = voted.get(&line.who).copied().unwrap_or(0);
+            wins.push(Win { at: line.at_ms, who: line.who.clone(), epoch });
+        }
+    }
+    wins
 }
 
 /// Prints the whole story, for whoever has to find out.
