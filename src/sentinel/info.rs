@@ -109,8 +109,7 @@ fn is_slave_line(key: &str) -> bool {
 }
 
 fn is_numbered(key: &str, prefix: &str) -> bool {
-    key.strip_prefix(prefix)
-        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    key.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// `ip=10.0.0.1,port=6379,state=online,...` or, from servers before 2.8, `10.0.0.1,6379,online`.

@@ -63,8 +63,9 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
 }
 
 fn number(option: &str, value: &str, least: u64) -> Option<Change> {
+    // What a sentinel.conf may say, to Redis too: what is set here is read there at the next start.
     let most = match option.to_ascii_lowercase().as_str() {
-        "quorum" | "parallel-syncs" => u64::from(u32::MAX),
+        "quorum" | "parallel-syncs" => i32::MAX.unsigned_abs().into(),
         _ => TIME_MS_MAX,
     };
     let number = value.parse().ok().filter(|n| (least..=most).contains(n))?;
@@ -169,7 +170,7 @@ mod tests {
                 "rename-command GET",
                 "ERR Unknown option or number of arguments for SENTINEL SET 'rename-command'",
             ),
-            ("quorum 4294967296", "ERR Invalid argument '4294967296' for SENTINEL SET 'quorum'"),
+            ("quorum 2147483648", "ERR Invalid argument '2147483648' for SENTINEL SET 'quorum'"),
         ] {
             assert_eq!(read_options(&words(line), true), Err(expected.into()), "{line}");
         }

@@ -529,9 +529,8 @@ impl Node {
         if self.loading(net) {
             // SLAVEOF is refused, and so the whole.
             replies[1] = loading_error();
-            replies.push(Value::error(
-                "EXECABORT Transaction discarded because of previous errors.",
-            ));
+            replies
+                .push(Value::error("EXECABORT Transaction discarded because of previous errors."));
         } else {
             let mut done = vec![match master {
                 None => self.become_master(net),

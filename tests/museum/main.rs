@@ -15,3 +15,13 @@ mod reused_address;
 mod silent_disagreement;
 mod two_leaders;
 mod undone_promotion;
+
+mod absurd_epoch;
+mod all_restarted;
+mod lost_election;
+mod only_a_replica_survives;
+mod stuck_replica;
+mod tilt_storms;
+mod unreadable_file;
+mod unresolved_names;
+mod wrong_password;
