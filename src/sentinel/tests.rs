@@ -35,6 +35,8 @@ struct Desk {
     disk_works: bool,
     /// What each node answers to PING and INFO; absent: nothing.
     infos: BTreeMap<Address, String>,
+    /// Nodes that answer with this error instead, as long as they live.
+    refusals: BTreeMap<Address, &'static str>,
 }
 
 impl Desk {
@@ -63,6 +65,7 @@ impl Desk {
             writes: Vec::new(),
             disk_works: true,
             infos: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         };
         for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
             desk.infos.insert(at(port), replica_info(MASTER, offset, true));
@@ -118,7 +121,9 @@ impl Desk {
     /// What a living node or peer answers at once.
     fn serve(&mut self, link: LinkId, to: &Address, command: &Command) {
         let is_peer = to.port > 26000;
+        let refusal = self.refusals.get(to).filter(|_| self.infos.contains_key(to));
         let reply = match command {
+            _ if refusal.is_some() => Value::error(*refusal.expect("just seen")),
             Command::Ping if is_peer || self.infos.contains_key(to) => Value::Simple("PONG".into()),
             Command::Info => match self.infos.get(to) {
                 Some(info) => Value::bulk(info),
@@ -324,6 +329,96 @@ fn a_node_that_wants_a_password_is_named() {
     desk.reply_from(MASTER, Command::Ping, error);
     let told = desk.said.iter().filter(|text| text.contains("set auth-pass")).count();
     assert_eq!(told, 1, "{:?}", desk.said);
+}
+
+#[test]
+fn a_node_that_refuses_us_lives_and_its_death_is_noticed_all_the_same() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    for (port, error) in [(MASTER, "WRONGPASS invalid"), (REPLICA, "NOPERM no permissions")] {
+        desk.refusals.insert(at(port), error);
+    }
+    let first = |desk: &Desk| *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+    let before = first(&desk);
+    desk.pass(150_000);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    let told = desk.said.iter().filter(|text| text.contains("WRONGPASS (auth-pass")).count();
+    assert_eq!(told, 3, "once a minute: {:?}", desk.said);
+    assert_ne!(first(&desk), before, "AUTH is tried anew");
+    let entry = desk.ask(Request::Master("mymaster".into())).expect("an answer");
+    assert!(format!("{entry:?}").contains("master,disconnected"), "{entry:?}");
+
+    desk.refusals.clear();
+    desk.pass(20_000);
+    let entry = desk.ask(Request::Master("mymaster".into())).expect("an answer");
+    assert!(!format!("{entry:?}").contains("disconnected"), "{entry:?}");
+
+    desk.refusals.insert(at(MASTER), "NOAUTH Authentication required.");
+    desk.refusals.insert(at(REPLICA), "NOAUTH Authentication required.");
+    desk.pass(20_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_300);
+    assert!(desk.has(EventKind::Sdown), "silence is silence");
+    desk.answer_question(26002, 1, "*", 0);
+    desk.pass(200);
+    desk.answer_question(26002, 1, &id(1).to_string(), 1);
+    desk.pass(500);
+    let promoted = desk.promotions();
+    assert_eq!(promoted, [OTHER_REPLICA], "who refuses us is no candidate: {:?}", desk.said);
+}
+
+#[test]
+fn a_connection_that_ends_with_a_refusal_is_a_sign_of_life() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    for _ in 0..10 {
+        let link = *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+        let reason = LostReason::Rejected("WRONGPASS invalid username-password pair".into());
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        desk.pass(500);
+    }
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.pass(1_000);
+    assert!(desk.has(EventKind::Sdown), "until it says nothing more");
+}
+
+#[test]
+fn old_data_and_none_are_an_operators_decision() {
+    let link = |since_s: i64, keys: &str| {
+        let info = replica_info(MASTER, 7, false);
+        format!("uptime_in_seconds:900\r\n{info}master_link_down_since_seconds:{since_s}\r\n{keys}")
+    };
+    let keys = "db0:keys=4,expires=0,avg_ttl=0\r\n";
+    for (info, fit) in [
+        (link(600, keys), false),
+        (link(5, ""), true),
+        (link(-1, ""), false),
+        (link(-1, keys), true),
+        (link(1_700_000_000, keys), true),
+        (link(1_700_000_000, ""), false),
+    ] {
+        for forced in [false, true] {
+            let mut desk = Desk::new(1, 2);
+            desk.infos.remove(&at(OTHER_REPLICA));
+            desk.infos.insert(at(REPLICA), info.clone());
+            desk.pass(2_000);
+            desk.infos.remove(&at(MASTER));
+            desk.pass(1_500);
+            if forced {
+                let reply = desk.ask(Request::Failover("mymaster".into()));
+                assert_eq!(reply, Some(Value::ok()));
+            } else {
+                desk.answer_question(26002, 1, "*", 0);
+                desk.pass(200);
+            }
+            desk.answer_question(26002, 1, &id(1).to_string(), 1);
+            desk.pass(300);
+            assert_eq!(desk.promotions().len(), usize::from(fit || forced), "{info} {forced}");
+            let hint = desk.said.iter().any(|text| text.contains("SENTINEL FAILOVER mymaster"));
+            assert_eq!(hint, !fit && !forced, "{:?}", desk.said);
+        }
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn masterless_ms(outcome: &Outcome) -> u64 {
     first(outcome, "sentinel", "+promoted-slave").expect("a failover").at_ms - DIES
 }
 
-/// The leader dies as soon as it is elected, and comes back after a minute.
+/// The leader dies as soon as it is elected.
 #[test]
 fn a_leader_that_dies_is_replaced_soon() {
     let crash = || fault(DIES, 900_000, FaultKind::CrashNode(0, Data::Same, false));
@@ -38,7 +38,7 @@ fn a_leader_that_dies_is_replaced_soon() {
         let elected = first(&calm, "sentinel", "+elected-leader").expect("an election");
         let leader = elected.who.trim_start_matches("sentinel ").parse().expect("a number");
         let ambush = Ambush { moment: Moment::Lead, after: true };
-        let ambush = fault(DIES, 60_000, FaultKind::Ambush(leader, ambush));
+        let ambush = fault(DIES, 900_000, FaultKind::Ambush(leader, ambush));
         masterless_ms(&live(&unmended(kind, 1, &shape(), vec![crash(), ambush])))
     };
     let (stock, ours) = (masterless_ms(Kind::Stock), masterless_ms(Kind::Ours));
