@@ -237,6 +237,7 @@ impl Group {
     }
 
     fn await_promotion(&mut self, core: &mut Core) -> bool {
+        let tenure_ms = self.tenure_ms();
         let Some(failover) = &mut self.failover else { return false };
         let State::Promoting { replica, since, next_info } = &mut failover.state else {
             return false;
@@ -251,7 +252,9 @@ impl Group {
             return self.abort(core, EventKind::AbortSlaveTimeout, why);
         };
         let is_master = node.role() == Some(Role::Master);
-        if is_master && node.info_at.is_some_and(|at| at >= since) {
+        let late = core.due(failover.started.plus(tenure_ms));
+        // Too late it may not count: others may have undone it, and told nobody why.
+        if is_master && !late && node.info_at.is_some_and(|at| at >= since) {
             self.promoted(core, replica);
             return true;
         }
@@ -265,9 +268,7 @@ impl Group {
         let why = match refused {
             Some(error) => format!("{replica} refused: {error}"),
             None if down => format!("{replica} went down"),
-            None if self.tenure_is_over(core) => {
-                format!("{replica} did not become a master in time")
-            }
+            None if late => format!("{replica} did not become a master in time"),
             None => return false,
         };
         self.abort(core, EventKind::AbortSlaveTimeout, why)
@@ -292,7 +293,7 @@ impl Group {
     }
 
     /// Gives up this attempt; another follows after a pause that grows and is left to chance.
-    fn abort(&mut self, core: &mut Core, kind: EventKind, why: String) -> bool {
+    pub(super) fn abort(&mut self, core: &mut Core, kind: EventKind, why: String) -> bool {
         let details = self.master_details(core);
         core.announce_durable(kind, Some(&self.name), details);
         self.attempts += 1;

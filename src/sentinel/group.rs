@@ -10,7 +10,8 @@ use super::failover::Failover;
 use super::hello::Hello;
 use super::info::{Info, Role};
 use super::node::{
-    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS, INFO_PERIOD_TROUBLE_MS, Node,
+    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS,
+    INFO_PERIOD_TROUBLE_MS, Node,
 };
 use super::peer::Peer;
 use super::repair::Repoint;
@@ -53,6 +54,9 @@ pub(super) struct Group {
     /// Elections lost in a row, and the moment before which none is begun.
     pub(super) attempts: u32,
     pub(super) not_before: Instant,
+    /// Whom a peer names as the master in the epoch in which we name another, since when, and
+    /// whether that was said.
+    pub(super) dispute: Option<(Address, Instant, bool)>,
     /// The last sentence said about why nothing happens, so that it is said once.
     pub(super) said: Option<String>,
 }
@@ -80,6 +84,7 @@ impl Group {
             repoint: None,
             attempts: 0,
             not_before: now,
+            dispute: None,
             said: None,
         };
         for address in state.replicas {
@@ -483,6 +488,7 @@ impl Group {
         self.voted_at = None;
         self.attempts = 0;
         self.not_before = core.now();
+        self.dispute = None;
         self.said = None;
         self.peers.values_mut().for_each(Peer::forget_opinion);
         self.master.sdown_since = None;

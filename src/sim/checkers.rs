@@ -78,6 +78,8 @@ pub(super) struct Checkers {
     removed: BTreeSet<(usize, Group)>,
     claims: Vec<Claim>,
     violation: Option<Violation>,
+    /// The sentinels' files name different first masters: epoch 0 has more than one.
+    files_differ: bool,
 }
 
 impl Checkers {
@@ -94,7 +96,13 @@ impl Checkers {
             removed: BTreeSet::new(),
             claims: Vec::new(),
             violation: None,
+            files_differ: false,
         }
+    }
+
+    /// The sentinels' files name different first masters.
+    pub(super) fn files_differ(&mut self) {
+        self.files_differ = true;
     }
 
     /// Says whether something fails from now on.
@@ -196,7 +204,7 @@ impl Checkers {
             self.broken(speaker, "config epochs never go back", how);
         }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
-        if *first != master {
+        if *first != master && !(self.files_differ && config == 0) {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");
             self.broken(speaker, "one master per config epoch", how);
         }

@@ -22,7 +22,9 @@ impl World {
             FaultKind::CrashNode(n, ..) | FaultKind::Move(n) => {
                 self.put_down(Proc::Node(n), false);
             }
-            FaultKind::CrashSentinel(n, _) => self.put_down(Proc::Sentinel(n), false),
+            FaultKind::CrashSentinel(n, _) | FaultKind::Clone(n, _) => {
+                self.put_down(Proc::Sentinel(n), false);
+            }
             FaultKind::Replace(n) => self.put_down(Proc::Sentinel(n), true),
             FaultKind::Swap(a, b) => {
                 for n in [a, b] {
@@ -90,6 +92,11 @@ impl World {
                 self.must_reset = true;
                 self.put_up_with(n, Memory::Lost);
             }
+            FaultKind::Clone(n, of) => {
+                let files = self.hosts[of].disk.content().cloned();
+                self.hosts[n].get_files(files, &mut self.watch);
+                self.put_up(Proc::Sentinel(n));
+            }
             FaultKind::Move(n) => {
                 self.relocate_node(n);
                 self.put_up(Proc::Node(n));
@@ -139,10 +146,7 @@ impl World {
     fn procs_on(&self, machine: Machine) -> Vec<Proc> {
         let sentinels = (0..self.hosts.len()).map(Proc::Sentinel);
         let nodes = (0..self.nodes.len()).map(Proc::Node);
-        sentinels
-            .chain(nodes)
-            .filter(|proc| self.plan.shape.machine_of(*proc) == machine)
-            .collect()
+        sentinels.chain(nodes).filter(|proc| self.plan.shape.machine_of(*proc) == machine).collect()
     }
 
     fn put_up_with(&mut self, sentinel: usize, memory: Memory) {
@@ -369,6 +373,7 @@ impl World {
 }
 
 fn set(group: usize, options: &[(&str, u64)]) -> Request {
-    let words = options.iter().flat_map(|(option, value)| [(*option).to_owned(), value.to_string()]);
+    let words =
+        options.iter().flat_map(|(option, value)| [(*option).to_owned(), value.to_string()]);
     Request::Set { name: Shape::group_name(group), options: words.collect() }
 }

@@ -119,8 +119,7 @@ impl World {
                 .collect();
             let sabotage = self.sabotage.filter(|_| n == 0);
             let settings = shape.sentinel_settings();
-            let mut host =
-                Host::new(n, settings, declared, shape.host(), seed, sabotage);
+            let mut host = Host::new(n, settings, declared, shape.host(), seed, sabotage);
             host.stock = shape.stock.contains(&n);
             self.hosts.push(host);
             let port = shape.sentinel_address(n).port;
@@ -207,7 +206,10 @@ impl World {
             self.net.remind(fault.at, NOTE_BEGIN + n as u64);
             self.net.remind(fault.at + fault.for_ms, NOTE_END + n as u64);
         }
-        if !self.plan.calm {
+        if !self.plan.shape.monitors.is_empty() {
+            self.watch.checkers.files_differ();
+            self.watch.checkers.set_season(Season::Rough);
+        } else if !self.plan.calm {
             let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
             let first = self.plan.faults.first().map_or(heal_at, |fault| fault.at);
             self.net.remind(first, NOTE_CALM_OVER);
