@@ -237,7 +237,7 @@ impl Group {
         core.out.touch();
         if self.master.is_at(&hello.master) {
             if self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch) {
-                self.failover = None;
+                self.give_up(core);
             }
             return;
         }

@@ -77,6 +77,9 @@ impl Group {
         if !node.info_within(core, info_ms) {
             return Some("its INFO is too old".into());
         }
+        if info.role == Role::Slave && self.is_foreign(node) {
+            return Some("it follows a master that is no node of this group".into());
+        }
         let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
         if info.role == Role::Master && !node.followed && !heads {
             return Some("it is a master of its own, not a replica of this group".into());

@@ -203,6 +203,10 @@ impl Checkers {
             let how = format!("says config epoch {config} of {group} after {before}");
             self.broken(speaker, "config epochs never go back", how);
         }
+        if config == 0 {
+            // Nobody was elected: it is what an operator told each of them.
+            return;
+        }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
         if *first != master && !(self.files_differ && config == 0) {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");
@@ -262,7 +266,12 @@ impl Checkers {
 
     /// Nobody promotes without a majority of votes.
     fn promotion(&mut self, speaker: &Speaker, to: Option<&Address>) {
-        let Some(group) = to.and_then(|to| self.group_of(to)) else {
+        // An address may have been one group's and be another's now.
+        let of = |nodes: &BTreeSet<Address>| to.is_some_and(|to| nodes.contains(to));
+        let groups: Vec<Group> =
+            self.groups.iter().filter(|(_, nodes)| of(nodes)).map(|(name, _)| name.clone()).collect();
+        let stood = |group: &&Group| self.candidacies.contains_key(&(speaker.number, (*group).clone()));
+        let Some(group) = groups.iter().find(stood).or(groups.first()).cloned() else {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
         };
         self.needs_majority(speaker, &group, "promotes a replica");

@@ -622,12 +622,14 @@ impl Host {
             Packet::Greeted => {
                 wire.up = true;
                 wire.failures = 0;
-                match (subscription, wire.conn) {
-                    (false, Some(conn)) => LinkEvent::Up {
-                        local_ip: net.ip(self.proc),
-                        remote_ip: net.ip(net.other_end(self.proc, conn).unwrap_or(self.proc)),
-                    },
-                    _ => LinkEvent::Subscribed,
+                let remote_ip = wire.conn.and_then(|conn| net.remote_ip(self.proc, conn));
+                match (subscription, remote_ip) {
+                    (true, _) => LinkEvent::Subscribed,
+                    (false, Some(remote_ip)) => {
+                        LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
+                    }
+                    // Closed again, as will be heard.
+                    (false, None) => return,
                 }
             }
             Packet::Pong | Packet::Reply(_) => {

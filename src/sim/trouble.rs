@@ -1,15 +1,17 @@
 //! Faults carried out: how each begins, and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Memory;
-use super::faults::{FaultKind, Order};
+use super::faults::{Fault, FaultKind, Order};
 use super::net::Weather;
 use super::node::{Ailment, Data};
 use super::plan::Shape;
 use super::sabotage::Sabotage;
+use super::wellness::address_of;
 use super::wire::{Machine, Ms, Proc};
 use super::world::{NOTE_FLAP, World};
+use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
@@ -90,6 +92,10 @@ impl World {
                 let port = self.plan.shape.sentinel_address(n).port;
                 self.net.relocate(Proc::Sentinel(n), machine, Some(port));
                 self.must_reset = true;
+                let address = Address::new(self.net.ip(Proc::Sentinel(n)), port);
+                for client in &mut self.clients {
+                    client.sentinels[n] = address.clone();
+                }
                 self.put_up_with(n, Memory::Lost);
             }
             FaultKind::Clone(n, of) => {
@@ -292,6 +298,35 @@ impl World {
         }
         let master = self.master_of(group, &[]);
         master.unwrap_or_else(|| self.nodes[self.plan.shape.nodes_of(group).start].address.clone())
+    }
+
+    /// A node that was down at a RESET is known to nobody when it is back: an operator has to send it
+    /// to its master.
+    pub(super) fn adopt_forgotten(&mut self) {
+        let was_reset = |fault: &Fault| matches!(fault.kind, FaultKind::Order(_, Order::Reset(_)));
+        if !self.must_reset && !self.plan.faults.iter().any(was_reset) {
+            return;
+        }
+        for group in 0..self.plan.shape.groups {
+            let mut known = BTreeSet::from([self.told_master(group, usize::MAX)]);
+            for host in &mut self.hosts {
+                let request = Request::Replicas(Shape::group_name(group));
+                let Some(Value::Array(entries)) =
+                    host.ask(&mut self.net, &mut self.watch, request)
+                else {
+                    continue;
+                };
+                known.extend(entries.iter().filter_map(address_of));
+            }
+            for n in self.plan.shape.nodes_of(group) {
+                if known.contains(&self.nodes[n].address) {
+                    continue;
+                }
+                let master = self.told_master(group, usize::MAX);
+                self.tell(|_| format!("an operator sends node {n} to {master}"));
+                self.nodes[n].follow(&mut self.net, master);
+            }
+        }
     }
 
     /// Network, disks, clocks and nodes as the active faults make them.

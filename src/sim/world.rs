@@ -22,6 +22,8 @@ use crate::sentinel::types::Address;
 const PROBE_MS: Ms = 250;
 /// How long all must stay well before a run ends, in ms.
 const SETTLE_MS: Ms = 11_000;
+/// So long after healing an operator looks after nodes that RESET made the sentinels forget, in ms.
+const FORGOTTEN_MS: Ms = 20_000;
 /// So many happenings within one ms mean that somebody asks and is answered in circles.
 const HAPPENINGS_MAX: u32 = 10_000;
 
@@ -393,6 +395,9 @@ impl World {
         let now = self.net.now();
         let healed_at = self.healed_at.unwrap_or(now);
         let bound = self.plan.shape.bound_ms();
+        if now > healed_at + FORGOTTEN_MS && (now - healed_at) % 5_000 < PROBE_MS {
+            self.adopt_forgotten();
+        }
         match (self.what_is_wrong(), self.well_since) {
             (None, None) => {
                 self.tell(|_| format!("all is well, {} ms after healing", now - healed_at));
