@@ -53,6 +53,9 @@ const IMPURE: &[(&str, &str)] = &[
 /// The one file of a pure room that may read files and environment variables.
 const READS: &str = "src/config/load.rs";
 
+/// Folders that tools fill.
+const FILLED: &[&str] = &[".venv", "target", "__pycache__", "corpus", "artifacts", "coverage"];
+
 /// Words that no Rust file may hold, tests included.
 const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!", "#[ignore"];
 
@@ -88,7 +91,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.path();
         let name = entry.file_name();
         if path.is_dir() {
-            if name != ".venv" && name != "target" && name != "__pycache__" {
+            if !FILLED.iter().any(|filled| name == *filled) {
                 collect(&path, files);
             }
         } else {

@@ -9,6 +9,8 @@ mod client;
 mod clients;
 mod commands;
 mod connection;
+#[doc(hidden)]
+pub mod fuzz;
 mod info;
 mod pubsub;
 mod rows;

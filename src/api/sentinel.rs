@@ -105,12 +105,10 @@ pub(crate) fn flushconfig(_: &[Bytes]) -> Parsed {
 /// `SENTINEL SET name option value ...`. The core cannot look at files, so scripts are looked at
 /// here; not where the core refuses to change them anyway.
 pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
-    let words = args[2..].iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>();
-    let mut options = match words {
+    let (name, options) = match set_words(args) {
         Ok(words) => words,
         Err(error) => return error.into(),
     };
-    let name = options.remove(0);
     let scripts =
         if session.api.settings.deny_scripts_reconfig { Vec::new() } else { scripts(&options) };
     let handle = session.api.handle.clone();
@@ -124,6 +122,13 @@ pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
         }
         handle.ask(Request::Set { name, options }).await
     }))
+}
+
+/// What SENTINEL SET is told: the group's name, options and values.
+pub(super) fn set_words(args: &[Bytes]) -> Result<(String, Vec<String>), Value> {
+    let mut words = args[2..].iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>()?;
+    let name = words.remove(0);
+    Ok((name, words))
 }
 
 /// The scripts among the options of SENTINEL SET, each with the error that is due if it cannot be

@@ -10,13 +10,21 @@ pub(super) struct Args {
     /// Lives so many runs.
     #[arg(long, default_value_t = 10)]
     seeds: u64,
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    #[arg(long)]
+    verbose: bool,
+    #[arg(long)]
+    stock: bool,
 }
 
 pub(super) fn run_(args: Args) -> ExitCode {
     let t = std::time::Instant::now();
     let (mut ms, mut inputs, mut effects) = (0, 0, 0);
-    for seed in 0..args.seeds {
-        let o = run(&Plan::draw(seed, &Options::default()), Telling::Silent);
+    let options = Options { stock: args.stock, ..Options::default() };
+    let telling = if args.verbose { Telling::Print } else { Telling::Silent };
+    for seed in args.from..args.from + args.seeds {
+        let o = run(&Plan::draw(seed, &options), telling);
         if o.violation.is_some() { println!("{o}"); }
         ms += o.virtual_ms; inputs += o.inputs; effects += o.effects;
     }

@@ -111,7 +111,15 @@ impl Loaded {
 /// # Errors
 /// All that is wrong with it, notes and warnings among the errors; at least one is an error.
 pub fn load_sentinel(path: &Path, overrides: &[String]) -> Result<Loaded, Vec<Diagnostic>> {
-    let text = read_text(path).map_err(|d| vec![d])?;
+    load_text(path, read_text(path).map_err(|d| vec![d])?, overrides)
+}
+
+/// The same for a file whose text is known.
+pub(super) fn load_text(
+    path: &Path,
+    text: String,
+    overrides: &[String],
+) -> Result<Loaded, Vec<Diagnostic>> {
     let syntax = detect(&text).map_err(|d| vec![d.in_file(path)])?;
     let mut loaded = Loaded {
         path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
@@ -333,7 +341,7 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Tells the two syntaxes apart, as the head of this module says.
-fn detect(text: &str) -> Result<Syntax, Diagnostic> {
+pub(super) fn detect(text: &str) -> Result<Syntax, Diagnostic> {
     let (mut yaml, mut conf) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
         let first = line.split_ascii_whitespace().next().unwrap_or("#");

@@ -6,6 +6,8 @@
 
 pub mod conf;
 pub mod diagnostic;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod load;
 pub mod rewrite;
 pub mod rules;

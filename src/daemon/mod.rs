@@ -2,6 +2,8 @@
 //! state durable, `run` is the one task that owns the core, `handle` is how the API reaches it,
 //! `log` is where all of it is told. [`start`] puts them together; no decision is taken here.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod link;
 pub mod log;

@@ -126,7 +126,7 @@ impl Sentinel {
         if group.best_replica(&self.core, true).is_err() {
             return Value::error("NOGOODSLAVE No suitable replica to promote");
         }
-        if let Some(why) = group.why_no_majority() {
+        if let Some(why) = group.why_no_election(&self.core) {
             return Value::error(format!("NOQUORUM {why}"));
         }
         if self.core.out.failure().is_some() {
@@ -174,10 +174,12 @@ impl Sentinel {
         if !valid_group_name(name) {
             return Value::error(format!("ERR Invalid master name: {GROUP_NAME_RULE}"));
         }
-        self.removed.remove(name);
+        // What the file declares of it stays known: at the next start that is no news, and what was
+        // said here stands.
+        let declared = self.removed.remove(name);
         let settings = GroupSettings::new(Address { host, port }, quorum);
         self.core.out.touch();
-        self.new_groups.push((name.into(), GroupState::fresh(settings, None)));
+        self.new_groups.push((name.into(), GroupState::fresh(settings, declared)));
         Value::ok()
     }
 
@@ -193,6 +195,7 @@ impl Sentinel {
             return Value::error(NO_SUCH_MASTER);
         };
         let details = group.master_details(&self.core);
+        self.core.out.forget(&name);
         self.core.announce(EventKind::Unmonitor, Some(&name), details);
         group.close(&mut self.core);
         if let Some(declared) = group.declared {

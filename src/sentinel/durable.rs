@@ -81,9 +81,19 @@ fn declared_again(
         return group;
     }
     notes.push(format!("The declaration of {name} has changed: its settings are taken anew"));
-    // A failover since then stands, unless it is the master's address that was edited.
-    let edited = group.declared.as_ref().is_none_or(|then| then.master != settings.master);
-    let master = if edited { settings.master.clone() } else { group.settings.master.clone() };
+    // A failover since then stands, unless it is the master's address that was edited. What is
+    // edited was elected by nobody: where other sentinels know a configuration that was, it wins.
+    let edited = match &group.declared {
+        Some(then) => then.master != settings.master,
+        None => group.config_epoch == 0,
+    };
+    let master = match edited {
+        true => {
+            group.config_epoch = 0;
+            settings.master.clone()
+        }
+        false => group.settings.master.clone(),
+    };
     group.settings = GroupSettings { master, ..settings.clone() };
     group.declared = Some(settings);
     group
@@ -126,7 +136,8 @@ mod tests {
 
         let (again, _) = reconcile(declared(9), Some(state), id());
         assert_eq!(again.groups["m"].settings.master.port, 9);
-        assert_eq!(again.groups["m"].config_epoch, 5);
+        let epochs = (again.groups["m"].config_epoch, again.groups["m"].leader_epoch);
+        assert_eq!(epochs, (0, 5), "the edited address was elected by nobody");
     }
 
     #[test]

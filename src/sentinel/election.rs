@@ -4,6 +4,7 @@ use super::core::Core;
 use super::effect::Command;
 use super::event::EventKind;
 use super::group::Group;
+use super::node::HELLO_PERIOD_MS;
 use super::types::{Epoch, Instant, RunId};
 
 /// How long a vote binds the voter and entitles the leader, in ms: the voter gives its vote to
@@ -19,6 +20,10 @@ const RANK_STEP_MS: u64 = 50;
 /// doubles up to the maximum.
 const RETRY_MS: u64 = 200;
 const RETRY_MAX_MS: u64 = 10_000;
+
+/// How long a sentinel that knows no other one of a group listens to its hello channel before it
+/// takes part in elections, in ms: every sentinel that can be heard says hello meanwhile.
+const LISTEN_MS: u64 = HELLO_PERIOD_MS + 500;
 
 /// More than half of the voters.
 pub fn majority(voters: u32) -> u32 {
@@ -68,6 +73,39 @@ impl Group {
         (self.voted_for.as_ref() != Some(candidate)).then(|| at.plus(self.tenure_ms()))
     }
 
+    /// A newcomer to this group has listened for long enough. It is new, or its memory was lost with
+    /// its disk: a former self may have voted in any epoch that was heard of, so it votes in none of
+    /// them.
+    pub(super) fn listen(&mut self, core: &mut Core) {
+        let Some(since) = self.listening else { return };
+        let nodes = std::iter::once(&self.master).chain(self.replicas.values());
+        if !nodes.into_iter().any(|node| node.subscribed) {
+            self.listening = Some(None);
+            return;
+        }
+        let since = since.unwrap_or(core.now());
+        self.listening = Some(Some(since));
+        if core.due(since.plus(LISTEN_MS)) {
+            self.listening = None;
+            if core.current_epoch > self.leader_epoch {
+                self.leader_epoch = core.current_epoch;
+                self.voted_for = None;
+            }
+            core.out.touch();
+        }
+    }
+
+    /// A sentence if this sentinel takes no part in elections yet.
+    pub(super) fn why_no_part(&self) -> Option<String> {
+        self.listening.map(|_| {
+            format!(
+                "I take no part in elections of {} yet: I remember no other sentinel of it, and \
+                 listen first",
+                self.name
+            )
+        })
+    }
+
     /// Another sentinel asks for our vote. Given at most once per epoch, in no epoch twice, and to
     /// nobody else while an earlier vote binds us.
     pub(super) fn consider_vote(&mut self, core: &mut Core, candidate: &RunId, epoch: Epoch) {
@@ -77,7 +115,7 @@ impl Group {
         core.adopt_epoch(epoch);
         let bound = self.promised(candidate).is_some_and(|until| core.now() < until);
         let newer = epoch > self.leader_epoch && epoch > self.config_epoch;
-        if !newer || bound || core.out.failure().is_some() {
+        if !newer || bound || self.listening.is_some() || core.out.failure().is_some() {
             return;
         }
         self.cast_vote(core, candidate.clone(), epoch);

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::info::Role;
 use super::node::INFO_PERIOD_AWAITED_MS;
 use super::repair::Repoint;
-use super::types::{Address, Epoch, Instant};
+use super::types::{Address, EPOCH_MAX, Epoch, Instant};
 use crate::resp::Value;
 
 /// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
@@ -97,7 +97,7 @@ impl Group {
             self.explain(core, why);
             return false;
         }
-        if let Some(why) = self.why_no_majority() {
+        if let Some(why) = self.why_no_election(core) {
             self.explain(core, why);
             return false;
         }
@@ -110,8 +110,24 @@ impl Group {
         true
     }
 
-    /// A sentence if so many sentinels are down that no election can be won.
-    pub(super) fn why_no_majority(&self) -> Option<String> {
+    /// The epoch of an election that begins now. Real ones never get near the last one.
+    fn next_epoch(&self, core: &Core) -> Option<Epoch> {
+        let newest = core.current_epoch.max(self.leader_epoch).max(self.config_epoch);
+        newest.checked_add(1).filter(|epoch| *epoch <= EPOCH_MAX)
+    }
+
+    /// A sentence if no election can be won: we take no part yet, so many sentinels are down, or no
+    /// epoch is left.
+    pub(super) fn why_no_election(&self, core: &Core) -> Option<String> {
+        if let Some(why) = self.why_no_part() {
+            return Some(why);
+        }
+        if self.next_epoch(core).is_none() {
+            return Some(format!(
+                "No failover of {}: no epoch comes after {}; stop all its sentinels and lower it",
+                self.name, core.current_epoch
+            ));
+        }
         let usable = 1 + self.peers.values().filter(|p| p.sdown_since.is_none()).count() as u32;
         let needed = needed(self.voters(), self.settings.quorum);
         (usable < needed).then(|| {
@@ -136,7 +152,7 @@ impl Group {
 
     /// Stands for election in a new epoch.
     pub(super) fn start_failover(&mut self, core: &mut Core, forced: bool) {
-        let epoch = core.current_epoch.max(self.leader_epoch).max(self.config_epoch) + 1;
+        let Some(epoch) = self.next_epoch(core) else { return };
         core.adopt_epoch(epoch);
         let details = self.master_details(core);
         core.announce_durable(EventKind::TryFailover, Some(&self.name), details);
@@ -238,6 +254,7 @@ impl Group {
     }
 
     fn await_promotion(&mut self, core: &mut Core) -> bool {
+        let tenure_ms = self.tenure_ms();
         let Some(failover) = &mut self.failover else { return false };
         let State::Promoting { replica, since, next_info } = &mut failover.state else {
             return false;
@@ -252,7 +269,9 @@ impl Group {
             return self.abort(core, EventKind::AbortSlaveTimeout, why);
         };
         let is_master = node.role() == Some(Role::Master);
-        if is_master && node.info_at.is_some_and(|at| at >= since) {
+        let late = core.due(failover.started.plus(tenure_ms));
+        // Too late it may not count: others may have undone it, and told nobody why.
+        if is_master && !late && node.info_at.is_some_and(|at| at >= since) {
             self.promoted(core, replica);
             return true;
         }
@@ -266,9 +285,7 @@ impl Group {
         let why = match refused {
             Some(error) => format!("{replica} refused: {error}"),
             None if down => format!("{replica} went down"),
-            None if self.tenure_is_over(core) => {
-                format!("{replica} did not become a master in time")
-            }
+            None if late => format!("{replica} did not become a master in time"),
             None => return false,
         };
         self.abort(core, EventKind::AbortSlaveTimeout, why)
@@ -293,7 +310,7 @@ impl Group {
     }
 
     /// Gives up this attempt; another follows after a pause that grows and is left to chance.
-    fn abort(&mut self, core: &mut Core, kind: EventKind, why: String) -> bool {
+    pub(super) fn abort(&mut self, core: &mut Core, kind: EventKind, why: String) -> bool {
         let details = self.master_details(core);
         core.announce_durable(kind, Some(&self.name), details);
         self.attempts += 1;
@@ -306,13 +323,16 @@ impl Group {
         self.not_before = core.now().plus(pause);
         let text = format!("Failover of {} given up: {why}", self.name);
         core.say(Level::Warning, Some(&self.name), text);
-        self.failover = None;
+        self.give_up(core);
         self.said = None;
-        if self.voted_for.as_ref() == Some(&core.my_id) {
-            // Nobody acts on our own vote any more.
+        true
+    }
+
+    /// Nobody acts any more on the vote that we gave to ourselves.
+    pub(super) fn give_up(&mut self, core: &Core) {
+        if self.failover.take().is_some() && self.voted_for.as_ref() == Some(&core.my_id) {
             self.voted_at = None;
         }
-        true
     }
 
     /// The reply to the promotion or to a SLAVEOF: the transaction's replies, then INFO.

@@ -10,7 +10,8 @@ use super::failover::Failover;
 use super::hello::Hello;
 use super::info::{Info, Role};
 use super::node::{
-    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS, INFO_PERIOD_TROUBLE_MS, Node,
+    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS,
+    INFO_PERIOD_TROUBLE_MS, Node,
 };
 use super::peer::Peer;
 use super::repair::Repoint;
@@ -47,12 +48,20 @@ pub(super) struct Group {
     pub(super) voted_for: Option<RunId>,
     /// When that vote was given, as long as it binds us; see `election`.
     pub(super) voted_at: Option<Instant>,
+    /// A newcomer that knows nobody here listens before it takes part in elections: since when, once
+    /// it hears.
+    pub(super) listening: Option<Option<Instant>>,
+    /// When the last RESET was, until it is known who lives.
+    pub(super) reset_at: Option<Instant>,
     pub(super) odown_since: Option<Instant>,
     pub(super) failover: Option<Failover>,
     pub(super) repoint: Option<Repoint>,
     /// Elections lost in a row, and the moment before which none is begun.
     pub(super) attempts: u32,
     pub(super) not_before: Instant,
+    /// Whom a peer names as the master in the epoch in which we name another, since when, and
+    /// whether that was said.
+    pub(super) dispute: Option<(Address, Instant, bool)>,
     /// The last sentence said about why nothing happens, so that it is said once.
     pub(super) said: Option<String>,
 }
@@ -75,11 +84,14 @@ impl Group {
             voted_for: state.voted_for,
             // When the vote was given is not known any more: let it bind from now on, to be safe.
             voted_at: (leader_epoch > config_epoch).then_some(now),
+            listening: state.sentinels.is_empty().then_some(None),
+            reset_at: None,
             odown_since: None,
             failover: None,
             repoint: None,
             attempts: 0,
             not_before: now,
+            dispute: None,
             said: None,
         };
         for address in state.replicas {
@@ -102,7 +114,13 @@ impl Group {
             leader_epoch: self.leader_epoch,
             voted_for: self.voted_for.clone(),
             replicas: self.replicas.keys().cloned().collect(),
-            sentinels: self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect(),
+            // Whoever crashes while it listens has to listen again.
+            sentinels: match self.listening {
+                Some(_) => BTreeMap::new(),
+                None => {
+                    self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect()
+                }
+            },
         }
     }
 
@@ -146,7 +164,9 @@ impl Group {
     pub(super) fn step(&mut self, core: &mut Core) -> Option<Instant> {
         for _ in 0..ROUNDS_MAX {
             core.begin_step();
+            self.confirm_members(core);
             self.tend_links(core);
+            self.listen(core);
             self.judge_nodes(core);
             self.judge_peers(core);
             self.ask_peers(core);
@@ -412,7 +432,10 @@ impl Group {
             m.port == master_address.port
                 && (m.host == master_address.host || master_now.as_ref() == Some(&m.host))
         });
-        node.followed |= role == Role::Slave && follows_ours;
+        if role == Role::Slave && follows_ours {
+            node.followed = true;
+            node.own_run_id.clone_from(&node.run_id);
+        }
         node.info = Some(info);
         node.info_at = Some(now);
         if rebooted {
@@ -483,6 +506,7 @@ impl Group {
         self.voted_at = None;
         self.attempts = 0;
         self.not_before = core.now();
+        self.dispute = None;
         self.said = None;
         self.peers.values_mut().for_each(Peer::forget_opinion);
         self.master.sdown_since = None;

@@ -22,6 +22,8 @@ pub mod election;
 mod entries;
 mod event;
 mod failover;
+#[doc(hidden)]
+pub mod fuzz;
 mod group;
 mod health;
 pub mod hello;

@@ -60,6 +60,10 @@ pub(super) struct Node {
     next_hello: Instant,
     /// It has followed the group's present master: its data are of this history.
     pub(super) followed: bool,
+    /// Its run id when it was last seen to follow a master of this group: that node is ours.
+    pub(super) own_run_id: Option<RunId>,
+    /// The run id of the foreign node at this address of which it was said that it is left alone.
+    pub(super) left_alone: Option<RunId>,
     pub(super) reconf: Option<Reconf>,
     /// Why it refused the last SLAVEOF transaction.
     pub(super) refused: Option<String>,
@@ -105,6 +109,8 @@ impl Node {
             hello_in_flight: false,
             next_hello: now,
             followed: false,
+            own_run_id: None,
+            left_alone: None,
             reconf: None,
             refused: None,
             refused_at: None,

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use super::effect::{Command, Effect};
-use super::event::EventKind;
-use super::types::{Instant, Revision};
+use super::event::{Event, EventKind};
+use super::types::{GroupName, Instant, Revision};
 use crate::resp::Value;
 
 /// Pause before a failed write of the state is tried again, in ms.
@@ -140,6 +140,13 @@ impl Outbox {
                     self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
                 }
                 (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
+                (Effect::Send { link, command: Command::IsMasterDown { master, epoch, .. } }, _) => {
+                    // The election is given up; a vote asked for later would bind to nobody. What is
+                    // left is the question for an opinion, which shows nothing.
+                    let (link, master, epoch) = (*link, master.clone(), *epoch);
+                    let command = Command::IsMasterDown { master, epoch, candidate: None };
+                    self.ready.push_back(Effect::Send { link, command });
+                }
                 _ if waiting.in_line || is_fact(&waiting.effect) => {
                     self.ready.push_back(waiting.effect);
                 }
@@ -149,6 +156,21 @@ impl Outbox {
         let news = self.failed.as_ref().is_none_or(|(old, _)| *old != reason);
         self.failed = Some((reason, now.plus(RETRY_MS)));
         news
+    }
+
+    /// Forgets what is still to be said of a group that is not watched any more.
+    pub(super) fn forget(&mut self, group: &GroupName) {
+        let of_group = |effect: &Effect| match effect {
+            Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
+                about.as_ref() == Some(group)
+            }
+            Effect::Send { command: Command::Hello { payload }, .. } => {
+                payload.split(',').nth(4) == Some(group)
+            }
+            _ => false,
+        };
+        self.ready.retain(|effect| !of_group(effect));
+        self.waiting.retain(|waiting| !of_group(&waiting.effect));
     }
 
     /// Why the state cannot be written at present, if so. Such a sentinel takes no part in

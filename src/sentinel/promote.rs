@@ -8,6 +8,10 @@ use super::info::Role;
 use super::node::{INFO_PERIOD_MS, Node};
 use super::types::Address;
 
+/// How much longer than the master's silence a replica's link to it may have been down, in ms,
+/// beyond `down-after`, so that the replica still counts as one that kept up: INFO counts in whole
+/// seconds.
+const KEPT_UP_SLACK_MS: u64 = 2_000;
 /// Oldest acceptable answer to a PING, and oldest INFO while the master is down, in ms.
 const FRESH_MS: u64 = 5_000;
 
@@ -15,8 +19,9 @@ impl Group {
     /// The best replica, or a sentence for each why it cannot be chosen.
     ///
     /// A replica that already says master while it was ours comes first: an earlier leader promoted
-    /// it and was lost before it could tell. Then as in Redis: smaller priority, larger offset,
-    /// smaller run id.
+    /// it and was lost before it could tell. One that lost its link well before the master fell
+    /// silent comes last: it lacks what was written since, and that would be lost with it. Else as
+    /// in Redis: smaller priority, larger offset, smaller run id.
     ///
     /// A configured master that was made a replica is a candidate, too. Where all nodes follow each
     /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever.
@@ -44,7 +49,8 @@ impl Group {
             let priority = info.map_or(u32::MAX, |i| i.priority);
             let offset = info.map_or(0, |i| i.offset);
             let run_id = node.run_id.clone();
-            (!promoted, priority, Reverse(offset), run_id.is_none(), run_id)
+            let behind = self.fell_behind(core, node);
+            (!promoted, behind, priority, Reverse(offset), run_id.is_none(), run_id)
         };
         match good.iter().min_by_key(rank) {
             Some(node) => Ok(node.address.clone()),
@@ -80,6 +86,9 @@ impl Group {
         if !node.info_within(core, info_ms) {
             return Some("its INFO is too old".into());
         }
+        if info.role == Role::Slave && self.is_foreign(node) {
+            return Some("it follows a master that is no node of this group".into());
+        }
         let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
         if info.role == Role::Master && !node.followed && !heads {
             return Some("it is a master of its own, not a replica of this group".into());
@@ -107,6 +116,22 @@ impl Group {
             ));
         }
         None
+    }
+
+    /// True for a replica whose link broke while there was still a master to follow, or that never
+    /// had one.
+    fn fell_behind(&self, core: &Core, node: &Node) -> bool {
+        let Some(info) = &node.info else { return true };
+        if info.role == Role::Master || info.link_up || self.demoted_to(core).is_some() {
+            return false;
+        }
+        let silent_since = self.master.health.silent_since;
+        let silent_ms = silent_since.map_or(0, |since| core.watched().since(since));
+        let slack_ms = self.settings.down_after_ms.saturating_add(KEPT_UP_SLACK_MS);
+        match u64::try_from(info.link_down_ms) {
+            Ok(down_ms) => down_ms > silent_ms.saturating_add(slack_ms),
+            Err(_) => true,
+        }
     }
 
     /// Whom our master follows, if it lives and says that it is a replica (it restarted from a file

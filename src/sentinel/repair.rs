@@ -4,7 +4,7 @@
 use super::core::Core;
 use super::effect::Command;
 use super::election::majority;
-use super::event::EventKind;
+use super::event::{EventKind, Level};
 use super::group::Group;
 use super::info::Role;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS, Node, Reconf};
@@ -33,6 +33,8 @@ pub(super) enum Fault {
     Master,
     /// It follows another master; `linked` if that works.
     WrongMaster { linked: bool },
+    /// It belongs to somebody else: its address was given to another node. Nothing of ours.
+    Foreign,
 }
 
 impl Group {
@@ -61,15 +63,38 @@ impl Group {
     pub(super) fn fault(&self, node: &Node) -> Option<Fault> {
         let info = node.info.as_ref()?;
         match (info.role, &info.master) {
-            (Role::Master, _) => Some(Fault::Master),
             (Role::Slave, Some(master)) if self.master.is_at(master) => None,
+            _ if self.is_foreign(node) => Some(Fault::Foreign),
+            (Role::Master, _) => Some(Fault::Master),
             (Role::Slave, _) => Some(Fault::WrongMaster { linked: info.link_up }),
+        }
+    }
+
+    /// An address is no identity: it may have been given to a node of somebody else's, which must
+    /// not be made ours. A replica is foreign if it follows a master that is no node of this group,
+    /// unless it is the very process that followed ours before; a master, if it has replicas and
+    /// none of them is ours.
+    pub(super) fn is_foreign(&self, node: &Node) -> bool {
+        let Some(info) = &node.info else { return false };
+        let ours = |address: &Address| {
+            self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
+        };
+        match (info.role, &info.master) {
+            (Role::Slave, Some(master)) => {
+                let known = node.own_run_id.is_some() && node.own_run_id == node.run_id;
+                !known && !ours(master)
+            }
+            (Role::Slave, None) => false,
+            (Role::Master, _) => !info.slaves.is_empty() && !info.slaves.iter().any(ours),
         }
     }
 
     fn repair_node(&mut self, core: &mut Core, address: &Address) {
         let Some(node) = self.replicas.get(address) else { return };
         let Some(fault) = self.fault(node) else { return };
+        if fault == Fault::Foreign {
+            return self.leave_alone(core, address);
+        }
         if node.sdown_since.is_some() || !node.health.up || node.reconf.is_some() {
             return;
         }
@@ -105,10 +130,30 @@ impl Group {
         let kind = match fault {
             _ if leading => EventKind::SlaveReconfSent,
             Fault::Master => EventKind::ConvertToSlave,
-            Fault::WrongMaster { .. } => EventKind::FixSlaveConfig,
+            _ => EventKind::FixSlaveConfig,
         };
         let details = self.node_details(core, address);
         core.announce_durable(kind, Some(&self.name), details);
+    }
+
+    /// Says once why a foreign node is left alone.
+    fn leave_alone(&mut self, core: &mut Core, address: &Address) {
+        let Some(node) = self.replicas.get_mut(address) else { return };
+        let id = node.run_id.clone();
+        if node.left_alone == id {
+            return;
+        }
+        node.left_alone = id;
+        let whose = match node.info.as_ref().and_then(|info| info.master.as_ref()) {
+            Some(master) => format!("follows {master}, which is no node of this group"),
+            None => "is a master whose replicas are none of this group".to_owned(),
+        };
+        let text = format!(
+            "{address} {whose}: it is left alone. If its address has been given to another node, \
+             SENTINEL RESET {} forgets it; if it is ours, send it SLAVEOF yourself",
+            self.name
+        );
+        core.say(Level::Warning, Some(&self.name), text);
     }
 
     /// Replicas that are being repointed or copy the master's data now. One that has not got ready
@@ -177,6 +222,9 @@ impl Group {
     fn end_repoint(&mut self, core: &mut Core) {
         let Some(repoint) = &self.repoint else { return };
         let done = self.replicas.values().all(|node| {
+            if self.fault(node) == Some(Fault::Foreign) {
+                return true;
+            }
             let follows = self.fault(node).is_none()
                 && node.info.as_ref().is_some_and(|info| info.link_up)
                 && node.reconf.is_none();

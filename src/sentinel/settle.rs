@@ -1,13 +1,20 @@
 //! `SENTINEL SET` and `SENTINEL RESET`: an operator changes a group while it runs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::core::Core;
 use super::event::EventKind;
 use super::group::Group;
-use super::types::Secret;
+use super::health::Health;
+use super::node::{HELLO_PERIOD_MS, Node};
+use super::types::{Address, RunId, Secret};
 use crate::config::rules::TIME_MS_MAX;
 use crate::config::settings::GroupSettings;
+
+/// How long replicas and sentinels have after a RESET to show that they live, in ms: three hellos
+/// fit in, and a few attempts to connect.
+const CONFIRM_MS: u64 = 4 * HELLO_PERIOD_MS;
 
 /// One option of `SENTINEL SET`, read and valid.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,9 +70,10 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
 }
 
 fn number(option: &str, value: &str, least: u64) -> Option<Change> {
-    // What a sentinel.conf may say, to Redis too: what is set here is read there at the next start.
     let most = match option.to_ascii_lowercase().as_str() {
-        "quorum" | "parallel-syncs" => i32::MAX.unsigned_abs().into(),
+        "quorum" => u64::from(u32::MAX),
+        // What a `sentinel.conf` may say, or the rewritten one could not be read at the next start.
+        "parallel-syncs" => i32::MAX as u64,
         _ => TIME_MS_MAX,
     };
     let number = value.parse().ok().filter(|n| (least..=most).contains(n))?;
@@ -128,23 +136,88 @@ impl Group {
         }
     }
 
-    /// `SENTINEL RESET`: forgets replicas, sentinels and whatever was under way; they are
-    /// discovered again. Epochs and our vote are kept: a vote once given is never given otherwise.
+    /// `SENTINEL RESET`: forgets what is gone. Replicas and sentinels that answer stay, since they
+    /// would be found again; in Redis they are forgotten, too, and a master that dies before they
+    /// are found has no successor. Who answers is seen within [`CONFIRM_MS`]. Epochs and our vote
+    /// are kept: a vote once given is never given otherwise.
     pub(super) fn reset(&mut self, core: &mut Core) {
-        self.drop_replicas(core);
-        for id in std::mem::take(&mut self.peers).into_keys() {
-            core.leave_peer(&id, &self.name);
-        }
-        core.disconnect(self.master.link());
-        let address = self.master.address.clone();
-        self.master = super::node::Node::new(core, &self.name, &self.settings, address);
+        self.give_up(core);
         self.odown_since = None;
-        self.failover = None;
         self.repoint = None;
         self.attempts = 0;
         self.not_before = core.now();
+        self.said = None;
+        self.master.rebooted_at = None;
+        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
+            node.sdown_since = None;
+            node.hasten_info();
+        }
+        self.hasten_hellos(core);
+        self.forget_silent(core, |node| !node.health.up, |health| !health.up);
+        self.reset_at = Some(core.now());
         let details = self.master_details(core);
         core.announce(EventKind::ResetMaster, Some(&self.name), details);
+    }
+
+    /// Some time after a RESET: who has shown no sign of life since is forgotten.
+    pub(super) fn confirm_members(&mut self, core: &mut Core) {
+        let Some(at) = self.reset_at else { return };
+        if !core.due(at.plus(CONFIRM_MS)) {
+            return;
+        }
+        self.reset_at = None;
+        let heard_of: BTreeSet<RunId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.hello.is_some_and(|hello| hello.at > at))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let silent_ids: Vec<RunId> =
+            self.peers.keys().filter(|id| !heard_of.contains(*id)).cloned().collect();
+        for id in silent_ids {
+            self.forget_peer(core, &id);
+        }
+        let foreign: Vec<Address> = self
+            .replicas
+            .values()
+            .filter(|node| self.is_foreign(node))
+            .map(|node| node.address.clone())
+            .collect();
+        self.forget_silent(
+            core,
+            |node| {
+                let answered = node.health.last_ok > at && node.info_at.is_some_and(|i| i > at);
+                !answered || foreign.contains(&node.address)
+            },
+            |health| health.last_ok <= at,
+        );
+    }
+
+    fn forget_silent(
+        &mut self,
+        core: &mut Core,
+        is_gone: impl Fn(&Node) -> bool,
+        is_silent: impl Fn(&Health) -> bool,
+    ) {
+        let gone = self.replicas.values().filter(|node| is_gone(node));
+        for address in gone.map(|node| node.address.clone()).collect::<Vec<_>>() {
+            if let Some(node) = self.replicas.remove(&address) {
+                core.disconnect(node.link());
+            }
+        }
+        let silent = |id: &&RunId| core.peers.get(*id).is_none_or(|link| is_silent(&link.health));
+        for id in self.peers.keys().filter(silent).cloned().collect::<Vec<_>>() {
+            self.forget_peer(core, &id);
+        }
+        if self.peers.is_empty() {
+            self.listening = Some(None);
+        }
+        core.out.touch();
+    }
+
+    fn forget_peer(&mut self, core: &mut Core, id: &RunId) {
+        self.peers.remove(id);
+        core.leave_peer(id, &self.name);
     }
 }
 
@@ -170,7 +243,12 @@ mod tests {
                 "rename-command GET",
                 "ERR Unknown option or number of arguments for SENTINEL SET 'rename-command'",
             ),
-            ("quorum 2147483648", "ERR Invalid argument '2147483648' for SENTINEL SET 'quorum'"),
+            // More than a `sentinel.conf` can say; Redis's number is an int.
+            (
+                "parallel-syncs 2147483648",
+                "ERR Invalid argument '2147483648' for SENTINEL SET 'parallel-syncs'",
+            ),
+            ("quorum 4294967296", "ERR Invalid argument '4294967296' for SENTINEL SET 'quorum'"),
         ] {
             assert_eq!(read_options(&words(line), true), Err(expected.into()), "{line}");
         }

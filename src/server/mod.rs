@@ -46,6 +46,8 @@ use crate::resp::Limits;
 
 pub use config::{Config, Memory, OutputLimit, OutputLimits};
 pub use info::VERSION;
+#[doc(hidden)]
+pub use replication::fuzz;
 
 use connection::Connection;
 use node::{EVENTS, Event, Node};

@@ -26,7 +26,8 @@ enum Step {
 pub(super) struct Client {
     pub(super) proc: Proc,
     pub(super) group: String,
-    sentinels: Vec<Address>,
+    /// Where the sentinels are, by number.
+    pub(super) sentinels: Vec<Address>,
     next_sentinel: usize,
     step: Step,
     since: Ms,

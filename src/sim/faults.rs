@@ -86,6 +86,8 @@ pub enum FaultKind {
     Join(usize),
     /// A sentinel is lost with its machine; in the end another one takes its place elsewhere.
     Replace(usize),
+    /// A sentinel is lost; in the end it starts from a copy of another one's files.
+    Clone(usize, usize),
     /// A node is moved to a machine and address that nobody had before.
     Move(usize),
     /// Two nodes, maybe of different groups, restart with each other's address.
@@ -164,6 +166,9 @@ impl fmt::Display for FaultKind {
             FaultKind::Order(n, order) => write!(f, "order to sentinel {n}: {order:?}"),
             FaultKind::Join(n) => write!(f, "sentinel {n} joins"),
             FaultKind::Replace(n) => write!(f, "sentinel {n} is lost and will be replaced"),
+            FaultKind::Clone(n, of) => {
+                write!(f, "sentinel {n} is lost and will get the files of sentinel {of}")
+            }
             FaultKind::Move(n) => write!(f, "node {n} moves to another address"),
             FaultKind::Swap(a, b) => write!(f, "nodes {a} and {b} swap addresses"),
         }

@@ -303,6 +303,14 @@ impl Host {
         }
     }
 
+    /// Its disk comes to hold a copy of another sentinel's files; it does not run.
+    pub(super) fn get_files(&mut self, files: Option<State>, watch: &mut Watch) {
+        if let Some(state) = files {
+            self.disk.install(state);
+            watch.checkers.excuse(self.number);
+        }
+    }
+
     /// Ends it: all that was not on disk is gone.
     pub(super) fn crash(&mut self) {
         self.mind = None;
@@ -504,7 +512,7 @@ impl Host {
         if !self.stock
             && let Some(disk) = self.disk.content()
         {
-            let speaker = Speaker { at: now, number: self.number, id: &self.id, disk };
+            let speaker = Speaker { at: now, number: self.number, id: &disk.my_id, disk };
             watch.checkers.hear(&speaker, &Said { effect, to, receiver, question });
         }
         match effect {
@@ -614,12 +622,14 @@ impl Host {
             Packet::Greeted => {
                 wire.up = true;
                 wire.failures = 0;
-                match (subscription, wire.conn) {
-                    (false, Some(conn)) => LinkEvent::Up {
-                        local_ip: net.ip(self.proc),
-                        remote_ip: net.ip(net.other_end(self.proc, conn).unwrap_or(self.proc)),
-                    },
-                    _ => LinkEvent::Subscribed,
+                let remote_ip = wire.conn.and_then(|conn| net.remote_ip(self.proc, conn));
+                match (subscription, remote_ip) {
+                    (true, _) => LinkEvent::Subscribed,
+                    (false, Some(remote_ip)) => {
+                        LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
+                    }
+                    // Closed again, as will be heard.
+                    (false, None) => return,
                 }
             }
             Packet::Pong | Packet::Reply(_) => {

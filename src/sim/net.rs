@@ -15,6 +15,8 @@ use crate::sentinel::types::Address;
 
 /// TCP sends a lost packet again after at least so long, in ms; then after twice that, and so on.
 const RESEND_MS: Ms = 200;
+/// The number of a packet that is none of the lane's: a message that comes again.
+const ECHO: u32 = u32::MAX;
 /// A message of a channel that is delivered twice comes again within so long, in ms.
 const ECHO_MS: u64 = 10_000;
 
@@ -68,6 +70,7 @@ enum Event {
     Arrive {
         conn: ConnId,
         to: End,
+        seq: u32,
         packet: Packet,
     },
     /// The sender gives up if its packet is still held.
@@ -97,12 +100,20 @@ enum Event {
 struct Lane {
     /// When the last packet arrives: the next one not before.
     last: Ms,
-    held: VecDeque<Packet>,
+    /// The number of the next packet that is sent, and of the next that is delivered.
+    sent: u32,
+    delivered: u32,
+    /// Packets that something stopped.
+    held: VecDeque<(u32, Packet)>,
     held_since: Ms,
+    /// Packets that came before one that was stopped and is sent again.
+    early: BTreeMap<u32, Packet>,
 }
 
 struct Conn {
     procs: [Proc; 2],
+    /// Where they were when it was opened.
+    machines: [Machine; 2],
     open: [bool; 2],
     greeted: bool,
     /// Whatever is sent over it from now on vanishes: a router forgot it.
@@ -210,6 +221,12 @@ impl Net {
         ip_of(self.machine(proc))
     }
 
+    /// The IP at the other end of a connection.
+    pub(super) fn remote_ip(&self, proc: Proc, conn: ConnId) -> Option<String> {
+        let conn = self.conn(conn)?;
+        Some(ip_of(conn.machines[usize::from(conn.procs[0] == proc)]))
+    }
+
     /// Who is at the other end of a connection.
     pub(super) fn other_end(&self, proc: Proc, conn: ConnId) -> Option<Proc> {
         let procs = self.conn(conn)?.procs;
@@ -275,8 +292,10 @@ impl Net {
             let at = Address { host: ip.to_owned(), port: to.port };
             self.addresses.get(&at).copied()
         });
+        let procs = [from, server.unwrap_or(from)];
         self.conns.push(Some(Box::new(Conn {
-            procs: [from, server.unwrap_or(from)],
+            procs,
+            machines: procs.map(|proc| self.machine(proc)),
             open: [true, server.is_some()],
             greeted: false,
             deaf: false,
@@ -313,7 +332,8 @@ impl Net {
         let echoes = self.weather.echo_one_in;
         if echoes > 0 && matches!(packet, Packet::Published(_)) && self.dice.one_in(echoes) {
             let after = self.dice.below(ECHO_MS);
-            let again = Event::Arrive { conn, to: end.other(), packet: packet.clone() };
+            let to = end.other();
+            let again = Event::Arrive { conn, to, seq: ECHO, packet: packet.clone() };
             self.schedule(after, again);
         }
         self.transmit(conn, end.other(), packet);
@@ -335,25 +355,22 @@ impl Net {
 
     /// Resets all connections between two processes.
     pub(super) fn cut_between(&mut self, a: Proc, b: Proc) {
-        for conn in self.between(|procs| procs == [a, b] || procs == [b, a]) {
+        for conn in self.between(|conn| conn.procs == [a, b] || conn.procs == [b, a]) {
             self.cut(conn);
         }
     }
 
     /// What is sent from now on over the connections that two machines have open vanishes.
     pub(super) fn forget_between(&mut self, a: Machine, b: Machine) {
-        for id in self.between(|procs| {
-            let [x, y] = procs.map(|proc| self.machine(proc));
-            (x, y) == (a, b) || (x, y) == (b, a)
-        }) {
+        for id in self.between(|conn| conn.machines == [a, b] || conn.machines == [b, a]) {
             if let Some(conn) = self.conn_mut(id) {
                 conn.deaf = true;
             }
         }
     }
 
-    fn between(&self, meant: impl Fn([Proc; 2]) -> bool) -> Vec<ConnId> {
-        self.open_conns().filter(|(_, conn)| meant(conn.procs)).map(|(id, _)| id).collect()
+    fn between(&self, meant: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
+        self.open_conns().filter(|(_, conn)| meant(conn)).map(|(id, _)| id).collect()
     }
 
     /// A timer of the process as it lives now.
@@ -415,7 +432,7 @@ impl Net {
                 };
                 self.lose(conn, End::Dialer, why)
             }
-            Event::Arrive { conn, to, packet } => self.arrive(conn, to, packet),
+            Event::Arrive { conn, to, seq, packet } => self.arrive(conn, to, seq, packet),
         }
     }
 
@@ -427,22 +444,25 @@ impl Net {
         open.then_some(Happening::To(proc, News::Lost(id, reason)))
     }
 
-    fn blocks(&self, from: Proc, to: Proc) -> bool {
-        let way = (self.machine(from), self.machine(to));
+    fn blocks(&self, conn: &Conn, to: End) -> bool {
+        let way = (conn.machines[to.other() as usize], conn.machines[to as usize]);
         let Weather { blocked, dark, .. } = &self.weather;
         (!blocked.is_empty() && blocked.contains(&way))
             || (!dark.is_empty() && (dark.contains(&way.0) || dark.contains(&way.1)))
     }
 
-    fn arrive(&mut self, id: ConnId, to: End, packet: Packet) -> Option<Happening> {
+    fn arrive(&mut self, id: ConnId, to: End, seq: u32, packet: Packet) -> Option<Happening> {
         let conn = self.conn(id)?;
-        let [from_proc, to_proc] = [conn.procs[to.other() as usize], conn.procs[to as usize]];
-        let blocked = conn.deaf || self.blocks(from_proc, to_proc);
+        let to_proc = conn.procs[to as usize];
+        let blocked = conn.deaf || self.blocks(conn, to);
         let now = self.now();
         let conn = self.conn_mut(id)?;
         let lane = &mut conn.lanes[to as usize];
         if blocked || !lane.held.is_empty() {
-            lane.held.push_back(packet);
+            if seq == ECHO {
+                return None;
+            }
+            lane.held.push_back((seq, packet));
             if lane.held.len() == 1 {
                 lane.held_since = now;
                 let event = Event::GiveUp { conn: id, to, since: now };
@@ -450,6 +470,18 @@ impl Net {
             }
             return None;
         }
+        if seq != ECHO {
+            if seq != lane.delivered {
+                lane.early.insert(seq, packet);
+                return None;
+            }
+            lane.delivered += 1;
+            if let Some(packet) = lane.early.remove(&lane.delivered) {
+                let seq = lane.delivered;
+                self.schedule(0, Event::Arrive { conn: id, to, seq, packet });
+            }
+        }
+        let conn = self.conn_mut(id)?;
         if let Packet::Closed(reason) = packet {
             return self.lose(id, to, *reason);
         }
@@ -481,13 +513,14 @@ impl Net {
 
     fn transmit(&mut self, id: ConnId, to: End, packet: Packet) {
         let Some(conn) = self.conn(id) else { return };
-        let way = conn.procs.map(|proc| self.machine(proc));
+        let way = conn.machines;
         let at = self.now() + if way[0] == way[1] { 0 } else { self.delay(way) };
         let Some(conn) = self.conn_mut(id) else { return };
         let lane = &mut conn.lanes[to as usize];
         lane.last = lane.last.max(at);
-        let at = lane.last;
-        self.queue.push(at, Event::Arrive { conn: id, to, packet });
+        let (at, seq) = (lane.last, lane.sent);
+        lane.sent += 1;
+        self.queue.push(at, Event::Arrive { conn: id, to, seq, packet });
     }
 
     fn delay(&mut self, way: [Machine; 2]) -> Ms {
@@ -510,8 +543,7 @@ impl Net {
     fn release(&mut self, id: ConnId, to: End) {
         let Some(conn) = self.conn(id) else { return };
         let held = !conn.lanes[to as usize].held.is_empty();
-        let [from, at] = [conn.procs[to.other() as usize], conn.procs[to as usize]];
-        if !held || conn.deaf || self.blocks(from, at) {
+        if !held || conn.deaf || self.blocks(conn, to) {
             return;
         }
         // TCP sends again after a pause that grew while nothing passed.
@@ -521,8 +553,8 @@ impl Net {
         let Some(conn) = self.conn_mut(id) else { return };
         let lane = &mut conn.lanes[to as usize];
         lane.last = lane.last.max(now + pause);
-        for packet in std::mem::take(&mut lane.held) {
-            self.transmit(id, to, packet);
+        for (seq, packet) in std::mem::take(&mut lane.held) {
+            self.schedule(pause, Event::Arrive { conn: id, to, seq, packet });
         }
     }
 

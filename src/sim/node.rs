@@ -563,7 +563,8 @@ impl Node {
         Value::ok()
     }
 
-    fn follow(&mut self, net: &mut Net, master: Address) -> Value {
+    /// `SLAVEOF host port`
+    pub(super) fn follow(&mut self, net: &mut Net, master: Address) -> Value {
         if self.following.as_ref() == Some(&master) {
             return Value::Simple("OK Already connected to specified master".into());
         }

@@ -1,15 +1,17 @@
 //! Faults carried out: how each begins, and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Memory;
-use super::faults::{FaultKind, Order};
+use super::faults::{Fault, FaultKind, Order};
 use super::net::Weather;
 use super::node::{Ailment, Data};
 use super::plan::Shape;
 use super::sabotage::Sabotage;
+use super::wellness::address_of;
 use super::wire::{Machine, Ms, Proc};
 use super::world::{NOTE_FLAP, World};
+use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
@@ -22,7 +24,9 @@ impl World {
             FaultKind::CrashNode(n, ..) | FaultKind::Move(n) => {
                 self.put_down(Proc::Node(n), false);
             }
-            FaultKind::CrashSentinel(n, _) => self.put_down(Proc::Sentinel(n), false),
+            FaultKind::CrashSentinel(n, _) | FaultKind::Clone(n, _) => {
+                self.put_down(Proc::Sentinel(n), false);
+            }
             FaultKind::Replace(n) => self.put_down(Proc::Sentinel(n), true),
             FaultKind::Swap(a, b) => {
                 for n in [a, b] {
@@ -89,7 +93,16 @@ impl World {
                 let port = self.plan.shape.sentinel_address(n).port;
                 self.net.relocate(Proc::Sentinel(n), machine, Some(port));
                 self.must_reset = true;
+                let address = Address::new(self.net.ip(Proc::Sentinel(n)), port);
+                for client in &mut self.clients {
+                    client.sentinels[n] = address.clone();
+                }
                 self.put_up_with(n, Memory::Lost);
+            }
+            FaultKind::Clone(n, of) => {
+                let files = self.hosts[of].disk.content().cloned();
+                self.hosts[n].get_files(files, &mut self.watch);
+                self.put_up(Proc::Sentinel(n));
             }
             FaultKind::Move(n) => {
                 self.relocate_node(n);
@@ -140,10 +153,7 @@ impl World {
     fn procs_on(&self, machine: Machine) -> Vec<Proc> {
         let sentinels = (0..self.hosts.len()).map(Proc::Sentinel);
         let nodes = (0..self.nodes.len()).map(Proc::Node);
-        sentinels
-            .chain(nodes)
-            .filter(|proc| self.plan.shape.machine_of(*proc) == machine)
-            .collect()
+        sentinels.chain(nodes).filter(|proc| self.plan.shape.machine_of(*proc) == machine).collect()
     }
 
     fn put_up_with(&mut self, sentinel: usize, memory: Memory) {
@@ -291,6 +301,35 @@ impl World {
         master.unwrap_or_else(|| self.nodes[self.plan.shape.nodes_of(group).start].address.clone())
     }
 
+    /// A node that was down at a RESET is known to nobody when it is back: an operator has to send it
+    /// to its master.
+    pub(super) fn adopt_forgotten(&mut self) {
+        let was_reset = |fault: &Fault| matches!(fault.kind, FaultKind::Order(_, Order::Reset(_)));
+        if !self.must_reset && !self.plan.faults.iter().any(was_reset) {
+            return;
+        }
+        for group in 0..self.plan.shape.groups {
+            let mut known = BTreeSet::from([self.told_master(group, usize::MAX)]);
+            for host in &mut self.hosts {
+                let request = Request::Replicas(Shape::group_name(group));
+                let Some(Value::Array(entries)) =
+                    host.ask(&mut self.net, &mut self.watch, request)
+                else {
+                    continue;
+                };
+                known.extend(entries.iter().filter_map(address_of));
+            }
+            for n in self.plan.shape.nodes_of(group) {
+                if known.contains(&self.nodes[n].address) {
+                    continue;
+                }
+                let master = self.told_master(group, usize::MAX);
+                self.tell(|_| format!("an operator sends node {n} to {master}"));
+                self.nodes[n].follow(&mut self.net, master);
+            }
+        }
+    }
+
     /// Network, disks, clocks and nodes as the active faults make them.
     fn change_weather(&mut self) {
         let mut weather = Weather::default();
@@ -371,6 +410,7 @@ impl World {
 }
 
 fn set(group: usize, options: &[(&str, u64)]) -> Request {
-    let words = options.iter().flat_map(|(option, value)| [(*option).to_owned(), value.to_string()]);
+    let words =
+        options.iter().flat_map(|(option, value)| [(*option).to_owned(), value.to_string()]);
     Request::Set { name: Shape::group_name(group), options: words.collect() }
 }

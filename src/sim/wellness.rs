@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::GroupEnd;
 use super::checkers::Claim;
 use super::client::read_address;
+use super::node::Node;
 use super::plan::Shape;
 use super::wire::{Entry, Ms, Proc};
 use super::world::World;
@@ -118,7 +119,17 @@ impl World {
             let Some(master) = nodes.iter().find(|node| node.following().is_none()) else { return };
             for node in nodes {
                 if !master.history().starts_with(node.history()) {
-                    let what = format!("replicas hold what their master holds: {}", node.proc);
+                    let pairs = node.history().iter().zip(master.history());
+                    let same = pairs.take_while(|(a, b)| a == b).count();
+                    let of = |node: &Node| (node.history().len(), node.history().get(same).copied());
+                    let what = format!(
+                        "replicas hold what their master holds: {} (entries, the one after {same} \
+                         common ones: {:?}) and {} ({:?})",
+                        node.proc,
+                        of(node),
+                        master.proc,
+                        of(master)
+                    );
                     self.watch.checkers.fail(now, what);
                 }
             }
@@ -174,6 +185,11 @@ impl World {
 
 fn writes(history: &[Entry]) -> impl Iterator<Item = u32> {
     history.iter().map(|entry| entry.write)
+}
+
+/// The address in an entry of SENTINEL REPLICAS.
+pub(super) fn address_of(entry: &Value) -> Option<Address> {
+    Some(Address::new(field(entry, "ip")?, field(entry, "port")?.parse().ok()?))
 }
 
 /// A field of an entry of SENTINEL MASTER.

@@ -22,6 +22,8 @@ use crate::sentinel::types::Address;
 const PROBE_MS: Ms = 250;
 /// How long all must stay well before a run ends, in ms.
 const SETTLE_MS: Ms = 11_000;
+/// So long after healing an operator looks after nodes that RESET made the sentinels forget, in ms.
+const FORGOTTEN_MS: Ms = 20_000;
 /// So many happenings within one ms mean that somebody asks and is answered in circles.
 const HAPPENINGS_MAX: u32 = 10_000;
 
@@ -119,8 +121,7 @@ impl World {
                 .collect();
             let sabotage = self.sabotage.filter(|_| n == 0);
             let settings = shape.sentinel_settings();
-            let mut host =
-                Host::new(n, settings, declared, shape.host(), seed, sabotage);
+            let mut host = Host::new(n, settings, declared, shape.host(), seed, sabotage);
             host.stock = shape.stock.contains(&n);
             self.hosts.push(host);
             let port = shape.sentinel_address(n).port;
@@ -207,7 +208,10 @@ impl World {
             self.net.remind(fault.at, NOTE_BEGIN + n as u64);
             self.net.remind(fault.at + fault.for_ms, NOTE_END + n as u64);
         }
-        if !self.plan.calm {
+        if !self.plan.shape.monitors.is_empty() {
+            self.watch.checkers.files_differ();
+            self.watch.checkers.set_season(Season::Rough);
+        } else if !self.plan.calm {
             let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
             let first = self.plan.faults.first().map_or(heal_at, |fault| fault.at);
             self.net.remind(first, NOTE_CALM_OVER);
@@ -391,6 +395,9 @@ impl World {
         let now = self.net.now();
         let healed_at = self.healed_at.unwrap_or(now);
         let bound = self.plan.shape.bound_ms();
+        if now > healed_at + FORGOTTEN_MS && (now - healed_at) % 5_000 < PROBE_MS {
+            self.adopt_forgotten();
+        }
         match (self.what_is_wrong(), self.well_since) {
             (None, None) => {
                 self.tell(|_| format!("all is well, {} ms after healing", now - healed_at));

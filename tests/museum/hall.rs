@@ -78,7 +78,8 @@ pub(crate) fn sweep(
 
 /// A number from 0 to `most`, drawn by a seed; other seeds and other questions draw others.
 pub(crate) fn draw(seed: u64, question: u64, most: u64) -> u64 {
-    let mut mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ question.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    let mut mixed =
+        seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ question.wrapping_mul(0xd1b5_4a32_d192_ed03);
     mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (mixed ^ (mixed >> 29)) % (most + 1)
 }

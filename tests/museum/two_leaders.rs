@@ -37,9 +37,9 @@ fn story(kind: Kind, seed: u64) -> Plan {
 /// Two sentinels promote within one tenure.
 fn shows_two_leaders(outcome: &Outcome) -> bool {
     let promotions: Vec<_> = lines(outcome, "sentinel", "sends Promote").collect();
-    promotions.windows(2).any(|two| {
-        two[0].who != two[1].who && two[1].at_ms - two[0].at_ms < TENURE_MS
-    })
+    promotions
+        .windows(2)
+        .any(|two| two[0].who != two[1].who && two[1].at_ms - two[0].at_ms < TENURE_MS)
 }
 
 #[test]

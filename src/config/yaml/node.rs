@@ -17,6 +17,9 @@ const REPLAYED_MAX: usize = 100_000;
 /// Most uses of anchors: every group may take its defaults from one.
 const GROUPS_MAX: usize = 50_000;
 
+/// Most levels of nesting: a good file has five. The parser calls itself for each, on its stack.
+const DEPTH_MAX: usize = 16;
+
 /// Where a value stands: line, column and width, the first two counted from 1; width 0 where it is
 /// not known.
 pub(super) type Place = (usize, usize, usize);
@@ -58,6 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Diagnostic> {
         budget: serde_yaml::budget! {
             max_events: EVENTS_MAX,
             max_nodes: EVENTS_MAX,
+            max_depth: DEPTH_MAX,
             max_aliases: GROUPS_MAX,
             max_merge_keys: GROUPS_MAX,
             // A thousand groups may share one anchor of defaults.
@@ -89,7 +93,8 @@ pub(super) struct Lines<'a>(Vec<&'a str>);
 
 impl<'a> Lines<'a> {
     pub(super) fn of(text: &'a str) -> Lines<'a> {
-        Lines(text.lines().collect())
+        // As YAML counts them: a lone CR ends a line, too.
+        Lines(text.lines().flat_map(|line| line.split('\r')).collect())
     }
 
     /// Points a finding at a place.

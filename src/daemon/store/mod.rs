@@ -2,7 +2,7 @@
 //! votes and nothing else.
 
 mod replace;
-mod state_file;
+pub(super) mod state_file;
 
 use std::fs;
 use std::path::{Path, PathBuf};

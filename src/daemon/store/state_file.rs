@@ -157,7 +157,7 @@ fn lock(path: &Path) -> Result<File, StateFileError> {
     }
 }
 
-fn encode(state: &State) -> serde_json::Result<String> {
+pub(in super::super) fn encode(state: &State) -> serde_json::Result<String> {
     let state = serde_json::to_value(state)?;
     let checksum = checksum(&state);
     let document =
@@ -167,7 +167,7 @@ fn encode(state: &State) -> serde_json::Result<String> {
     Ok(text)
 }
 
-fn decode(path: &Path, content: &[u8]) -> Result<State, StateFileError> {
+pub(in super::super) fn decode(path: &Path, content: &[u8]) -> Result<State, StateFileError> {
     let damaged = |what: &str| StateFileError::Damaged { path: path.to_owned(), what: what.into() };
     if content.is_empty() {
         return Err(damaged("it is empty"));

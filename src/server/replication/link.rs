@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -111,7 +111,7 @@ pub(super) async fn run(mut plan: Plan) {
     let _ = tell(&plan, LinkEvent::Lost(failure)).await;
 }
 
-enum Never {}
+pub(super) enum Never {}
 
 async fn tell(plan: &Plan, event: LinkEvent) -> Result<(), Failure> {
     let event = Event::Link { attempt: plan.attempt, event };
@@ -126,6 +126,16 @@ async fn follow(plan: &mut Plan) -> Result<Never, Failure> {
         .map_err(Failure::Connect)?;
     let _ = stream.set_nodelay(true);
     info!("MASTER <-> REPLICA sync started with {}", plan.target);
+    converse(plan, stream).await
+}
+
+/// What a master is spoken to through.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// All that is said on a connection: the handshake, then the stream without end.
+pub(super) async fn converse(plan: &mut Plan, stream: impl Stream) -> Result<Never, Failure> {
     tell(plan, LinkEvent::Phase(Phase::Handshake)).await?;
     let mut wire = Wire { stream, buffer: BytesMut::new(), timeout: plan.timeout };
     introduce(plan, &mut wire).await?;
@@ -134,7 +144,7 @@ async fn follow(plan: &mut Plan) -> Result<Never, Failure> {
 }
 
 /// PING, AUTH and REPLCONF, the last ones in one go.
-async fn introduce(plan: &Plan, wire: &mut Wire) -> Result<(), Failure> {
+async fn introduce(plan: &Plan, wire: &mut Wire<impl Stream>) -> Result<(), Failure> {
     wire.command(&["PING"]).await?;
     let pong = wire.line().await?;
     let may_go_on = ["-NOAUTH", "-NOPERM", "-ERR operation not permitted"];
@@ -168,7 +178,7 @@ async fn introduce(plan: &Plan, wire: &mut Wire) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn synchronize(plan: &Plan, wire: &mut Wire) -> Result<(), Failure> {
+async fn synchronize(plan: &Plan, wire: &mut Wire<impl Stream>) -> Result<(), Failure> {
     match &plan.wanted {
         Some((id, offset)) => {
             info!("Trying a partial resynchronization (request {id}:{offset}).");
@@ -198,7 +208,12 @@ async fn synchronize(plan: &Plan, wire: &mut Wire) -> Result<(), Failure> {
 }
 
 /// Reads a snapshot into databases of its own; those in use are not touched.
-async fn load(plan: &Plan, wire: &mut Wire, id: RunId, offset: u64) -> Result<Loaded, Failure> {
+async fn load(
+    plan: &Plan,
+    wire: &mut Wire<impl Stream>,
+    id: RunId,
+    offset: u64,
+) -> Result<Loaded, Failure> {
     let header = wire.line().await?;
     let (total, mark) = match header.strip_prefix('$') {
         Some(rest) => match rest.strip_prefix("EOF:") {
@@ -284,21 +299,32 @@ impl Loading {
 }
 
 /// Hands the stream to the owner, and the owner's acknowledgements to the master.
-async fn stream_on(plan: &mut Plan, mut wire: Wire) -> Result<Never, Failure> {
+async fn stream_on(plan: &mut Plan, mut wire: Wire<impl Stream>) -> Result<Never, Failure> {
     let max_bulk = plan.max_string;
     let mut decoder = Decoder::new(Limits { max_bulk, ..Limits::default() });
     loop {
         loop {
             let mut requests = Vec::new();
-            while requests.len() < BATCH
-                && let Some(request) = decoder.feed(&mut wire.buffer)?
-            {
-                requests.push(request);
+            let mut end = Ok(());
+            while requests.len() < BATCH {
+                match decoder.feed(&mut wire.buffer) {
+                    Ok(Some(request)) => requests.push(request),
+                    Ok(None) => break,
+                    Err(error) => {
+                        end = Err(error);
+                        break;
+                    }
+                }
             }
-            if requests.is_empty() {
+            let is_done = requests.is_empty();
+            if !is_done {
+                // Also what came before an error: it is as good as if it had come alone.
+                tell(plan, LinkEvent::Stream(requests)).await?;
+            }
+            end?;
+            if is_done {
                 break;
             }
-            tell(plan, LinkEvent::Stream(requests)).await?;
         }
         wire.buffer.reserve(READ_SIZE);
         tokio::select! {
@@ -312,13 +338,13 @@ async fn stream_on(plan: &mut Plan, mut wire: Wire) -> Result<Never, Failure> {
 }
 
 /// The connection with its read buffer.
-struct Wire {
-    stream: TcpStream,
+struct Wire<S> {
+    stream: S,
     buffer: BytesMut,
     timeout: Duration,
 }
 
-impl Wire {
+impl<S: Stream> Wire<S> {
     async fn command(&mut self, words: &[&str]) -> Result<(), Failure> {
         let mut bytes = BytesMut::new();
         encode_command(words, &mut bytes);

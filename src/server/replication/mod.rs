@@ -8,6 +8,8 @@
 //! * [`replica`]: following a master, as the owner task sees it;
 //! * [`link`]: the task that talks to the master.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod link;
 mod master;
 mod replica;
