@@ -153,6 +153,8 @@ impl Health {
         if due && !self.ping_in_flight {
             self.ping_in_flight = true;
             self.next_ping = core.now().plus(period_ms);
+            // The answer to this one causes no step.
+            core.due(self.next_ping);
             self.silent_since.get_or_insert(core.watched());
             self.send(core, Command::Ping);
         }
