@@ -9,7 +9,7 @@
 //! Ours gives those with smaller ids a lead, so that votes are rarely split, and tries again after
 //! some hundred ms; who has our vote gets 5 s to act, not six minutes.
 
-use watchfire::sim::{Ambush, Data, Fault, FaultKind, Memory, Moment, Shape};
+use watchfire::sim::{Ambush, Data, Fault, FaultKind, Memory, Moment, Ms, Proc, Shape};
 
 use crate::hall::{Kind, fault, first, live, unmended};
 
@@ -24,15 +24,15 @@ fn shape() -> Shape {
     Shape { failover_timeout_ms, faults_ms, ..Shape::default() }
 }
 
-/// Runs a story in which somebody dies at a moment of the first election: who stands in it (or who
-/// is asked) is read from the same story without that.
-fn masterless_ms_after(kind: Kind, lost: &[Fault], ambush: impl Fn(usize) -> Fault) -> u64 {
+/// Runs a story in which something befalls the first election: who stands in it and when is read
+/// from the same story without that.
+fn masterless_ms_after(kind: Kind, lost: &[Fault], mishap: impl Fn(usize, Ms) -> Fault) -> u64 {
     let mut faults = lost.to_vec();
     faults.push(fault(DIES, LONG, FaultKind::CrashNode(0, Data::Same, false)));
     let calm = live(&unmended(kind, 1, &shape(), faults.clone()));
-    let elected = first(&calm, "sentinel", "+elected-leader").expect("an election");
-    let leader = elected.who.trim_start_matches("sentinel ").parse().expect("a number");
-    faults.push(ambush(leader));
+    let stands = first(&calm, "sentinel", "+try-failover").expect("an election");
+    let candidate = stands.who.trim_start_matches("sentinel ").parse().expect("a number");
+    faults.push(mishap(candidate, stands.at_ms));
     let outcome = live(&unmended(kind, 1, &shape(), faults));
     let promoted = first(&outcome, "sentinel", "+promoted-slave").expect("a failover");
     assert!(outcome.elections >= 2, "the first one leads to nothing");
@@ -43,7 +43,7 @@ fn masterless_ms_after(kind: Kind, lost: &[Fault], ambush: impl Fn(usize) -> Fau
 #[test]
 fn a_leader_that_dies_is_replaced_soon() {
     let masterless_ms = |kind| {
-        masterless_ms_after(kind, &[], |leader| {
+        masterless_ms_after(kind, &[], |leader, _| {
             let ambush = Ambush { moment: Moment::Lead, after: true };
             fault(DIES, LONG, FaultKind::Ambush(leader, ambush))
         })
@@ -54,15 +54,14 @@ fn a_leader_that_dies_is_replaced_soon() {
     assert!(ours < 12_000, "{ours}");
 }
 
-/// One of three is away, and of the two others the one that is asked for its vote dies before it
-/// answers; it is back 15 s after the master died. So nobody wins.
+/// One of three is away, and of the two others the one that is asked for its vote stands still for
+/// 11 s. So nobody wins.
 #[test]
 fn a_lost_election_is_repeated_soon() {
     let away = fault(DIES - 5_000, LONG, FaultKind::CrashSentinel(2, Memory::Kept));
     let masterless_ms = |kind| {
-        masterless_ms_after(kind, std::slice::from_ref(&away), |leader| {
-            let ambush = Ambush { moment: Moment::Vote, after: false };
-            fault(DIES, 15_000, FaultKind::Ambush(1 - leader, ambush))
+        masterless_ms_after(kind, std::slice::from_ref(&away), |candidate, at| {
+            fault(at, 11_000, FaultKind::Freeze(Proc::Sentinel(1 - candidate)))
         })
     };
     let (stock, ours) = (masterless_ms(Kind::Stock), masterless_ms(Kind::Ours));
