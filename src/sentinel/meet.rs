@@ -62,7 +62,7 @@ impl Sentinel {
         let peers = self.core.peers.values().map(|link| &link.local_ip);
         let mut own = nodes.chain(peers).flatten().map(|ip| self.core.own_address(ip));
         if own.any(|own| own == *sender) {
-            return;
+            return self.clear_own_address(sender);
         }
         let id = self.core.fresh_id();
         let text = format!(
@@ -80,6 +80,18 @@ impl Sentinel {
             }
             group.hasten_hellos(&self.core);
             self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
+        }
+    }
+
+    /// Where we live nobody else does: whom our files show there is gone, a former self perhaps.
+    fn clear_own_address(&mut self, own: &Address) {
+        let ghost = self.groups.iter().find_map(|(name, group)| {
+            let at_ours = group.peers.iter().find(|(_, peer)| peer.address == *own);
+            at_ours.map(|(id, _)| (name.clone(), id.clone()))
+        });
+        if let Some((name, id)) = ghost {
+            self.replace_peer(&name, &id);
+            self.core.out.touch();
         }
     }
 
