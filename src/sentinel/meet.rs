@@ -107,17 +107,21 @@ impl Sentinel {
     /// Makes sure that this sentinel is known to the group, under this address.
     fn meet(&mut self, name: &GroupName, id: &RunId, address: &Address) {
         let Some(group) = self.groups.get(name) else { return };
-        match group.peers.get(id) {
-            Some(peer) if peer.address == *address => return,
-            Some(_) => return self.move_peer(name, id, address),
-            None => {}
-        }
-        if group.peers.len() >= MEMBERS_MAX {
-            return self.count_bad_hello("its group has as many sentinels as it may have");
+        let known = group.peers.get(id);
+        if known.is_some_and(|peer| peer.address == *address) {
+            return;
         }
         let holder = group.peers.iter().find(|(_, peer)| peer.address == *address);
-        if let Some(old) = holder.map(|(old, _)| old.clone()) {
+        let (known, holder) = (known.is_some(), holder.map(|(old, _)| old.clone()));
+        if let Some(old) = holder {
             self.replace_peer(name, &old);
+        }
+        if known {
+            return self.move_peer(name, id, address);
+        }
+        let Some(group) = self.groups.get(name) else { return };
+        if group.peers.len() >= MEMBERS_MAX {
+            return self.count_bad_hello("its group has as many sentinels as it may have");
         }
         let known_elsewhere = self.core.peers.get(id).is_some_and(|l| l.address != *address);
         if known_elsewhere {
