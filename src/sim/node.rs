@@ -846,7 +846,7 @@ mod tests {
         trial.nodes[0].refit(Data::Empty, None);
         trial.restart(0);
         trial.run(4_000);
-        assert_eq!(trial.writes(1), []);
+        assert_eq!(trial.writes(1), Vec::<u32>::new());
     }
 
     #[test]
