@@ -1,88 +1,58 @@
 //! The decision core in a simulated world: many seeds, each with its own faults; see
-//! `watchfire::sim`.
+//! `watchfire::sim`. And `watchfire sim` as a person runs it.
 //!
-//! `WATCHFIRE_SEED=<n> cargo test --test simulation replay -- --nocapture` tells one run as a
-//! story. `WATCHFIRE_SEEDS=<n>` runs so many fixed seeds instead of the usual number.
+//! `WATCHFIRE_SEEDS=<n>` runs so many fixed seeds instead of the usual number. A failure prints the
+//! command line that tells it as a story.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::Read;
+use std::ops::{ControlFlow, Range};
+use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use watchfire::sim::{Options, Outcome, Sabotage, Telling, run};
+use watchfire::sim::minimise::{Minimal, minimise_seed};
+use watchfire::sim::sweep::{Summary, sweep};
+use watchfire::sim::{Options, Outcome, Plan, Sabotage, Telling, replay, run, run_with};
 
 /// Seeds that are run every time.
 const FIXED_SEEDS: u64 = 60;
 /// Seeds that are new every time.
 const FRESH_SEEDS: u64 = 15;
+/// How long things fail in runs of the program that only show how it talks, in virtual ms.
+const SHORT: &str = "3000";
 
 fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-/// Runs seeds on all cores; the outcomes in order of their seeds.
-fn run_all(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Outcome> {
-    let next = AtomicU64::new(seeds.start);
-    let done = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    let outcome = run(seed, options);
-                    done.lock().expect("no thread panics with the lock").push(outcome);
-                }
-            });
-        }
-    });
-    let mut outcomes = done.into_inner().expect("no thread panics with the lock");
-    outcomes.sort_by_key(|outcome| outcome.seed);
-    outcomes
+fn plan(seed: u64) -> Plan {
+    Plan::draw(seed, &Options::default())
 }
 
-/// Prints what the runs were like, and fails with the report of the first that broke a rule.
+/// Runs seeds on all cores, prints what they were like, and fails with the report of the first that
+/// broke a rule. `each` sees every run.
 #[track_caller]
-fn judge(outcomes: &[Outcome]) {
-    let broken: Vec<&Outcome> = outcomes.iter().filter(|o| o.violation.is_some()).collect();
-    let mut converged: Vec<u64> = outcomes.iter().filter_map(|o| o.converged_ms).collect();
-    converged.sort_unstable();
-    let at = |share: usize| converged.get(converged.len() * share / 1000).copied().unwrap_or(0);
-    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
-    println!(
-        "{} runs, {} virtual hours, {} faults, {} inputs, {} effects, {} elections, {} switches; \
-         healed to well: median {} ms, 99% {} ms, longest {} ms; \
-         writes acked {}, lost {}; {} broken",
-        outcomes.len(),
-        sum(|o| o.virtual_ms) / 3_600_000,
-        sum(|o| o.faults),
-        sum(|o| o.inputs),
-        sum(|o| o.effects),
-        sum(|o| o.elections),
-        sum(|o| o.switches),
-        at(500),
-        at(990),
-        converged.last().unwrap_or(&0),
-        sum(|o| o.writes_acked),
-        sum(|o| o.writes_lost),
-        broken.len(),
-    );
-    if let Some(first) = broken.first() {
-        for outcome in &broken {
-            let what = outcome.violation.as_ref().map_or("", |v| &v.what);
-            println!("seed {}: {what}", outcome.seed);
-        }
-        panic!("{first}");
+fn judge(seeds: Range<u64>, options: &Options, mut each: impl FnMut(&Outcome)) -> Summary {
+    let jobs = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let summary = sweep(seeds, jobs, options, |_, outcome| {
+        outcome.into_iter().for_each(&mut each);
+        ControlFlow::Continue(())
+    });
+    println!("{summary}");
+    for outcome in summary.failures.values() {
+        let what = outcome.violation.as_ref().map_or("", |v| &v.what);
+        println!("seed {}: {what}", outcome.seed);
     }
+    if let Some((seed, first)) = summary.failures.first_key_value() {
+        panic!("{first}\nwith its options: {}", replay(*seed, options));
+    }
+    summary
 }
 
 #[test]
 fn fixed_seeds_break_no_rule() {
     let seeds = number_from_env("WATCHFIRE_SEEDS").unwrap_or(FIXED_SEEDS);
-    judge(&run_all(0..seeds, &Options::default()));
+    judge(0..seeds, &Options::default(), |_| {});
 }
 
 #[test]
@@ -90,21 +60,23 @@ fn fresh_seeds_break_no_rule() {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right");
     let first = since_1970.as_millis() as u64;
     println!("fresh seeds from {first}");
-    judge(&run_all(first..first + FRESH_SEEDS, &Options::default()));
+    judge(first..first + FRESH_SEEDS, &Options::default(), |_| {});
 }
 
 #[test]
 fn nothing_happens_while_nothing_fails() {
-    let options = Options { calm: true, faults_ms: 300_000, ..Options::default() };
-    let outcomes = run_all(0..8, &options);
-    judge(&outcomes);
-    assert!(outcomes.iter().all(|o| o.elections == 0 && o.writes_acked > 0 && o.writes_lost == 0));
+    let options = Options { calm: true, faults_ms: Some(300_000), ..Options::default() };
+    let summary = judge(0..8, &options, |outcome| {
+        let quiet = outcome.elections == 0 && outcome.switches == 0 && outcome.writes_lost == 0;
+        assert!(quiet && outcome.writes_acked > 0, "seed {} is not calm", outcome.seed);
+    });
+    assert_eq!((summary.runs, summary.faults), (8, 0));
 }
 
 #[test]
 fn a_seed_is_the_same_run_each_time() {
     let of = |seed| {
-        let outcome = run(seed, &Options::default());
+        let outcome = run(&plan(seed), Telling::Silent);
         (outcome.hash, outcome.virtual_ms, outcome.effects, outcome.writes_acked)
     };
     let hashes: Vec<_> = (0..6).map(of).collect();
@@ -114,12 +86,10 @@ fn a_seed_is_the_same_run_each_time() {
 }
 
 #[test]
-fn replay() {
-    let seed = number_from_env("WATCHFIRE_SEED");
-    let telling = if seed.is_some() { Telling::Print } else { Telling::Tail };
-    let outcome = run(seed.unwrap_or(1), &Options { telling, ..Options::default() });
-    assert!(!outcome.story.is_empty());
-    judge(&[outcome]);
+fn a_story_changes_nothing() {
+    let [silent, told] = [Telling::Silent, Telling::All].map(|telling| run(&plan(1), telling));
+    assert_eq!((silent.hash, silent.violation), (told.hash, told.violation));
+    assert!(!told.story.is_empty());
 }
 
 #[test]
@@ -133,12 +103,202 @@ fn each_defect_put_in_on_purpose_is_found() {
         (Sabotage::CriesWolf, "no failover without cause"),
         (Sabotage::NeverHealed, "all is well within"),
     ] {
-        let options = Options { sabotage: Some(sabotage), ..Options::default() };
         let breaks = |seed: &u64| {
-            run(*seed, &options).violation.is_some_and(|found| found.what.contains(rule))
+            let outcome = run_with(&plan(*seed), Telling::Silent, Some(sabotage));
+            outcome.violation.is_some_and(|found| found.what.contains(rule))
         };
         let seed = (0..100).find(breaks);
         let seed = seed.unwrap_or_else(|| panic!("{sabotage:?} does not break {rule:?}"));
         println!("{sabotage:?} breaks {rule:?} in seed {seed}");
+    }
+}
+
+/// `watchfire` with these arguments, which have no spaces.
+fn watchfire(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watchfire"));
+    command.args(arguments.split_whitespace()).stdin(Stdio::null());
+    command
+}
+
+fn output(arguments: &str) -> (Output, String) {
+    let output = watchfire(arguments).output().expect("the program starts");
+    let text = String::from_utf8(output.stdout.clone()).expect("plain text");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!errors.contains("panicked"), "{arguments}: {errors}");
+    (output, text)
+}
+
+#[track_caller]
+fn hash_line(text: &str) -> &str {
+    let line = text.lines().find(|line| line.starts_with("hash ")).expect("a hash is printed");
+    assert_eq!(line.len(), "hash ".len() + 16, "{line}");
+    line
+}
+
+/// A seed that has faults and an election, and breaks no rule.
+fn eventful() -> u64 {
+    let is_eventful = |seed: &u64| {
+        let outcome = run(&plan(*seed), Telling::Silent);
+        outcome.violation.is_none() && outcome.faults > 4 && outcome.switches > 0
+    };
+    (0..200).find(is_eventful).expect("there is such a seed")
+}
+
+#[test]
+fn a_run_is_told_as_a_story() {
+    let seed = eventful();
+    let arguments = format!("sim --seed {seed} --verbose");
+    let (first, story) = output(&arguments);
+    assert_eq!(first.status.code(), Some(0), "{story}");
+    let begin = format!("seed {seed}: Shape");
+    for what in [
+        &begin,
+        " s  world       begins, for ",
+        "ends: ",
+        " (fault 0)",
+        "+vote-for-leader",
+        "+switch-master",
+        "writes revision",
+        "all is healed",
+        "all is well, ",
+        "no rule was broken",
+    ] {
+        assert!(story.contains(what), "{what:?} is missing in\n{story}");
+    }
+    let (_, again) = output(&arguments);
+    assert_eq!(story, again, "the seed decides everything");
+    let (_, short) = output(&format!("sim --seed {seed}"));
+    assert_eq!(hash_line(&short), hash_line(&story));
+    assert!(short.lines().count() < 5, "{short}");
+}
+
+#[test]
+fn only_the_faults_that_are_asked_for_happen() {
+    let seed = eventful();
+    let (first, story) = output(&format!("sim --seed {seed} --faults 3,1 --verbose"));
+    assert!(matches!(first.status.code(), Some(0 | 1)));
+    let drawn = plan(seed).faults;
+    assert!(story.starts_with(&format!("Seed {seed} with 2 of its {} faults:", drawn.len())));
+    for (told_as, number) in [1, 3].into_iter().enumerate() {
+        let listed = format!("{} (told as fault {told_as})", drawn[number].kind);
+        assert!(story.contains(&listed), "{listed:?} is missing in\n{story}");
+        assert!(story.contains(&format!("{} (fault {told_as})", drawn[number].kind)), "{story}");
+    }
+    assert!(!story.contains("(fault 2)"), "{story}");
+    let (_, none) = output(&format!("sim --seed {seed} --faults none --verbose"));
+    assert!(none.contains("with 0 of its") && !none.contains("(fault "), "{none}");
+}
+
+#[test]
+fn nothing_begins_to_fail_after_healing() {
+    let seed = eventful();
+    let (_, story) = output(&format!("sim --seed {seed} --fault-ms {SHORT} --verbose"));
+    let (_, after) = story.split_once("all is healed").expect("it is healed");
+    assert!(!after.contains("begins, for"), "{after}");
+}
+
+#[test]
+fn many_runs_end_with_a_summary() {
+    let arguments = format!("sim --calm --seed 100 --seeds 6 --fault-ms {SHORT}");
+    let (first, summary) = output(&arguments);
+    assert_eq!(first.status.code(), Some(0), "{summary}");
+    for line in [
+        "runs          6",
+        "virtual time  ",
+        "faults        0, ",
+        "elections     0",
+        "writes        ",
+        "well again    after healing: median ",
+        "hash of all   ",
+        "broken        none",
+        "time          ",
+    ] {
+        assert!(summary.lines().any(|l| l.starts_with(line)), "{line:?} is missing in\n{summary}");
+    }
+    // All but the time depends on the seeds only.
+    let (_, again) = output(&format!("{arguments} --jobs 1"));
+    let numbers = |text: &str| text.split("\ntime ").next().map(str::to_owned);
+    assert_eq!(numbers(&summary), numbers(&again));
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    let beyond = format!("--seed {} --seeds 1000", u64::MAX - 10);
+    for (arguments, part) in [
+        ("--seed x", "invalid value 'x' for '--seed <S>'"),
+        ("--seeds 0", "invalid value '0' for '--seeds <N>'"),
+        ("--jobs 0", "invalid value '0' for '--jobs <N>'"),
+        ("--fault-ms 0", "invalid value '0' for '--fault-ms <MS>'"),
+        ("--seed 1 --faults 1,x", "must be numbers with commas between them"),
+        ("--seed 1 --faults 99999", "there is no 99999"),
+        ("--faults 1", "--seed <S>"),
+        ("--verbose", "--seed <S>"),
+        ("--verbose --seed 1 --seeds 2", "cannot be used with"),
+        (&beyond, "do not exist"),
+        ("7", "unexpected argument '7'"),
+    ] {
+        let (wrong, _) = output(&format!("sim {arguments}"));
+        let said = String::from_utf8_lossy(&wrong.stderr);
+        assert_eq!(wrong.status.code(), Some(2), "{arguments}: {said}");
+        assert!(said.contains("error: ") && said.contains(part), "{arguments}: {said}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_nothing_but_the_output() {
+    let seed = eventful();
+    for arguments in [format!("sim --seed {seed} --verbose"), "sim --calm --seeds 2".into()] {
+        let mut command = watchfire(&arguments);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the program starts");
+        drop(process.stdout.take());
+        let mut errors = String::new();
+        process.stderr.take().expect("piped").read_to_string(&mut errors).expect("plain text");
+        let status = process.wait().expect("it ends");
+        assert_eq!((status.code(), errors.as_str()), (Some(0), ""), "{arguments}");
+    }
+}
+
+#[test]
+fn a_part_of_the_faults_is_the_same_run_by_its_command_line() {
+    // What the minimiser does with a rule that is broken, seen from outside: options that draw a
+    // part, as a command line, whose run is that of the part.
+    let seed = eventful();
+    let whole = plan(seed);
+    let options = Options {
+        only: Some([1, 3].into()),
+        faults_ms: Some(whole.shape.faults_ms / 2 + 1),
+        ..Options::default()
+    };
+    let mut part = whole.keep(|n, _| n == 1 || n == 3);
+    part.shape.faults_ms = whole.shape.faults_ms / 2 + 1;
+    same_run(&part, &replay(seed, &options));
+}
+
+#[test]
+fn a_failure_that_was_made_smaller_is_the_same_run_by_its_command_line() {
+    // Good code has none. While there is one, what is left of it must be the same failure.
+    let failing = |seed| run(&plan(seed), Telling::Silent).violation.map(|found| (seed, found));
+    let Some((seed, found)) = (0..20).find_map(failing) else { return };
+    let (options, Minimal { plan, kept, .. }) = minimise_seed(seed, &Options::default(), &found);
+    let outcome = run(&plan, Telling::Silent);
+    assert_eq!(outcome.violation.as_ref().map(|v| v.rule()), Some(found.rule()));
+    assert_eq!(options.only, Some(kept));
+    same_run(&plan, &replay(seed, &options));
+}
+
+/// The command line lives the very run of this plan.
+#[track_caller]
+fn same_run(plan: &Plan, line: &str) {
+    let outcome = run(plan, Telling::Silent);
+    let arguments = line.strip_prefix("watchfire ").expect("a command line");
+    let (process, story) = output(arguments);
+    assert_eq!(hash_line(&story), format!("hash {:016x}", outcome.hash), "{line}");
+    match &outcome.violation {
+        None => assert_eq!(process.status.code(), Some(0), "{line}"),
+        Some(found) => {
+            assert_eq!(process.status.code(), Some(1), "{line}");
+            assert!(story.contains(&format!("Seed {}: {found}", plan.seed)), "{line}\n{story}");
+        }
     }
 }

@@ -40,7 +40,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Server(args) => server::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args),
-        Command::Sim(args) => sim::run_(args),
+        Command::Sim(args) => sim::run(args),
     }
 }
 

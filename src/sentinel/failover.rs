@@ -14,6 +14,9 @@ use crate::resp::Value;
 
 /// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
 const FRESH_INFO_MS: u64 = 200;
+/// The same while the master lives and an operator wants another, in ms: nobody is without a master
+/// meanwhile.
+const FRESH_INFO_FORCED_MS: u64 = 1_000;
 
 /// How much of a node's refusal reaches the log, in characters.
 const REFUSAL_CHARS_MAX: usize = 200;
@@ -221,7 +224,12 @@ impl Group {
             let asked = node.health.up && node.sdown_since.is_none();
             asked && node.info_at.is_none_or(|at| at < since)
         });
-        if waiting && !core.due(since.plus(FRESH_INFO_MS)) {
+        let unhurried = self.failover.as_ref().is_some_and(|f| f.forced);
+        let patience_ms = match unhurried && self.master.sdown_since.is_none() {
+            true => FRESH_INFO_FORCED_MS,
+            false => FRESH_INFO_MS,
+        };
+        if waiting && !core.due(since.plus(patience_ms)) {
             return false;
         }
         let forced = self.failover.as_ref().is_some_and(|failover| failover.forced);

@@ -62,7 +62,7 @@ impl Sentinel {
         let peers = self.core.peers.values().map(|link| &link.local_ip);
         let mut own = nodes.chain(peers).flatten().map(|ip| self.core.own_address(ip));
         if own.any(|own| own == *sender) {
-            return;
+            return self.clear_own_address(sender);
         }
         let id = self.core.fresh_id();
         let text = format!(
@@ -83,6 +83,18 @@ impl Sentinel {
         }
     }
 
+    /// Where we live nobody else does: whom our files show there is gone, a former self perhaps.
+    fn clear_own_address(&mut self, own: &Address) {
+        let ghost = self.groups.iter().find_map(|(name, group)| {
+            let at_ours = group.peers.iter().find(|(_, peer)| peer.address == *own);
+            at_ours.map(|(id, _)| (name.clone(), id.clone()))
+        });
+        if let Some((name, id)) = ghost {
+            self.replace_peer(&name, &id);
+            self.core.out.touch();
+        }
+    }
+
     fn count_bad_hello(&mut self, why: &str) {
         self.core.bad_hellos += 1;
         if self.core.bad_hellos.is_power_of_two() {
@@ -95,17 +107,21 @@ impl Sentinel {
     /// Makes sure that this sentinel is known to the group, under this address.
     fn meet(&mut self, name: &GroupName, id: &RunId, address: &Address) {
         let Some(group) = self.groups.get(name) else { return };
-        match group.peers.get(id) {
-            Some(peer) if peer.address == *address => return,
-            Some(_) => return self.move_peer(name, id, address),
-            None => {}
-        }
-        if group.peers.len() >= MEMBERS_MAX {
-            return self.count_bad_hello("its group has as many sentinels as it may have");
+        let known = group.peers.get(id);
+        if known.is_some_and(|peer| peer.address == *address) {
+            return;
         }
         let holder = group.peers.iter().find(|(_, peer)| peer.address == *address);
-        if let Some(old) = holder.map(|(old, _)| old.clone()) {
+        let (known, holder) = (known.is_some(), holder.map(|(old, _)| old.clone()));
+        if let Some(old) = holder {
             self.replace_peer(name, &old);
+        }
+        if known {
+            return self.move_peer(name, id, address);
+        }
+        let Some(group) = self.groups.get(name) else { return };
+        if group.peers.len() >= MEMBERS_MAX {
+            return self.count_bad_hello("its group has as many sentinels as it may have");
         }
         let known_elsewhere = self.core.peers.get(id).is_some_and(|l| l.address != *address);
         if known_elsewhere {

@@ -9,6 +9,7 @@
 //!
 //! Read [`World`](world) first, then [`host`] (the model of the daemon around the core), [`node`]
 //! (the model of Redis), [`net`] (time and connections). What goes wrong is drawn in [`faults`].
+//! [`sweep`] lives many runs, [`minimise`] makes one that failed smaller.
 
 mod checkers;
 mod client;
@@ -16,21 +17,23 @@ mod dice;
 mod disk;
 mod faults;
 mod host;
+pub mod minimise;
 mod net;
 mod node;
+mod panics;
 mod plan;
 mod queue;
 mod sabotage;
 mod stock;
 mod story;
+pub mod sweep;
 mod trouble;
 mod wellness;
 mod wire;
 mod world;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fmt::{self, Write as _};
 
 pub use checkers::Violation;
 pub use disk::Memory;
@@ -100,7 +103,50 @@ pub struct GroupEnd {
     pub told: Vec<Option<usize>>,
 }
 
-/// A report that a person can work with: what broke, what happened before, how to see it again.
+impl Options {
+    /// The arguments that make `watchfire sim` draw by these options.
+    fn arguments(&self) -> String {
+        let mut text = String::new();
+        if self.calm {
+            text.push_str(" --calm");
+        }
+        if self.stock {
+            text.push_str(" --stock");
+        }
+        if let Some(only) = &self.only {
+            let numbers: Vec<String> = only.iter().map(usize::to_string).collect();
+            let none = numbers.is_empty();
+            text = text + " --faults " + &if none { "none".into() } else { numbers.join(",") };
+        }
+        if let Some(ms) = self.faults_ms {
+            // Writing to a string cannot fail.
+            let _ = write!(text, " --fault-ms {ms}");
+        }
+        text
+    }
+}
+
+/// The command line that lives the run of a seed again, and tells it.
+pub fn replay(seed: u64, options: &Options) -> String {
+    format!("watchfire sim --seed {seed}{} --verbose", options.arguments())
+}
+
+impl Violation {
+    /// The rule without what is special to one run: its name, or the file of a panic.
+    pub fn rule(&self) -> &str {
+        self.what.split(':').next().unwrap_or_default()
+    }
+}
+
+/// With the time, in virtual s.
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broken at {:.3} s: {}", self.at_ms as f64 / 1_000.0, self.what)
+    }
+}
+
+/// A report that a person can work with: what broke, what happened before, how to see it again if
+/// the plan was drawn without options.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.violation {
@@ -109,20 +155,15 @@ impl fmt::Display for Outcome {
                 for line in &self.story {
                     writeln!(f, "{line}")?;
                 }
-                let at = violation.at_ms as f64 / 1_000.0;
-                writeln!(f, "seed {}: broken at {at:.3} s: {}", self.seed, violation.what)?;
-                write!(
-                    f,
-                    "replay: WATCHFIRE_SEED={} cargo test --test simulation replay -- --nocapture",
-                    self.seed
-                )
+                writeln!(f, "seed {}: {violation}", self.seed)?;
+                write!(f, "replay: {}", replay(self.seed, &Options::default()))
             }
         }
     }
 }
 
 /// Lives one run. After a broken rule (a panic is one) the run is lived again for its story, which
-/// the outcome then carries.
+/// the outcome then carries. A fault that would begin after healing does not begin.
 pub fn run(plan: &Plan, telling: Telling) -> Outcome {
     run_with(plan, telling, None)
 }
@@ -137,19 +178,25 @@ pub fn run_with(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Ou
 }
 
 fn live(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
-    let world = || world::World::new(plan, telling, sabotage).run();
-    let seed = plan.seed;
-    let result = catch_unwind(AssertUnwindSafe(world));
-    result.unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
+    // What would begin when all is healed, in a plan that was made shorter, does not.
+    let end = WARM_UP_MS + plan.shape.faults_ms;
+    let begun = plan.keep(|_, fault| fault.at < end);
+    let result = panics::caught(|| world::World::new(&begun, telling, sabotage).run());
+    result.unwrap_or_else(|panic| match telling {
+        // Nobody reads the story any more. That breaks no rule of a sentinel.
+        Telling::Print if panic.contains("failed printing to stdout") => {
+            live(plan, Telling::Silent, sabotage)
+        }
+        _ => Outcome::of_panic(plan.seed, panic),
+    })
+}
+
+impl Outcome {
+    fn of_panic(seed: u64, what: String) -> Outcome {
         Outcome {
             seed,
             hash: 0,
-            violation: Some(Violation { at_ms: 0, what: format!("panicked: {text}") }),
+            violation: Some(Violation { at_ms: 0, what }),
             virtual_ms: 0,
             faults: 0,
             orders: 0,
@@ -163,5 +210,28 @@ fn live(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
             groups: Vec::new(),
             story: Vec::new(),
         }
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_says_all_that_differs() {
+        assert_eq!(replay(7, &Options::default()), "watchfire sim --seed 7 --verbose");
+        let only = |numbers: &[usize]| Some(numbers.iter().copied().collect());
+        let part = Options { only: only(&[9, 3]), faults_ms: Some(5), ..Options::default() };
+        let line = "watchfire sim --seed 7 --faults 3,9 --fault-ms 5 --verbose";
+        assert_eq!(replay(7, &part), line);
+        let other = Options { stock: true, only: only(&[]), ..Options::default() };
+        assert_eq!(replay(7, &other), "watchfire sim --seed 7 --stock --faults none --verbose");
+    }
+
+    #[test]
+    fn the_rule_is_what_stands_before_the_details() {
+        let rule = |what: &str| Violation { at_ms: 0, what: what.into() }.rule().to_owned();
+        assert_eq!(rule("one vote per epoch: sentinel 1 gives two: a, b"), "one vote per epoch");
+        assert_eq!(rule("panicked at src/x.rs:7: no"), "panicked at src/x.rs");
+    }
 }

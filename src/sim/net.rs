@@ -447,7 +447,10 @@ impl Net {
     fn blocks(&self, conn: &Conn, to: End) -> bool {
         let way = (conn.machines[to.other() as usize], conn.machines[to as usize]);
         let Weather { blocked, dark, .. } = &self.weather;
-        (!blocked.is_empty() && blocked.contains(&way))
+        // Who moved away is not met where he was.
+        let moved = self.machine(conn.procs[to as usize]) != way.1;
+        moved
+            || (!blocked.is_empty() && blocked.contains(&way))
             || (!dark.is_empty() && (dark.contains(&way.0) || dark.contains(&way.1)))
     }
 

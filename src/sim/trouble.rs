@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
+use super::host::Host;
 use super::net::Weather;
 use super::node::{Ailment, Data};
 use super::plan::Shape;
@@ -173,12 +174,14 @@ impl World {
             .map(|n| self.nodes[n].address.clone())
     }
 
-    /// Somebody moves a node, and gives it the master of that moment; without any, it stays.
+    /// Somebody moves a node, and gives it the master of that moment; without any, or if sentinels
+    /// take it for the master, it stays.
     fn relocate_node(&mut self, n: usize) {
         let (proc, shape) = (Proc::Node(n), &self.plan.shape);
-        let Some(master) = self.master_of(shape.group_of(n), &[n]) else { return };
+        let group = shape.group_of(n);
         let (named, port) = (shape.named, shape.node_port(n));
-        if self.shell(proc).down > 1 {
+        let Some(master) = self.master_of(group, &[n]) else { return };
+        if self.shell(proc).down > 1 || self.is_told_master(n) {
             return;
         }
         let machine = self.net.fresh_machine();
@@ -198,6 +201,9 @@ impl World {
         };
         let down = |n: usize| self.shells.get(&Proc::Node(n)).map_or(0, |shell| shell.down);
         if a == b || shape.named || down(a) > 1 || down(b) > 1 {
+            return;
+        }
+        if self.is_told_master(a) || self.is_told_master(b) {
             return;
         }
         let places = [a, b].map(|n| (self.net.machine(Proc::Node(n)), self.nodes[n].address.port));
@@ -286,6 +292,16 @@ impl World {
             }
         }
         self.run_errands();
+    }
+
+    /// True if a sentinel names this node as the master of its group, or remembers it as such.
+    fn is_told_master(&self, n: usize) -> bool {
+        let group = Shape::group_name(self.plan.shape.group_of(n));
+        let remembers = |host: &Host| {
+            host.disk.content().and_then(|state| state.groups.get(&group))
+                .is_some_and(|state| state.settings.master == self.nodes[n].address)
+        };
+        self.hosts.iter().any(remembers)
     }
 
     /// Where another sentinel says that the master is; the operator asks the first that answers.

@@ -99,11 +99,6 @@ pub(crate) fn first<'a>(outcome: &'a Outcome, who: &'a str, text: &'a str) -> Op
     lines(outcome, who, text).next()
 }
 
-/// Who said so, each once.
-pub(crate) fn speakers<'a>(outcome: &'a Outcome, text: &'a str) -> BTreeSet<&'a str> {
-    lines(outcome, "sentinel", text).map(|line| line.who.as_str()).collect()
-}
-
 /// An election that was won.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Win {

@@ -16,7 +16,7 @@
 //! a peer names in the same epoch, the peer is right. Where the nodes do not settle it, the log
 //! says once who names which master.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire::sim::{Data, FaultKind, Plan, Proc, Shape};
 
@@ -64,14 +64,17 @@ fn one_names_another_master() {
     assert_eq!(ours.groups[0].told, told(&[0, 0, 0]));
 }
 
-/// The node that sentinel 2 names follows nobody whom it could get a link to: the nodes do not show
-/// who is right.
+/// The node that sentinel 2 names follows one to which it gets no link: the nodes do not show who
+/// is right. Sentinel 2 is cut off while there is a link.
 #[test]
 fn what_cannot_be_settled_is_said_once() {
     let shape = shape(&[(2, 1)]);
+    let from = BTreeSet::from([shape.machine_of(Proc::Sentinel(2))]);
+    let alone = FaultKind::Partition { from, both: true, flap_ms: 0 };
     let faults = vec![
-        fault(0, 90_000, FaultKind::Unlinked(1)),
-        fault(1, 0, FaultKind::Cut(Proc::Node(0), Proc::Node(1))),
+        fault(9_000, 6_000, alone),
+        fault(13_000, 90_000, FaultKind::Unlinked(1)),
+        fault(13_001, 0, FaultKind::Cut(Proc::Node(0), Proc::Node(1))),
     ];
     let outcome = live(&unmended(Kind::Ours, 3, &shape, faults));
     assert_eq!(outcome.groups[0].told, told(&[0, 0, 1]));

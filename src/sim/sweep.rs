@@ -1,0 +1,324 @@
+//! Many runs on many threads, and what they were like all together. Memory is bounded however many
+//! there are, and no number depends on which thread was faster.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use super::wire::Ms;
+use super::{Options, Outcome, Plan, Telling, run};
+
+/// So many of the runs that broke a rule are kept, those with the lowest seeds.
+pub const FAILURES_MAX: usize = 20;
+/// The caller hears at least so often, even if no run ends.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// What many runs were like. The names are those of [`Outcome`], the numbers are sums.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Runs.
+    pub runs: u64,
+    /// How long they took, in virtual ms.
+    pub virtual_ms: u64,
+    /// Faults.
+    pub faults: u64,
+    /// How many of these were orders of an operator.
+    pub orders: u64,
+    /// Inputs that cores took.
+    pub inputs: u64,
+    /// Effects that they wanted.
+    pub effects: u64,
+    /// Elections begun.
+    pub elections: u64,
+    /// `+switch-master` events of all sentinels.
+    pub switches: u64,
+    /// Writes that a client was told to be done.
+    pub writes_acked: u64,
+    /// Of these, how many the master did not hold in the end.
+    pub writes_lost: u64,
+    /// One fingerprint of all runs, whatever their order: two machines need compare no more.
+    pub hash: u64,
+    /// How many runs broke a rule.
+    pub broken: u64,
+    /// How many runs broke each rule, and the lowest seed of these.
+    pub rules: BTreeMap<String, (u64, u64)>,
+    /// The first of the broken runs, by seed; no more than [`FAILURES_MAX`].
+    pub failures: BTreeMap<u64, Outcome>,
+    /// How many runs were well so many ms after healing. As a run has its bound, so has this map.
+    converged: BTreeMap<Ms, u64>,
+}
+
+impl Summary {
+    /// Adds a run.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        for (sum, more) in [
+            (&mut self.virtual_ms, outcome.virtual_ms),
+            (&mut self.faults, outcome.faults),
+            (&mut self.orders, outcome.orders),
+            (&mut self.inputs, outcome.inputs),
+            (&mut self.effects, outcome.effects),
+            (&mut self.elections, outcome.elections),
+            (&mut self.switches, outcome.switches),
+            (&mut self.writes_acked, outcome.writes_acked),
+            (&mut self.writes_lost, outcome.writes_lost),
+        ] {
+            *sum += more;
+        }
+        self.hash = self.hash.wrapping_add(mix(outcome.seed ^ mix(outcome.hash)));
+        if let Some(ms) = outcome.converged_ms {
+            *self.converged.entry(ms).or_default() += 1;
+        }
+        let Some(violation) = &outcome.violation else { return };
+        self.broken += 1;
+        let rule = self.rules.entry(kind(violation.rule())).or_insert((0, outcome.seed));
+        *rule = (rule.0 + 1, rule.1.min(outcome.seed));
+        self.failures.insert(outcome.seed, outcome.clone());
+        if self.failures.len() > FAILURES_MAX {
+            self.failures.pop_last();
+        }
+    }
+
+    /// The time from healing until all was well that `share` of a thousand runs did not exceed, in
+    /// ms; 0 if there was none.
+    pub fn converged_ms(&self, share: u64) -> u64 {
+        let count: u64 = self.converged.values().sum();
+        let rank = (count * share).div_ceil(1_000).max(1);
+        let mut seen = 0;
+        let reached = |(_, runs): &(&Ms, &u64)| {
+            seen += *runs;
+            seen >= rank
+        };
+        self.converged.iter().find(reached).map_or(0, |(ms, _)| *ms)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = grouped;
+        let well = [500, 990, 1_000].map(|share| self.converged_ms(share) as f64 / 1_000.0);
+        let share = self.writes_lost as f64 * 100.0 / self.writes_acked.max(1) as f64;
+        let lines = [
+            ("virtual time", span(self.virtual_ms)),
+            (
+                "faults",
+                format!("{}, of these {} orders of an operator", n(self.faults), n(self.orders)),
+            ),
+            ("elections", n(self.elections)),
+            ("switches", format!("{} (+switch-master of all sentinels)", n(self.switches))),
+            ("inputs", n(self.inputs)),
+            ("effects", n(self.effects)),
+            (
+                "writes",
+                format!(
+                    "{} confirmed, {} of these lost ({share:.3} %)",
+                    n(self.writes_acked),
+                    n(self.writes_lost)
+                ),
+            ),
+            (
+                "well again",
+                format!(
+                    "after healing: median {:.1} s, 99 % {:.1} s, longest {:.1} s",
+                    well[0], well[1], well[2]
+                ),
+            ),
+            ("hash of all", format!("{:016x}", self.hash)),
+            ("broken", if self.broken == 0 { "none".into() } else { n(self.broken) }),
+        ];
+        write!(f, "{:<14}{}", "runs", n(self.runs))?;
+        for (name, value) in lines {
+            write!(f, "\n{name:<14}{value}")?;
+        }
+        for (rule, (count, seed)) in &self.rules {
+            write!(f, "\n{:>14}  {rule} (first in seed {seed})", n(*count))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lives the runs of these seeds, in their order, on so many threads. `hear` is told of each that
+/// ends, and now and then that none did; when it breaks off, no new run begins, and those that have
+/// begun still count.
+pub fn sweep(
+    seeds: Range<u64>,
+    jobs: usize,
+    options: &Options,
+    mut hear: impl FnMut(&Summary, Option<&Outcome>) -> ControlFlow<()>,
+) -> Summary {
+    let next = AtomicU64::new(seeds.start);
+    let take = || {
+        let more = |seed| (seed < seeds.end).then(|| seed + 1);
+        next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()
+    };
+    let mut summary = Summary::default();
+    let (done, outcomes) = sync_channel(2 * jobs);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            let (done, take) = (done.clone(), &take);
+            scope.spawn(move || {
+                while let Some(seed) = take() {
+                    let outcome = run(&Plan::draw(seed, options), Telling::Silent);
+                    if done.send(outcome).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        // What is left are the senders of the threads: the last to end closes the channel.
+        drop(done);
+        loop {
+            let heard = match outcomes.recv_timeout(HEARTBEAT) {
+                Ok(outcome) => {
+                    summary.add(&outcome);
+                    hear(&summary, Some(&outcome))
+                }
+                Err(RecvTimeoutError::Timeout) => hear(&summary, None),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if heard.is_break() {
+                next.store(seeds.end, Ordering::Relaxed);
+            }
+        }
+    });
+    summary
+}
+
+/// Spreads a number over all bits, so that sums of such do not cancel out.
+fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// A rule without the numbers of one run.
+fn kind(rule: &str) -> String {
+    let mut kind = String::new();
+    for c in rule.chars() {
+        match c.is_ascii_digit() {
+            false => kind.push(c),
+            true if kind.ends_with('N') => {}
+            true => kind.push('N'),
+        }
+    }
+    kind
+}
+
+/// A number as people read it: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in ms in the largest unit that it fills.
+pub fn span(ms: u64) -> String {
+    let hours = ms as f64 / 3_600_000.0;
+    match hours {
+        _ if hours >= 24.0 * 365.25 => format!("{:.2} years", hours / (24.0 * 365.25)),
+        _ if hours >= 48.0 => format!("{:.1} days", hours / 24.0),
+        _ if hours >= 2.0 => format!("{hours:.1} hours"),
+        _ if hours * 60.0 >= 2.0 => format!("{:.1} minutes", hours * 60.0),
+        _ => format!("{:.1} seconds", ms as f64 / 1_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Violation;
+    use super::*;
+
+    fn outcome(seed: u64, broken: Option<&str>) -> Outcome {
+        Outcome {
+            hash: seed * 31,
+            violation: broken.map(|what| Violation { at_ms: 1, what: what.into() }),
+            virtual_ms: 1_000,
+            faults: 2,
+            orders: 1,
+            inputs: 3,
+            effects: 4,
+            elections: 5,
+            switches: 6,
+            converged_ms: broken.is_none().then_some(seed * 10),
+            writes_acked: 7,
+            writes_lost: 1,
+            ..Outcome::of_panic(seed, String::new())
+        }
+    }
+
+    fn summary_of<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Summary {
+        let mut summary = Summary::default();
+        outcomes.for_each(|outcome| summary.add(outcome));
+        summary
+    }
+
+    #[test]
+    fn a_summary_does_not_depend_on_the_order() {
+        let rule = |seed: u64| format!("well within {seed} ms: it is not");
+        let of = |seed| outcome(seed, (seed % 3 == 0).then(|| rule(seed)).as_deref());
+        let outcomes: Vec<Outcome> = (1..=200).map(of).collect();
+        let there = summary_of(outcomes.iter());
+        let back = summary_of(outcomes.iter().rev());
+        assert_eq!(format!("{there:?}"), format!("{back:?}"));
+        assert_eq!((there.runs, there.broken, there.writes_acked), (200, 66, 1_400));
+        let kept: Vec<u64> = there.failures.keys().copied().collect();
+        assert_eq!(kept, (1..=FAILURES_MAX as u64).map(|n| n * 3).collect::<Vec<_>>());
+        assert_eq!(there.rules, BTreeMap::from([("well within N ms".into(), (66, 3))]));
+        assert_ne!(there.hash, summary_of(outcomes.iter().skip(1)).hash);
+        let text = there.to_string();
+        assert!(text.contains("66  well within N ms (first in seed 3)"), "{text}");
+    }
+
+    #[test]
+    fn swapped_fingerprints_make_another_hash() {
+        let with = |hashes: [u64; 2]| {
+            let of = |(seed, hash)| Outcome { hash, ..outcome(seed as u64, None) };
+            let outcomes: Vec<Outcome> = hashes.into_iter().enumerate().map(of).collect();
+            summary_of(outcomes.iter()).hash
+        };
+        assert_ne!(with([1, 2]), with([2, 1]));
+    }
+
+    #[test]
+    fn shares_of_the_time_to_be_well() {
+        let outcomes: Vec<Outcome> = (1..=1_000).map(|seed| outcome(seed, None)).collect();
+        let summary = summary_of(outcomes.iter());
+        let shares = [500, 990, 1_000].map(|share| summary.converged_ms(share));
+        assert_eq!(shares, [5_000, 9_900, 10_000]);
+        assert_eq!(Summary::default().converged_ms(500), 0);
+    }
+
+    #[test]
+    fn threads_change_nothing_and_breaking_off_ends_it() {
+        let options = Options { faults_ms: Some(2_000), ..Options::default() };
+        let all = |jobs| {
+            let mut heard = 0;
+            let summary = sweep(3..11, jobs, &options, |_, outcome| {
+                heard += usize::from(outcome.is_some());
+                ControlFlow::Continue(())
+            });
+            assert_eq!(heard, 8);
+            format!("{summary:?}")
+        };
+        assert_eq!(all(1), all(3));
+        let summary = sweep(0..u64::MAX, 2, &options, |_, _| ControlFlow::Break(()));
+        assert!(summary.runs < 10, "{} runs", summary.runs);
+    }
+
+    #[test]
+    fn numbers_are_for_people() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        let spans = [1_500, 600_000, 10_800_000, 259_200_000, 63_115_200_000].map(span);
+        assert_eq!(spans, ["1.5 seconds", "10.0 minutes", "3.0 hours", "3.0 days", "2.00 years"]);
+    }
+}
