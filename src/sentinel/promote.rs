@@ -103,7 +103,9 @@ impl Group {
             return None;
         }
         let force = format!("; SENTINEL FAILOVER {} promotes it all the same", self.name);
-        let master_down_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
+        let sdown_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
+        // A RESET does not make the master any younger.
+        let master_down_ms = sdown_ms.max(core.now().since(self.master.health.last_ok));
         let limit_ms = master_down_ms.saturating_add(10 * self.settings.down_after_ms);
         if info.link_down_ms > limit_ms as i64 {
             let s = info.link_down_ms / 1000;
