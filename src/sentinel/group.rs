@@ -117,9 +117,7 @@ impl Group {
             // Whoever crashes while it listens has to listen again.
             sentinels: match self.listening {
                 Some(_) => BTreeMap::new(),
-                None => {
-                    self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect()
-                }
+                None => self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect(),
             },
         }
     }

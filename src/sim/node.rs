@@ -281,7 +281,7 @@ impl Node {
             Packet::Copy { replid, history, offset } if self.upstream.conn() == Some(conn) => {
                 // All that was here is wiped, and what came is read in.
                 self.drop_replicas(net);
-                self.history = *history;
+                self.history = history;
                 (self.offset, self.replid, self.before) = (offset, replid, None);
                 self.backlog_from = offset;
                 self.loading_until = net.now() + self.dice.skewed(0..=self.shape.loading_ms / 4);
@@ -294,7 +294,7 @@ impl Node {
                     self.drop_replicas(net);
                 }
                 self.linked(net, conn);
-                for entry in *missed {
+                for entry in missed {
                     self.apply(net, Change::Write(entry.write), entry.end);
                 }
                 self.offset = offset;
@@ -347,7 +347,7 @@ impl Node {
 
     fn send_missed(&self, net: &mut Net, conn: ConnId, offset: u64) {
         let from = self.history.partition_point(|entry| entry.end <= offset);
-        let missed = Box::new(self.history[from..].to_vec());
+        let missed = self.history[from..].to_vec();
         let (replid, offset) = (self.replid, self.offset);
         net.send(self.proc, conn, Packet::Continue { replid, missed, offset });
     }
@@ -355,7 +355,7 @@ impl Node {
     fn send_copy(&mut self, net: &mut Net, conn: ConnId) {
         if let Some(Session::Replica { online, .. }) = self.sessions.get_mut(&conn) {
             *online = true;
-            let (replid, history) = (self.replid, Box::new(self.history.clone()));
+            let (replid, history) = (self.replid, self.history.clone());
             net.send(self.proc, conn, Packet::Copy { replid, history, offset: self.offset });
         }
     }
@@ -861,7 +861,7 @@ mod tests {
         trial.nodes[0].refit(Data::Empty, None);
         trial.restart(0);
         trial.run(4_000);
-        assert_eq!(trial.writes(1), Vec::<u32>::new());
+        assert!(trial.writes(1).is_empty());
     }
 
     #[test]

@@ -373,9 +373,9 @@ impl World {
     fn heal(&mut self) {
         self.tell(|_| "all is healed".to_owned());
         self.end_faults();
-        for proc in self.plan.shape.late.iter().map(|n| Proc::Sentinel(*n)).collect::<Vec<_>>() {
-            if self.shell(proc).down > 0 && !self.net.running(proc) {
-                self.put_up(proc);
+        for n in self.plan.shape.late.clone() {
+            if self.shell(Proc::Sentinel(n)).down > 0 {
+                self.join(n);
             }
         }
         if self.must_reset {
