@@ -1,10 +1,10 @@
 //! An absurd epoch poisons all elections: read in Redis's source, and seen (no public number).
 //!
-//! `SENTINEL is-master-down-by-addr <ip> <port> -1 <id>` needs no password where none is set. A stock
-//! sentinel reads -1 as 18446744073709551615, takes it for its current epoch, saves it and tells all
-//! others in its hellos. The next failover counts on, to 0; no vote is given in epoch 0, because all
-//! have voted in a later one. That is `-failover-abort-not-elected` for ever, through restarts. A
-//! hello with such an epoch does the same.
+//! `SENTINEL is-master-down-by-addr <ip> <port> -1 <id>` needs no password where none is set. A
+//! stock sentinel reads -1 as 18446744073709551615, takes it for its current epoch, saves it and
+//! tells all others in its hellos. The next failover counts on, to 0; no vote is given in epoch 0,
+//! because all have voted in a later one. That is `-failover-abort-not-elected` for ever, through
+//! restarts. A hello with such an epoch does the same.
 //!
 //! Ours refuses an epoch that lies further ahead than 2^24, wherever it comes from.
 

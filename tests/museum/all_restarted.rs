@@ -1,15 +1,15 @@
-//! All sentinels are down, and then the master dies: redis 5677, 1073.
+//! All sentinels are down, and then the master dies: redis 5677.
 //!
 //! Users saw sentinels that came back to a dead master and never promoted anybody. A replica whose
-//! link to the master is down for longer than ten times `down-after` and the master's own down time
-//! is too old to be chosen; but the down time of a master that nobody has seen counts from the start
-//! of the sentinels. So whoever dies while they are away longer than that is mourned for ever, and
-//! `SENTINEL FAILOVER` finds no good replica either.
+//! link to the master is down for longer than ten times `down-after` and the master's own down
+//! time is too old to be chosen; but the down time of a master that nobody has seen counts from
+//! the start of the sentinels. So whoever dies while they are away longer than that is mourned for
+//! ever, and `SENTINEL FAILOVER` finds no good replica either.
 //!
-//! How old those data are nobody can know: the link may have broken long before the master died. So
-//! ours does not choose such a replica by itself; but it says what stands in the way and how an
-//! operator decides it, and `SENTINEL FAILOVER` does that. A restart shorter than the bound needs no
-//! operator.
+//! How old those data are nobody can know: the link may have broken long before the master died.
+//! So ours does not choose such a replica by itself; but it says what stands in the way and how an
+//! operator decides it, and `SENTINEL FAILOVER` does that. A restart shorter than the bound needs
+//! no operator.
 
 use watchfire::sim::{Data, Fault, FaultKind, Memory, Order, Shape};
 

@@ -1,10 +1,10 @@
-//! A lost election means six minutes of silence: redis 1073, 2257 and many more, where users ask why
-//! nothing happens for so long.
+//! A lost election means six minutes of silence: redis 10621, where somebody asks which parameter
+//! makes the next attempt come after six minutes.
 //!
-//! A stock sentinel that stood for election, or voted for another one, starts no failover for twice
-//! the `failover-timeout`: six minutes by default, whatever became of it. Three that stand at the same
-//! time split the votes; or the one who was elected dies. Then all are silent for as long, and the
-//! master is missing.
+//! A stock sentinel that stood for election, or voted for another one, starts no failover for
+//! twice the `failover-timeout`: six minutes by default, whatever became of it. Three that stand
+//! at the same time split the votes; or the one who was elected dies. Then all are silent for as
+//! long, and the master is missing.
 //!
 //! Ours gives those with smaller ids a lead, so that votes are rarely split, and tries again after
 //! some hundred ms; who has our vote gets 5 s to act, not six minutes.

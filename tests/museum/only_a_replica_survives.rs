@@ -1,10 +1,11 @@
-//! Only a replica survives the restart of a whole site: redis 6751, OT-CONTAINER-KIT 1883 and 1474.
+//! Only a replica survives the restart of a whole site: redis 6751, OT-CONTAINER-KIT 1883 and
+//! 1474.
 //!
-//! Users saw `NOGOODSLAVE` for hours (one for 23), and what they promoted by hand was made a replica
-//! again, with its data lost, when the old master came back. A replica that was restarted and never
-//! reached its dead master says, up to Redis 6.2, that the link has been down since 1970: too old for
-//! ever. Redis 7 says -1, and is promoted, even if it came up without any data, so that the old
-//! master copies the emptiness when it returns.
+//! Users saw `NOGOODSLAVE` for hours (one for 23), and what they promoted by hand was made a
+//! replica again, with its data lost, when the old master came back. A replica that was restarted
+//! and never reached its dead master says, up to Redis 6.2, that the link has been down since
+//! 1970: too old for ever. Redis 7 says -1, and is promoted, even if it came up without any data,
+//! so that the old master copies the emptiness when it returns.
 //!
 //! Ours reads a link that is older than the process as one that never was up. What such a replica
 //! brought from its disk are the data of the group: it follows our master by its own file, and we

@@ -1,13 +1,13 @@
-//! One replica that never follows delays the news: valkey's and Redis's `reconf_slaves`, as their
-//! source has it (reference 8.5), with `parallel-syncs 1`.
+//! One replica that never follows delays the news, with `parallel-syncs 1`. (Read in the source of
+//! Redis and Valkey, and seen.)
 //!
 //! Users saw clients hang for minutes after a failover that had long happened. The stock sentinel
-//! that leads announces `+switch-master` only after all replicas follow, or after `failover-timeout`,
-//! three minutes by default. With `parallel-syncs 1` a single replica that never gets a link (a wrong
-//! `masterauth`, say) holds up all that come behind it.
+//! that leads announces `+switch-master` only after all replicas follow, or after
+//! `failover-timeout`, three minutes by default. With `parallel-syncs 1` a single replica that
+//! never gets a link (a wrong `masterauth`, say) holds up all that come behind it.
 //!
-//! Ours announces the switch as soon as the promotion is durable: where the master is does not depend
-//! on who follows it.
+//! Ours announces the switch as soon as the promotion is durable: where the master is does not
+//! depend on who follows it.
 
 use watchfire::sim::{Data, FaultKind, Outcome, Shape};
 

@@ -1,14 +1,14 @@
 //! TILT storms: redis 13866, 10547 and 13034, bitnami charts 9689.
 //!
 //! Users saw `+tilt` every minute, or without an end, and no failover at all when the master was
-//! really gone. `getaddrinfo` blocks a stock sentinel's only thread for more than 2.5 s when a name
-//! server is ill; a timer that is 2 s late means TILT; in TILT nothing is decided for 30 s; and the
-//! next lookup blocks before these are over. Where the master's name is what cannot be looked up,
-//! its death and the storm come together.
+//! really gone. `getaddrinfo` blocks a stock sentinel's only thread for more than 2.5 s when a
+//! name server is ill; a timer that is 2 s late means TILT; in TILT nothing is decided for 30 s;
+//! and the next lookup blocks before these are over. Where the master's name is what cannot be
+//! looked up, its death and the storm come together.
 //!
 //! Ours never blocks on a name: links look names up beside the core. Even where something else
-//! stops the whole process as often, TILT lasts for one hello period, and time that was not watched
-//! counts against nobody.
+//! stops the whole process as often, TILT lasts for one hello period, and time that was not
+//! watched counts against nobody.
 
 use watchfire::sim::{Data, Fault, FaultKind, Proc, Shape};
 

@@ -1,11 +1,11 @@
 //! A sentinel rewrites its file and cannot read it any more: valkey 4530, redis 8313 and 8480.
 //!
-//! Users saw a sentinel that ran well until it was restarted: `FATAL CONFIG FILE ERROR`. Redis writes
-//! values into its file as they are (a password with a blank becomes two words), and some lines
-//! twice (`Duplicate hostname and port for replica`), and refuses them when it reads.
+//! Users saw a sentinel that ran well until it was restarted: `FATAL CONFIG FILE ERROR`. Redis
+//! writes values into its file as they are (a password with a blank becomes two words), and some
+//! lines twice (`Duplicate hostname and port for replica`), and refuses them when it reads.
 //!
-//! Ours quotes what it writes. Whatever `SENTINEL SET` and `MONITOR` accept, a rewritten file brings
-//! back, and a line that only remembers a node is never a reason not to start.
+//! Ours quotes what it writes. Whatever `SENTINEL SET` and `MONITOR` accept, a rewritten file
+//! brings back, and a line that only remembers a node is never a reason not to start.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -103,7 +103,11 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn what_is_accepted_is_read_back(requests in prop::collection::vec(request(), 1..12)) {

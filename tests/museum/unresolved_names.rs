@@ -1,10 +1,10 @@
 //! A name server that does not answer leaves no candidate: redis 11241, bitnami containers 53232.
 //!
-//! Users saw `-failover-abort-no-good-slave` for as long as DNS was ill, although a good replica ran
-//! all the time: in Kubernetes the name of a dead master vanishes together with it. Redis keeps
-//! nodes by what their names resolve to and looks them up again whenever it reads of them or makes
-//! their entries anew. A failed lookup counts as a change, and costs the connection to a replica
-//! with which all was well.
+//! Users saw `-failover-abort-no-good-slave` for as long as DNS was ill, although a good replica
+//! ran all the time: in Kubernetes the name of a dead master vanishes together with it. Redis
+//! keeps nodes by what their names resolve to and looks them up again whenever it reads of them or
+//! makes their entries anew. A failed lookup counts as a change, and costs the connection to a
+//! replica with which all was well.
 //!
 //! Ours knows nodes by their names as they are written. A lookup is the business of the link that
 //! connects, and a connection that stands needs none: nothing is closed because of a name.
@@ -18,7 +18,8 @@ const DIES_TOO: u64 = 40_000;
 
 #[test]
 fn a_replica_stays_a_candidate_while_its_name_cannot_be_resolved() {
-    let shape = Shape { named: true, faults_ms: 80_000, ..Shape::default() };
+    let priorities = [(1, 10)].into();
+    let shape = Shape { named: true, faults_ms: 80_000, priorities, ..Shape::default() };
     // Node 2 is healthy throughout. Node 0 dies; node 1 takes over and dies later.
     let faults = || {
         vec![
@@ -28,8 +29,6 @@ fn a_replica_stays_a_candidate_while_its_name_cannot_be_resolved() {
         ]
     };
     // With the change of address stock sentinels make all entries anew, and find no node 2.
-    let priorities = [(1, 10)].into();
-    let shape = Shape { priorities, ..shape };
     let stock = live(&unmended(Kind::Stock, 1, &shape, faults()));
     assert!(lines(&stock, "sentinel", "-failover-abort-no-good-slave").any(|l| l.at_ms > DIES_TOO));
     assert_eq!(stock.groups[0].masters, Vec::<usize>::new(), "nobody is master in the end");

@@ -1,10 +1,11 @@
 //! A wrong password means endless failovers: redis 4799, 2536, 5410, 11063.
 //!
 //! Users saw a failover every three to five minutes although all nodes were well: somebody had
-//! changed a password. A stock sentinel takes NOAUTH in answer to its PING for silence, so a healthy
-//! master is down; and whoever is refused cannot demote the old master either, so that after the
-//! switch there are two. It says nothing about the password, and goes on with the connection on
-//! which AUTH failed, so that putting the password right at the node changes nothing.
+//! changed a password. A stock sentinel takes NOAUTH in answer to its PING for silence, so a
+//! healthy master is down; and whoever is refused cannot demote the old master either, so that
+//! after the switch there are two. It says nothing about the password, and goes on with the
+//! connection on which AUTH failed, so that putting the password right at the node changes
+//! nothing.
 //!
 //! For ours, who answers lives. NOAUTH, WRONGPASS and NOPERM are a mistake in a configuration: the
 //! node is not called down, the log says again and again what is wrong, the flag `disconnected`
