@@ -123,7 +123,7 @@ impl Sentinel {
         if group.failover.is_some() || busy {
             return Value::error("INPROG Failover already in progress");
         }
-        if group.best_replica(&self.core).is_err() {
+        if group.best_replica(&self.core, true).is_err() {
             return Value::error("NOGOODSLAVE No suitable replica to promote");
         }
         if let Some(why) = group.why_no_election(&self.core) {

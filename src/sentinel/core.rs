@@ -84,6 +84,11 @@ impl Core {
         }
     }
 
+    /// An id that nobody has: chance decides.
+    pub(super) fn fresh_id(&mut self) -> RunId {
+        RunId::from_bytes(std::array::from_fn(|_| self.chance.below(256) as u8))
+    }
+
     /// The monotonic clock: promises, votes and validity count by it.
     pub(super) fn now(&self) -> Instant {
         self.clock.mono

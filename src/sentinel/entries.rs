@@ -183,8 +183,9 @@ impl Group {
     }
 }
 
+/// No use to us at present; clients that read the flag leave such a replica alone.
 fn is_disconnected(node: &Node) -> bool {
-    !node.health.up || !node.subscribed
+    !node.health.up || !node.subscribed || node.health.locked_out
 }
 
 fn put_info(core: &Core, entry: &mut Entry, node: &Node, assumed: Role) {

@@ -14,6 +14,9 @@ use crate::resp::Value;
 
 /// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
 const FRESH_INFO_MS: u64 = 200;
+/// The same while the master lives and an operator wants another, in ms: nobody is without a master
+/// meanwhile.
+const FRESH_INFO_FORCED_MS: u64 = 1_000;
 
 /// How much of a node's refusal reaches the log, in characters.
 const REFUSAL_CHARS_MAX: usize = 200;
@@ -221,10 +224,16 @@ impl Group {
             let asked = node.health.up && node.sdown_since.is_none();
             asked && node.info_at.is_none_or(|at| at < since)
         });
-        if waiting && !core.due(since.plus(FRESH_INFO_MS)) {
+        let unhurried = self.failover.as_ref().is_some_and(|f| f.forced);
+        let patience_ms = match unhurried && self.master.sdown_since.is_none() {
+            true => FRESH_INFO_FORCED_MS,
+            false => FRESH_INFO_MS,
+        };
+        if waiting && !core.due(since.plus(patience_ms)) {
             return false;
         }
-        let replica = match self.best_replica(core) {
+        let forced = self.failover.as_ref().is_some_and(|failover| failover.forced);
+        let replica = match self.best_replica(core, forced) {
             Ok(replica) => replica,
             Err(reasons) => {
                 let why = match reasons.is_empty() {
@@ -253,6 +262,7 @@ impl Group {
     }
 
     fn await_promotion(&mut self, core: &mut Core) -> bool {
+        let tenure_ms = self.tenure_ms();
         let Some(failover) = &mut self.failover else { return false };
         let State::Promoting { replica, since, next_info } = &mut failover.state else {
             return false;
@@ -267,7 +277,9 @@ impl Group {
             return self.abort(core, EventKind::AbortSlaveTimeout, why);
         };
         let is_master = node.role() == Some(Role::Master);
-        if is_master && node.info_at.is_some_and(|at| at >= since) {
+        let late = core.due(failover.started.plus(tenure_ms));
+        // Too late it may not count: others may have undone it, and told nobody why.
+        if is_master && !late && node.info_at.is_some_and(|at| at >= since) {
             self.promoted(core, replica);
             return true;
         }
@@ -281,9 +293,7 @@ impl Group {
         let why = match refused {
             Some(error) => format!("{replica} refused: {error}"),
             None if down => format!("{replica} went down"),
-            None if self.tenure_is_over(core) => {
-                format!("{replica} did not become a master in time")
-            }
+            None if late => format!("{replica} did not become a master in time"),
             None => return false,
         };
         self.abort(core, EventKind::AbortSlaveTimeout, why)
@@ -308,7 +318,7 @@ impl Group {
     }
 
     /// Gives up this attempt; another follows after a pause that grows and is left to chance.
-    fn abort(&mut self, core: &mut Core, kind: EventKind, why: String) -> bool {
+    pub(super) fn abort(&mut self, core: &mut Core, kind: EventKind, why: String) -> bool {
         let details = self.master_details(core);
         core.announce_durable(kind, Some(&self.name), details);
         self.attempts += 1;

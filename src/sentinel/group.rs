@@ -61,6 +61,9 @@ pub(super) struct Group {
     /// Elections lost in a row, and the moment before which none is begun.
     pub(super) attempts: u32,
     pub(super) not_before: Instant,
+    /// Whom a peer names as the master in the epoch in which we name another, since when, and
+    /// whether that was said.
+    pub(super) dispute: Option<(Address, Instant, bool)>,
     /// The last sentence said about why nothing happens, so that it is said once.
     pub(super) said: Option<String>,
 }
@@ -90,6 +93,7 @@ impl Group {
             repoint: None,
             attempts: 0,
             not_before: now,
+            dispute: None,
             said: None,
         };
         for address in state.replicas {
@@ -535,6 +539,7 @@ impl Group {
         self.voted_at = None;
         self.attempts = 0;
         self.not_before = core.now();
+        self.dispute = None;
         self.said = None;
         self.peers.values_mut().for_each(Peer::forget_opinion);
         self.master.sdown_since = None;

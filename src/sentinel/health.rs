@@ -31,6 +31,8 @@ pub(super) struct Health {
     /// Since when an acceptable answer has been owed (watched clock): since the oldest PING without
     /// one, since the connection was lost, or since the link was first opened. `None`: all is well.
     pub(super) silent_since: Option<Instant>,
+    /// It last answered that we may not ask: it lives, and cannot be watched.
+    pub(super) locked_out: bool,
     ping_in_flight: bool,
     next_ping: Instant,
     pub(super) last_ok: Instant,
@@ -48,6 +50,7 @@ impl Health {
             up: false,
             pending: 0,
             silent_since: Some(core.watched()),
+            locked_out: false,
             ping_in_flight: false,
             next_ping: now,
             last_ok: now,
@@ -107,10 +110,18 @@ impl Health {
         };
         if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) {
             self.silent_since = None;
+            self.locked_out = false;
             self.last_ok = at.now;
             self.reopen_after_ms = REOPEN_MIN_MS;
         }
         text.starts_with("PONG")
+    }
+
+    /// It answered that we may not ask it. That is a sign of life, and no more than that: its death
+    /// is told from silence as ever, and `last_ok` stays what it was.
+    pub(super) fn shut_out(&mut self, at: Moment) {
+        self.locked_out = true;
+        self.silent_since = (!self.up).then_some(at.watched);
     }
 
     /// For how long an acceptable answer has been owed, in ms of watched time.
@@ -142,6 +153,7 @@ impl Health {
         if due && !self.ping_in_flight {
             self.ping_in_flight = true;
             self.next_ping = core.now().plus(period_ms);
+            // The answer to this one causes no step.
             core.due(self.next_ping);
             self.silent_since.get_or_insert(core.watched());
             self.send(core, Command::Ping);
@@ -150,13 +162,15 @@ impl Health {
 
     /// True if the connection looks half-open: it stands, and has been silent for half of
     /// `down-after`. A new one may fare better; attempts grow rarer, since a node that hangs keeps
-    /// each.
+    /// each. So may one on which AUTH is tried again, once somebody has put the password right.
     pub(super) fn wants_reopening(&mut self, core: &mut Core, down_after_ms: u64) -> bool {
-        let (true, true, Some(since)) = (self.up, self.ping_in_flight, self.silent_since) else {
+        let half_open = self.silent_since.filter(|_| self.ping_in_flight);
+        if !self.up || (half_open.is_none() && !self.locked_out) {
             return false;
-        };
+        }
         let old_enough = core.due(self.opened_at.plus(self.reopen_after_ms));
-        let wanted = old_enough && core.due_watched(since.plus(down_after_ms / 2));
+        let silent = half_open.is_some_and(|at| core.due_watched(at.plus(down_after_ms / 2)));
+        let wanted = old_enough && (silent || self.locked_out);
         if wanted {
             self.reopen_after_ms = (self.reopen_after_ms * 2).min(REOPEN_MAX_MS);
         }

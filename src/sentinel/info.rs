@@ -12,8 +12,11 @@ pub(super) struct Info {
     /// Only on a replica: whom it follows.
     pub(super) master: Option<Address>,
     pub(super) link_up: bool,
-    /// How long the link to its master has been down, in ms; negative: it was never up.
+    /// How long the link to its master has been down, in ms; negative: it was never up since the
+    /// node started.
     pub(super) link_down_ms: i64,
+    /// It holds data.
+    pub(super) has_keys: bool,
     pub(super) priority: u32,
     pub(super) offset: u64,
     /// False hides the replica from clients (`replica-announced no`).
@@ -39,6 +42,10 @@ impl Role {
 /// Priority that Redis assumes until a replica says otherwise.
 pub(super) const DEFAULT_PRIORITY: u32 = 100;
 
+/// A node counts its uptime and the age of its links by cached clocks: so far apart, in s, they may
+/// be.
+const UPTIME_SLACK_S: i64 = 60;
+
 impl Info {
     /// Reads the reply to INFO. `None` if it names no role: then it is no INFO of a data node.
     pub(super) fn parse(text: &str) -> Option<Info> {
@@ -49,12 +56,14 @@ impl Info {
             master: None,
             link_up: false,
             link_down_ms: 0,
+            has_keys: false,
             priority: DEFAULT_PRIORITY,
             offset: 0,
             announced: true,
         };
         let mut role = None;
         let (mut host, mut port) = (None, None);
+        let mut uptime_s = None;
         for line in text.lines() {
             let Some((key, value)) = line.trim_end().split_once(':') else { continue };
             match key {
@@ -64,6 +73,7 @@ impl Info {
                 "master_link_down_since_seconds" => {
                     info.link_down_ms = value.parse().map_or(0, |s: i64| s.saturating_mul(1000));
                 }
+                "uptime_in_seconds" => uptime_s = value.parse::<i64>().ok(),
                 "master_host" => host = Some(value.to_owned()),
                 "master_port" => port = value.parse().ok(),
                 "master_link_status" => info.link_up = value.eq_ignore_ascii_case("up"),
@@ -71,6 +81,7 @@ impl Info {
                 "slave_repl_offset" => info.offset = value.parse().unwrap_or(0),
                 "replica_announced" => info.announced = value != "0",
                 _ if is_slave_line(key) => info.slaves.extend(slave_address(value)),
+                _ if is_numbered(key, "db") => info.has_keys |= value.starts_with("keys="),
                 _ => {}
             }
         }
@@ -83,6 +94,10 @@ impl Info {
             Role::Slave => {
                 info.slaves.clear();
                 info.master = host.zip(port).map(|(host, port)| Address { host, port });
+                // Up to 6.2, a link that was never up has been down since 1970.
+                if uptime_s.is_some_and(|s| info.link_down_ms / 1_000 > s + UPTIME_SLACK_S) {
+                    info.link_down_ms = -1_000;
+                }
             }
         }
         Some(info)
@@ -90,8 +105,11 @@ impl Info {
 }
 
 fn is_slave_line(key: &str) -> bool {
-    key.strip_prefix("slave")
-        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    is_numbered(key, "slave")
+}
+
+fn is_numbered(key: &str, prefix: &str) -> bool {
+    key.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// `ip=10.0.0.1,port=6379,state=online,...` or, from servers before 2.8, `10.0.0.1,6379,online`.
@@ -135,6 +153,20 @@ mod tests {
         assert_eq!(info.master, Some(Address::new("::1", 7001)));
         assert_eq!((info.link_up, info.offset, info.priority), (true, 514, 10));
         assert_eq!((info.announced, info.link_down_ms), (false, -1000));
+    }
+
+    #[test]
+    fn a_link_that_is_older_than_the_process_never_was_up() {
+        let info = |down_s: u64| {
+            let text = format!(
+                "uptime_in_seconds:90\r\nrole:slave\r\nmaster_host:::1\r\nmaster_port:7001\r\n\
+                 master_link_down_since_seconds:{down_s}\r\n# Keyspace\r\ndb3:keys=1,expires=0\r\n"
+            );
+            Info::parse(&text).expect("an INFO")
+        };
+        assert_eq!(info(90).link_down_ms, 90_000);
+        assert_eq!(info(1_700_000_000).link_down_ms, -1_000);
+        assert!(info(1).has_keys);
     }
 
     #[test]

@@ -5,10 +5,18 @@ use super::core::Core;
 use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
 use super::hello::Hello;
+use super::info::Role;
+use super::node::INFO_PERIOD_MS;
 use super::peer::Heard;
 use super::timers::Subject;
 use super::types::{Address, GroupName, RunId};
 use crate::config::rules::valid_host;
+
+/// How long two sentinels may name different masters in one epoch, in ms, before that is said: by
+/// then whoever can see that it is wrong has given in.
+const DISPUTE_MS: u64 = 10_000;
+/// Oldest INFO of our master by which we may give in, in ms.
+const TRUTH_MS: u64 = 2 * INFO_PERIOD_MS;
 
 impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
@@ -20,7 +28,7 @@ impl Sentinel {
         let Some((name, _)) = self.groups.get_key_value(hello.group.as_str()) else { return };
         let name = name.clone();
         if hello.id == self.core.my_id {
-            return;
+            return self.hear_own_id(&hello.sender);
         }
         if !self.core.is_credible(hello.current_epoch.max(hello.config_epoch)) {
             return self.count_bad_hello("its epoch lies absurdly far ahead of ours");
@@ -48,6 +56,49 @@ impl Sentinel {
         }
     }
 
+    /// Our own hellos come back to us. One from where we are not is another sentinel's, which was
+    /// started from a copy of our files: a vote for that id would elect us both. It counts as one
+    /// voter with us as long as both have it, so we take a new one, and it does the same.
+    fn hear_own_id(&mut self, sender: &Address) {
+        let nodes = self.groups.values().flat_map(|group| {
+            std::iter::once(&group.master).chain(group.replicas.values()).map(|n| &n.local_ip)
+        });
+        let peers = self.core.peers.values().map(|link| &link.local_ip);
+        let mut own = nodes.chain(peers).flatten().map(|ip| self.core.own_address(ip));
+        if own.any(|own| own == *sender) {
+            return self.clear_own_address(sender);
+        }
+        let id = self.core.fresh_id();
+        let text = format!(
+            "Another sentinel, at {sender}, has my id {}: one of us was started from a copy of \
+             the other's files. I take a new id, {id}",
+            self.core.my_id
+        );
+        self.core.say(Level::Warning, None, text);
+        self.core.my_id = id;
+        self.core.out.touch();
+        for (name, group) in &mut self.groups {
+            if group.failover.is_some() {
+                let why = "another sentinel shares the id that was elected".to_owned();
+                group.abort(&mut self.core, EventKind::AbortNotElected, why);
+            }
+            group.hasten_hellos(&self.core);
+            self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
+        }
+    }
+
+    /// Where we live nobody else does: whom our files show there is gone, a former self perhaps.
+    fn clear_own_address(&mut self, own: &Address) {
+        let ghost = self.groups.iter().find_map(|(name, group)| {
+            let at_ours = group.peers.iter().find(|(_, peer)| peer.address == *own);
+            at_ours.map(|(id, _)| (name.clone(), id.clone()))
+        });
+        if let Some((name, id)) = ghost {
+            self.replace_peer(&name, &id);
+            self.core.out.touch();
+        }
+    }
+
     fn count_bad_hello(&mut self, why: &str) {
         self.core.bad_hellos += 1;
         if self.core.bad_hellos.is_power_of_two() {
@@ -60,17 +111,21 @@ impl Sentinel {
     /// Makes sure that this sentinel is known to the group, under this address.
     fn meet(&mut self, name: &GroupName, id: &RunId, address: &Address) {
         let Some(group) = self.groups.get(name) else { return };
-        match group.peers.get(id) {
-            Some(peer) if peer.address == *address => return,
-            Some(_) => return self.move_peer(name, id, address),
-            None => {}
-        }
-        if group.peers.len() >= MEMBERS_MAX {
-            return self.count_bad_hello("its group has as many sentinels as it may have");
+        let known = group.peers.get(id);
+        if known.is_some_and(|peer| peer.address == *address) {
+            return;
         }
         let holder = group.peers.iter().find(|(_, peer)| peer.address == *address);
-        if let Some(old) = holder.map(|(old, _)| old.clone()) {
+        let (known, holder) = (known.is_some(), holder.map(|(old, _)| old.clone()));
+        if let Some(old) = holder {
             self.replace_peer(name, &old);
+        }
+        if known {
+            return self.move_peer(name, id, address);
+        }
+        let Some(group) = self.groups.get(name) else { return };
+        if group.peers.len() >= MEMBERS_MAX {
+            return self.count_bad_hello("its group has as many sentinels as it may have");
         }
         let known_elsewhere = self.core.peers.get(id).is_some_and(|l| l.address != *address);
         if known_elsewhere {
@@ -145,7 +200,55 @@ impl Group {
             // Tell it at once.
             peer.next_hello = now;
         }
-        newer || first || lags
+        let settled = hello.config_epoch == self.config_epoch && self.settle_dispute(core, hello);
+        newer || first || lags || settled
+    }
+
+    /// A peer may name another master in the very same epoch: their files did so in the beginning,
+    /// or stock sentinels were told to fail over at once. No epoch will ever decide that, but the
+    /// nodes may: if our master says that it follows the other one, with a link that works, we
+    /// give in. True if so.
+    fn settle_dispute(&mut self, core: &mut Core, hello: &Hello) -> bool {
+        let ours = self.shown_master(core);
+        if self.master.is_at(&hello.master) || ours == hello.master {
+            return false;
+        }
+        let follows = self.master.info.as_ref().is_some_and(|info| {
+            info.role == Role::Slave && info.link_up && info.master.as_ref() == Some(&hello.master)
+        });
+        let lives = self.master.health.up && self.master.info_within(core, TRUTH_MS);
+        if follows && lives && self.failover.is_none() {
+            let text = format!(
+                "{} names {} as the master of {}, and {ours}, which I named, follows it: so do I",
+                hello.id.short(),
+                hello.master,
+                self.name
+            );
+            core.say(Level::Warning, Some(&self.name), text);
+            self.follow_config(core, hello);
+            return true;
+        }
+        let now = core.now();
+        let (since, said) = match &self.dispute {
+            Some((master, since, said)) if *master == hello.master => (*since, *said),
+            _ => (now, false),
+        };
+        let due = !said && now.since(since) >= DISPUTE_MS;
+        if due {
+            let text = format!(
+                "{} ({}) names {} as the master of {} and I name {ours}, in the same configuration \
+                 epoch {}: one of us was told wrong. REMOVE the group from that sentinel and \
+                 MONITOR it with the right master, or order a FAILOVER",
+                hello.id.short(),
+                hello.sender,
+                hello.master,
+                self.name,
+                self.config_epoch
+            );
+            core.say(Level::Warning, Some(&self.name), text);
+        }
+        self.dispute = Some((hello.master.clone(), since, said || due));
+        false
     }
 
     /// A newer configuration: the higher epoch wins, everywhere and without asking.
@@ -158,6 +261,10 @@ impl Group {
             }
             return;
         }
+        self.follow_config(core, hello);
+    }
+
+    fn follow_config(&mut self, core: &mut Core, hello: &Hello) {
         let known = self.replicas.values().find(|node| node.is_at(&hello.master));
         let to = known.map_or_else(|| hello.master.clone(), |node| node.address.clone());
         let details = self.peer_details(core, &hello.id);

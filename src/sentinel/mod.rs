@@ -233,6 +233,11 @@ impl Sentinel {
             }
             LinkEvent::Down { reason } => {
                 node.lost(core);
+                if let LostReason::Rejected(error) = &reason
+                    && node::is_refusal(error)
+                {
+                    node.shut_out(core, name, error);
+                }
                 let payload = format!("{} #{reason}", group.node_details(core, address));
                 core.announce(EventKind::CmdLinkReconnection, Some(name), payload);
             }
@@ -333,6 +338,7 @@ impl Group {
         command: &Command,
         reply: &Value,
     ) {
+        let name = self.name.clone();
         let Some(node) = self.node_mut(address) else { return };
         match command {
             Command::Ping => {
@@ -340,12 +346,13 @@ impl Group {
                     node.rebooted_at = None;
                     node.complaint = None;
                 }
-                if let Value::Error(error) = reply
-                    && let Some(why) = node.complain(error)
-                {
-                    core.say(Level::Warning, Some(&self.name), why);
+                match reply {
+                    Value::Error(error) if node::is_refusal(error) => {
+                        node.shut_out(core, &name, error);
+                    }
+                    Value::Error(error) => node.complain(core, &name, error),
+                    _ => {}
                 }
-                let Some(node) = self.node_mut(address) else { return };
                 let busy = matches!(reply, Value::Error(error) if error.starts_with("BUSY"));
                 if busy && node.sdown_since.is_some() && !node.script_killed {
                     node.script_killed = true;

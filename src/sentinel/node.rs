@@ -2,6 +2,7 @@
 
 use super::core::{Core, Moment};
 use super::effect::Command;
+use super::event::Level;
 use super::health::Health;
 use super::info::{Info, Role};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
@@ -20,6 +21,15 @@ pub(super) const INFO_PERIOD_MS: u64 = 10_000;
 pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
 /// Pause between INFOs to a node on which something waits right now, in ms.
 pub(super) const INFO_PERIOD_AWAITED_MS: u64 = 50;
+
+/// Pause between two complaints about a node that refuses us, in ms.
+const COMPLAINT_PERIOD_MS: u64 = 60_000;
+
+/// True for the errors of a node to which we may not talk: it lives, and our password or user is
+/// wrong. Redis's sentinels take that for silence, and fail over a healthy master again and again.
+pub(super) fn is_refusal(error: &str) -> bool {
+    ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| error.starts_with(code))
+}
 
 /// A master or replica.
 #[derive(Debug)]
@@ -47,8 +57,8 @@ pub(super) struct Node {
     /// When it was seen to have restarted, until it says PONG again.
     pub(super) rebooted_at: Option<Instant>,
     pub(super) script_killed: bool,
-    /// The error code with which it last answered PING, if that was told.
-    pub(super) complaint: Option<String>,
+    /// The error code with which it last answered PING, and when that was told.
+    pub(super) complaint: Option<(String, Instant)>,
     hello_in_flight: bool,
     next_hello: Instant,
     /// When a hello of ours was last published on it, and when one was last heard there.
@@ -161,22 +171,39 @@ impl Node {
         self.hello_in_flight = false;
     }
 
-    /// A sentence about an answer to PING that does not count as a sign of life, said once.
-    pub(super) fn complain(&mut self, error: &str) -> Option<String> {
+    /// It refused us, and lives: with us something is wrong, or with what it was told of us.
+    pub(super) fn shut_out(&mut self, core: &mut Core, group: &GroupName, error: &str) {
+        self.health.shut_out(core.moment());
+        self.complain(core, group, error);
+    }
+
+    /// Tells the log of an answer to PING that is not well: once, or again and again where we were
+    /// refused, since nobody but an operator can put that right.
+    pub(super) fn complain(&mut self, core: &mut Core, group: &GroupName, error: &str) {
         let code = error.split(' ').next().unwrap_or_default().to_owned();
-        let excused = ["LOADING", "MASTERDOWN", "BUSY"].contains(&code.as_str());
-        if excused || self.complaint.as_ref() == Some(&code) {
-            return None;
+        let refused = is_refusal(error);
+        let told = self.complaint.as_ref().is_some_and(|(told, at)| {
+            *told == code && (!refused || core.now().since(*at) < COMPLAINT_PERIOD_MS)
+        });
+        if told || ["LOADING", "MASTERDOWN", "BUSY"].contains(&code.as_str()) {
+            return;
         }
         let help = match code.as_str() {
             "NOAUTH" => " (it wants a password: set auth-pass for this group)",
+            "WRONGPASS" => " (auth-pass or auth-user of this group is wrong)",
             "NOPERM" => " (the user of auth-user may not send PING)",
             _ => "",
         };
-        let why =
-            format!("{} answers PING with {code}{help}; that counts as silence", self.address);
-        self.complaint = Some(code);
-        Some(why)
+        let so = match refused {
+            true => {
+                "it lives, so it is not called down; but until this is put right it can be neither \
+                 watched nor promoted nor demoted"
+            }
+            false => "that counts as silence",
+        };
+        let why = format!("{} answers PING with {code}{help}; {so}", self.address);
+        core.say(Level::Warning, Some(group), why);
+        self.complaint = Some((code, core.now()));
     }
 
     /// A hello was published on it, or was not.

@@ -8,6 +8,10 @@ use super::info::Role;
 use super::node::{INFO_PERIOD_MS, Node};
 use super::types::Address;
 
+/// How much longer than the master's silence a replica's link to it may have been down, in ms,
+/// beyond `down-after`, so that the replica still counts as one that kept up: INFO counts in whole
+/// seconds.
+const KEPT_UP_SLACK_MS: u64 = 2_000;
 /// Oldest acceptable answer to a PING, and oldest INFO while the master is down, in ms.
 const FRESH_MS: u64 = 5_000;
 
@@ -15,19 +19,26 @@ impl Group {
     /// The best replica, or a sentence for each why it cannot be chosen.
     ///
     /// A replica that already says master while it was ours comes first: an earlier leader promoted
-    /// it and was lost before it could tell. Then as in Redis: smaller priority, larger offset,
-    /// smaller run id.
+    /// it and was lost before it could tell. One that lost its link well before the master fell
+    /// silent comes last: it lacks what was written since, and that would be lost with it. Else as
+    /// in Redis: smaller priority, larger offset, smaller run id.
     ///
     /// A configured master that was made a replica is a candidate, too. Where all nodes follow each
     /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever.
-    pub(super) fn best_replica(&self, core: &Core) -> Result<Address, Vec<String>> {
+    ///
+    /// Where an operator asked for it (`forced`) and there is no master, old data are his decision.
+    pub(super) fn best_replica(&self, core: &Core, forced: bool) -> Result<Address, Vec<String>> {
         let mut reasons = Vec::new();
         let mut good = Vec::new();
-        if self.master.role() == Some(Role::Slave) && self.master.health.silent_since.is_none() {
+        let health = &self.master.health;
+        let lives = health.silent_since.is_none() && !health.locked_out;
+        if self.master.role() == Some(Role::Slave) && lives {
             good.push(&self.master);
         }
         for node in self.replicas.values() {
-            match self.why_not(core, node) {
+            let forced = forced && self.master.sdown_since.is_some();
+            let reason = self.why_unfit(core, node);
+            match reason.or_else(|| self.why_too_old(core, node).filter(|_| !forced)) {
                 Some(reason) => reasons.push(format!("{}: {reason}", node.address)),
                 None => good.push(node),
             }
@@ -38,7 +49,8 @@ impl Group {
             let priority = info.map_or(u32::MAX, |i| i.priority);
             let offset = info.map_or(0, |i| i.offset);
             let run_id = node.run_id.clone();
-            (!promoted, priority, Reverse(offset), run_id.is_none(), run_id)
+            let behind = self.fell_behind(core, node);
+            (!promoted, behind, priority, Reverse(offset), run_id.is_none(), run_id)
         };
         match good.iter().min_by_key(rank) {
             Some(node) => Ok(node.address.clone()),
@@ -46,8 +58,11 @@ impl Group {
         }
     }
 
-    /// Why this replica cannot be promoted; `None` if it can.
-    fn why_not(&self, core: &Core, node: &Node) -> Option<String> {
+    /// Why this replica cannot be promoted, whatever its data are; `None` if it can.
+    fn why_unfit(&self, core: &Core, node: &Node) -> Option<String> {
+        if let Some((code, _)) = node.complaint.as_ref().filter(|_| node.health.locked_out) {
+            return Some(format!("it answers {code}: our password or user is wrong"));
+        }
         let Some(info) = &node.info else { return Some("no INFO from it yet".into()) };
         if node.sdown_since.is_some() {
             return Some("down".into());
@@ -81,17 +96,49 @@ impl Group {
         if info.role == Role::Master && !node.has_followed() && !heads {
             return Some("it is a master of its own, not a replica of this group".into());
         }
-        if self.demoted_to(core).is_some() {
+        None
+    }
+
+    /// Why its data must not become the group's unless somebody says so; `None` if they may.
+    fn why_too_old(&self, core: &Core, node: &Node) -> Option<String> {
+        let info = node.info.as_ref()?;
+        if self.demoted_to(core).is_some() || info.role == Role::Master {
             return None;
         }
-        let master_down_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
+        let force = format!("; SENTINEL FAILOVER {} promotes it all the same", self.name);
+        let sdown_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
+        // A RESET does not make the master any younger.
+        let master_down_ms = sdown_ms.max(core.now().since(self.master.health.last_ok));
         let limit_ms = master_down_ms.saturating_add(10 * self.settings.down_after_ms);
         if info.link_down_ms > limit_ms as i64 {
             let s = info.link_down_ms / 1000;
-            return Some(format!("its link to the master has been down for {s} s: too old"));
+            return Some(format!("its link to the master has been down for {s} s: too old{force}"));
+        }
+        // Once it is master, the old one would copy its emptiness.
+        if info.link_down_ms < 0 && !info.has_keys {
+            return Some(format!(
+                "it started without data and has not reached the master since{force}"
+            ));
         }
         None
     }
+
+    /// True for a replica whose link broke while there was still a master to follow, or that never
+    /// had one.
+    fn fell_behind(&self, core: &Core, node: &Node) -> bool {
+        let Some(info) = &node.info else { return true };
+        if info.role == Role::Master || info.link_up || self.demoted_to(core).is_some() {
+            return false;
+        }
+        let silent_since = self.master.health.silent_since;
+        let silent_ms = silent_since.map_or(0, |since| core.watched().since(since));
+        let slack_ms = self.settings.down_after_ms.saturating_add(KEPT_UP_SLACK_MS);
+        match u64::try_from(info.link_down_ms) {
+            Ok(down_ms) => down_ms > silent_ms.saturating_add(slack_ms),
+            Err(_) => true,
+        }
+    }
+
     /// Whom our master follows, if it lives and says that it is a replica (it restarted from a file
     /// that says so). Then there is no master that others could lag behind: if that node is a
     /// master, our master's data are its data already; and that replicas lost their link says

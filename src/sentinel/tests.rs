@@ -35,6 +35,8 @@ struct Desk {
     disk_works: bool,
     /// What each node answers to PING and INFO; absent: nothing.
     infos: BTreeMap<Address, String>,
+    /// Nodes that answer with this error instead, as long as they live.
+    refusals: BTreeMap<Address, &'static str>,
 }
 
 impl Desk {
@@ -63,6 +65,7 @@ impl Desk {
             writes: Vec::new(),
             disk_works: true,
             infos: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         };
         for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
             desk.infos.insert(at(port), replica_info(MASTER, offset, true));
@@ -118,7 +121,9 @@ impl Desk {
     /// What a living node or peer answers at once.
     fn serve(&mut self, link: LinkId, to: &Address, command: &Command) {
         let is_peer = to.port > 26000;
+        let refusal = self.refusals.get(to).filter(|_| self.infos.contains_key(to));
         let reply = match command {
+            _ if refusal.is_some() => Value::error(*refusal.expect("just seen")),
             Command::Ping if is_peer || self.infos.contains_key(to) => Value::Simple("PONG".into()),
             Command::Info => match self.infos.get(to) {
                 Some(info) => Value::bulk(info),
@@ -324,6 +329,96 @@ fn a_node_that_wants_a_password_is_named() {
     desk.reply_from(MASTER, Command::Ping, error);
     let told = desk.said.iter().filter(|text| text.contains("set auth-pass")).count();
     assert_eq!(told, 1, "{:?}", desk.said);
+}
+
+#[test]
+fn a_node_that_refuses_us_lives_and_its_death_is_noticed_all_the_same() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    for (port, error) in [(MASTER, "WRONGPASS invalid"), (REPLICA, "NOPERM no permissions")] {
+        desk.refusals.insert(at(port), error);
+    }
+    let first = |desk: &Desk| *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+    let before = first(&desk);
+    desk.pass(150_000);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    let told = desk.said.iter().filter(|text| text.contains("WRONGPASS (auth-pass")).count();
+    assert_eq!(told, 3, "once a minute: {:?}", desk.said);
+    assert_ne!(first(&desk), before, "AUTH is tried anew");
+    let entry = desk.ask(Request::Master("mymaster".into())).expect("an answer");
+    assert!(format!("{entry:?}").contains("master,disconnected"), "{entry:?}");
+
+    desk.refusals.clear();
+    desk.pass(20_000);
+    let entry = desk.ask(Request::Master("mymaster".into())).expect("an answer");
+    assert!(!format!("{entry:?}").contains("disconnected"), "{entry:?}");
+
+    desk.refusals.insert(at(MASTER), "NOAUTH Authentication required.");
+    desk.refusals.insert(at(REPLICA), "NOAUTH Authentication required.");
+    desk.pass(20_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_300);
+    assert!(desk.has(EventKind::Sdown), "silence is silence");
+    desk.answer_question(26002, 1, "*", 0);
+    desk.pass(200);
+    desk.answer_question(26002, 1, &id(1).to_string(), 1);
+    desk.pass(500);
+    let promoted = desk.promotions();
+    assert_eq!(promoted, [OTHER_REPLICA], "who refuses us is no candidate: {:?}", desk.said);
+}
+
+#[test]
+fn a_connection_that_ends_with_a_refusal_is_a_sign_of_life() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    for _ in 0..10 {
+        let link = *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+        let reason = LostReason::Rejected("WRONGPASS invalid username-password pair".into());
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        desk.pass(500);
+    }
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.pass(1_000);
+    assert!(desk.has(EventKind::Sdown), "until it says nothing more");
+}
+
+#[test]
+fn old_data_and_none_are_an_operators_decision() {
+    let link = |since_s: i64, keys: &str| {
+        let info = replica_info(MASTER, 7, false);
+        format!("uptime_in_seconds:900\r\n{info}master_link_down_since_seconds:{since_s}\r\n{keys}")
+    };
+    let keys = "db0:keys=4,expires=0,avg_ttl=0\r\n";
+    for (info, fit) in [
+        (link(600, keys), false),
+        (link(5, ""), true),
+        (link(-1, ""), false),
+        (link(-1, keys), true),
+        (link(1_700_000_000, keys), true),
+        (link(1_700_000_000, ""), false),
+    ] {
+        for forced in [false, true] {
+            let mut desk = Desk::new(1, 2);
+            desk.infos.remove(&at(OTHER_REPLICA));
+            desk.infos.insert(at(REPLICA), info.clone());
+            desk.pass(2_000);
+            desk.infos.remove(&at(MASTER));
+            desk.pass(1_500);
+            if forced {
+                let reply = desk.ask(Request::Failover("mymaster".into()));
+                assert_eq!(reply, Some(Value::ok()));
+            } else {
+                desk.answer_question(26002, 1, "*", 0);
+                desk.pass(200);
+            }
+            desk.answer_question(26002, 1, &id(1).to_string(), 1);
+            desk.pass(300);
+            assert_eq!(desk.promotions().len(), usize::from(fit || forced), "{info} {forced}");
+            let hint = desk.said.iter().any(|text| text.contains("SENTINEL FAILOVER mymaster"));
+            assert_eq!(hint, !fit && !forced, "{:?}", desk.said);
+        }
+    }
 }
 
 #[test]
@@ -654,4 +749,115 @@ fn entries_keep_the_order_that_clients_index() {
     assert_eq!((replica[19].as_str(), replica.len()), ("slave-repl-offset", 21));
     let peer = fields(first(desk.ask(Request::Sentinels("mymaster".into()))));
     assert_eq!((peer[13].as_str(), peer.len()), ("voted-leader-epoch", 14));
+}
+
+fn own_hello(port: u16) -> Request {
+    Request::Hello(format!("127.0.0.1,{port},{},0,mymaster,127.0.0.1,{MASTER},0", id(1)))
+}
+
+#[test]
+fn an_id_that_another_has_too_is_given_up() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    desk.ask(own_hello(crate::config::settings::SENTINEL_PORT));
+    assert_eq!(desk.sentinel.view().my_id(), &id(1), "our own words come back");
+    desk.vote_for(2, 5);
+    desk.ask(own_hello(26_009));
+    let renamed = desk.sentinel.view().my_id().clone();
+    assert_ne!(renamed, id(1));
+    assert!(desk.said.iter().any(|text| text.contains("127.0.0.1:26009, has my id")));
+    desk.ask(own_hello(26_009));
+    assert_eq!(desk.sentinel.view().my_id(), &renamed, "it is a stranger's by now");
+    assert_eq!(desk.writes.last().map(|(_, state)| &state.my_id), Some(&renamed));
+    assert_eq!(desk.vote_for(3, 5), Some(opinion(0, 2, 5)), "what was promised binds");
+}
+
+#[test]
+fn a_leader_whose_id_another_has_too_gives_up() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    desk.ask(own_hello(26_009));
+    assert!(desk.has(EventKind::AbortNotElected), "{:?}", desk.events);
+    let epoch = desk.sentinel.view().current_epoch() as i64;
+    desk.answer_question(26002, 1, id(1).as_str(), epoch);
+    assert!(!desk.has(EventKind::ElectedLeader), "that vote may be the other's");
+}
+
+fn sentinels(desk: &Desk) -> BTreeMap<RunId, Address> {
+    desk.writes.last().expect("a write").1.groups["mymaster"].sentinels.clone()
+}
+
+#[test]
+fn an_address_has_one_sentinel_at_a_time() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    let moved = format!("127.0.0.1,26003,{},0,mymaster,127.0.0.1,{MASTER},0", id(2));
+    desk.ask(Request::Hello(moved));
+    assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]));
+    let ours = crate::config::settings::SENTINEL_PORT;
+    desk.ask(Request::Hello(format!(
+        "127.0.0.1,{ours},{},0,mymaster,127.0.0.1,{MASTER},0",
+        id(7)
+    )));
+    assert_eq!(sentinels(&desk).len(), 2);
+    desk.ask(own_hello(ours));
+    assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]), "and this one is ours");
+}
+
+#[test]
+fn in_a_dispute_the_nodes_decide() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(MASTER), replica_info(OTHER_REPLICA, 500, true));
+    desk.pass(12_000);
+    desk.hello(2, 0, REPLICA, 0);
+    assert!(!desk.has(EventKind::SwitchMaster), "our master follows another");
+    desk.hello(2, 0, OTHER_REPLICA, 0);
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.master, view.config_epoch), (at(OTHER_REPLICA), 0));
+}
+
+#[test]
+fn a_dispute_that_the_nodes_do_not_decide_is_said_once() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    for _ in 0..20 {
+        desk.hello(2, 0, REPLICA, 0);
+        desk.hello(3, 0, MASTER, 0);
+        desk.pass(2_000);
+    }
+    let said = desk.said.iter().filter(|text| text.contains("one of us was told wrong")).count();
+    assert_eq!(said, 1, "{:?}", desk.said);
+    assert!(!desk.has(EventKind::SwitchMaster));
+}
+
+#[test]
+fn a_replica_that_lost_its_master_before_comes_last_whatever_its_priority() {
+    for (down_s, promoted) in [(8, OTHER_REPLICA), (2, REPLICA)] {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(5_000);
+        let info = replica_info(MASTER, 300, false)
+            + &format!("slave_priority:1\r\nmaster_link_down_since_seconds:{down_s}\r\n");
+        desk.infos.insert(at(REPLICA), info);
+        let info = replica_info(MASTER, 400, false) + "master_link_down_since_seconds:1\r\n";
+        desk.infos.insert(at(OTHER_REPLICA), info);
+        desk.master_dies();
+        desk.win();
+        assert_eq!(desk.promotions(), [promoted], "{down_s} s");
+    }
+}
+
+#[test]
+fn a_promotion_seen_too_late_is_not_announced() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    desk.win();
+    assert_eq!(desk.promotions(), [REPLICA]);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    // The process stands still for longer than its votes bind.
+    desk.now_ms += 10_000;
+    desk.pass(4_000);
+    assert!(desk.has(EventKind::AbortSlaveTimeout), "{:?}", desk.events);
+    assert!(!desk.has(EventKind::PromotedSlave), "others may have undone it");
 }

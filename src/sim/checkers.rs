@@ -80,6 +80,8 @@ pub(super) struct Checkers {
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     violation: Option<Violation>,
+    /// The sentinels' files name different first masters: epoch 0 has more than one.
+    files_differ: bool,
 }
 
 impl Checkers {
@@ -97,7 +99,13 @@ impl Checkers {
             claims: Vec::new(),
             mixed: false,
             violation: None,
+            files_differ: false,
         }
+    }
+
+    /// The sentinels' files name different first masters.
+    pub(super) fn files_differ(&mut self) {
+        self.files_differ = true;
     }
 
     /// Says whether something fails from now on.
@@ -220,7 +228,7 @@ impl Checkers {
             return;
         }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
-        if *first != master {
+        if *first != master && !(self.files_differ && config == 0) {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");
             self.broken(speaker, "one master per config epoch", how);
         }

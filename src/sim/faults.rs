@@ -42,6 +42,8 @@ pub enum FaultKind {
     SlowNode(usize, Ms),
     /// A node answers requests with this error.
     Sick(usize, &'static str),
+    /// The sentinels have a wrong password for a node; all others have the right one.
+    WrongPassword(usize),
     /// A node's INFO shows an offset larger by so much.
     Boast(usize, u64),
     /// A node does not get a link to its master: a wrong `masterauth`, say.
@@ -84,6 +86,8 @@ pub enum FaultKind {
     Join(usize),
     /// A sentinel is lost with its machine; in the end another one takes its place elsewhere.
     Replace(usize),
+    /// A sentinel is lost; in the end it starts from a copy of another one's files.
+    Clone(usize, usize),
     /// A node is moved to a machine and address that nobody had before.
     Move(usize),
     /// Two nodes, maybe of different groups, restart with each other's address.
@@ -134,6 +138,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Hang(n) => write!(f, "node {n} accepts and never answers"),
             FaultKind::SlowNode(n, ms) => write!(f, "node {n} is slow by up to {ms} ms"),
             FaultKind::Sick(n, error) => write!(f, "node {n} answers {error:?}"),
+            FaultKind::WrongPassword(n) => write!(f, "sentinels may not talk to node {n}"),
             FaultKind::Boast(n, more) => write!(f, "node {n} shows {more} bytes too many"),
             FaultKind::Unlinked(n) => write!(f, "node {n} gets no link to its master"),
             FaultKind::Partition { from, both, flap_ms } => {
@@ -161,6 +166,9 @@ impl fmt::Display for FaultKind {
             FaultKind::Order(n, order) => write!(f, "order to sentinel {n}: {order:?}"),
             FaultKind::Join(n) => write!(f, "sentinel {n} joins"),
             FaultKind::Replace(n) => write!(f, "sentinel {n} is lost and will be replaced"),
+            FaultKind::Clone(n, of) => {
+                write!(f, "sentinel {n} is lost and will get the files of sentinel {of}")
+            }
             FaultKind::Move(n) => write!(f, "node {n} moves to another address"),
             FaultKind::Swap(a, b) => write!(f, "nodes {a} and {b} swap addresses"),
         }

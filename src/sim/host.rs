@@ -310,6 +310,14 @@ impl Host {
         }
     }
 
+    /// Its disk comes to hold a copy of another sentinel's files; it does not run.
+    pub(super) fn get_files(&mut self, files: Option<State>, watch: &mut Watch) {
+        if let Some(state) = files {
+            self.disk.install(state);
+            watch.checkers.excuse(self.number);
+        }
+    }
+
     /// Ends it: all that was not on disk is gone.
     pub(super) fn crash(&mut self) {
         self.mind = None;
@@ -509,7 +517,7 @@ impl Host {
             _ => None,
         };
         if let Some(disk) = self.disk.content() {
-            let speaker = Speaker { at: now, number: self.number, id: &self.id, disk };
+            let speaker = Speaker { at: now, number: self.number, id: &disk.my_id, disk };
             let said = Said { effect, to, receiver, question };
             match self.stock {
                 false => watch.checkers.hear(&speaker, &said),

@@ -33,6 +33,8 @@ pub(super) struct NodeShape {
     pub(super) backlog: u64,
     /// `replica-priority`, or 0 where each node has its own.
     pub(super) priority: u32,
+    /// What INFO says of a link to the master that was never up, in s.
+    pub(super) never_up_s: i64,
 }
 
 /// With which data a node comes back.
@@ -59,6 +61,8 @@ pub(super) struct Ailment {
     pub(super) boast: u64,
     /// Its master does not let it in.
     pub(super) unlinked: bool,
+    /// The sentinels have a wrong password for it.
+    pub(super) locked: bool,
 }
 
 /// What a node has accepted a connection for.
@@ -466,7 +470,10 @@ impl Node {
         if self.ailment.hung {
             return;
         }
-        if ask == Ask::Command(Command::Ping) && self.ailment.error.is_none() && !self.loading(net)
+        if ask == Ask::Command(Command::Ping)
+            && self.ailment.error.is_none()
+            && !self.ailment.locked
+            && !self.loading(net)
         {
             net.send(self.proc, conn, Packet::Pong);
             return;
@@ -476,6 +483,9 @@ impl Node {
     }
 
     fn execute(&mut self, net: &mut Net, conn: ConnId, ask: Ask) -> Value {
+        if self.ailment.locked && matches!(ask, Ask::Command(_)) {
+            return Value::error("NOAUTH Authentication required.");
+        }
         if let Some(error) = self.ailment.error {
             let writes_only = error.starts_with("MISCONF");
             let harmless = !matches!(ask, Ask::Set(_) | Ask::Command(Command::Ping));
@@ -591,10 +601,11 @@ impl Node {
     fn info(&self, net: &Net) -> String {
         use std::fmt::Write;
         let mut text = format!(
-            "# Server\r\nredis_version:7.0.15\r\nrun_id:{}\r\ntcp_port:{}\r\nloading:{}\r\n\
-             # Replication\r\n",
+            "# Server\r\nredis_version:7.0.15\r\nrun_id:{}\r\ntcp_port:{}\r\n\
+             uptime_in_seconds:{}\r\nloading:{}\r\n# Replication\r\n",
             self.run_id,
             self.address.port,
+            (net.now() - self.started_at) / 1_000,
             u8::from(self.loading(net)),
         );
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
@@ -612,7 +623,10 @@ impl Node {
                 line("master_link_status", if up { &"up" } else { &"down" });
                 line("slave_repl_offset", &shown);
                 if !up {
-                    let since = self.down_since.map_or(-1, |at| (net.now() - at) as i64 / 1_000);
+                    let since = match self.down_since {
+                        Some(at) => (net.now() - at) as i64 / 1_000,
+                        None => self.shape.never_up_s,
+                    };
                     line("master_link_down_since_seconds", &since);
                 }
                 line("slave_priority", &self.shape.priority);
@@ -634,6 +648,9 @@ impl Node {
             );
         }
         line("master_repl_offset", &shown);
+        if !self.history.is_empty() && !self.loading(net) {
+            line("db0", &format_args!("keys={},expires=0,avg_ttl=0", self.history.len()));
+        }
         text
     }
 }
@@ -670,6 +687,7 @@ mod tests {
                 loading_ms: 1,
                 copy_ms: 50,
                 silence_ms: 60_000,
+                never_up_s: -1,
                 backlog: 4_000,
                 priority: 100,
             };

@@ -112,6 +112,9 @@ pub struct Shape {
     pub silence_ms: Ms,
     /// `repl-backlog-size`, in bytes.
     pub backlog: u64,
+    /// What the INFO of a replica says of a link to the master that was never up, in s: -1, or, in
+    /// older versions of Redis, the time since 1970.
+    pub never_up_s: i64,
     /// `replica-priority` of all nodes; 0: each draws its own.
     pub priority: u32,
     /// `replica-priority` of these nodes.
@@ -150,6 +153,7 @@ impl Default for Shape {
             copy_ms: 500,
             silence_ms: 60_000,
             backlog: 100_000,
+            never_up_s: -1,
             priority: 100,
             priorities: BTreeMap::new(),
             monitors: BTreeMap::new(),
@@ -212,6 +216,7 @@ impl Shape {
             copy_ms: self.copy_ms,
             silence_ms: self.silence_ms,
             backlog: self.backlog,
+            never_up_s: self.never_up_s,
             priority: self.priorities.get(&number).copied().unwrap_or(self.priority),
         }
     }

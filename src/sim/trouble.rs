@@ -25,7 +25,9 @@ impl World {
             FaultKind::CrashNode(n, ..) | FaultKind::Move(n) => {
                 self.put_down(Proc::Node(n), false);
             }
-            FaultKind::CrashSentinel(n, _) => self.put_down(Proc::Sentinel(n), false),
+            FaultKind::CrashSentinel(n, _) | FaultKind::Clone(n, _) => {
+                self.put_down(Proc::Sentinel(n), false);
+            }
             FaultKind::Replace(n) => self.put_down(Proc::Sentinel(n), true),
             FaultKind::Swap(a, b) => {
                 for n in [a, b] {
@@ -57,6 +59,7 @@ impl World {
             FaultKind::Hang(_)
             | FaultKind::SlowNode(..)
             | FaultKind::Sick(..)
+            | FaultKind::WrongPassword(_)
             | FaultKind::Boast(..)
             | FaultKind::Unlinked(_)
             | FaultKind::ClockStep(..)
@@ -96,6 +99,11 @@ impl World {
                     client.sentinels[n] = address.clone();
                 }
                 self.put_up_with(n, Memory::Lost);
+            }
+            FaultKind::Clone(n, of) => {
+                let files = self.hosts[of].disk.content().cloned();
+                self.hosts[n].get_files(files, &mut self.watch);
+                self.put_up(Proc::Sentinel(n));
             }
             FaultKind::Move(n) => {
                 self.relocate_node(n);
@@ -401,6 +409,7 @@ impl World {
                 FaultKind::Hang(n) => ailments.entry(*n).or_default().hung = true,
                 FaultKind::SlowNode(n, ms) => ailments.entry(*n).or_default().slow_ms = *ms,
                 FaultKind::Sick(n, error) => ailments.entry(*n).or_default().error = Some(error),
+                FaultKind::WrongPassword(n) => ailments.entry(*n).or_default().locked = true,
                 FaultKind::Boast(n, more) => ailments.entry(*n).or_default().boast = *more,
                 FaultKind::Unlinked(n) => ailments.entry(*n).or_default().unlinked = true,
                 _ => {}

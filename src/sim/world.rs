@@ -214,7 +214,10 @@ impl World {
             self.net.remind(fault.at, NOTE_BEGIN + n as u64);
             self.net.remind(fault.at + fault.for_ms, NOTE_END + n as u64);
         }
-        if !self.plan.calm {
+        if !self.plan.shape.monitors.is_empty() {
+            self.watch.checkers.files_differ();
+            self.watch.checkers.set_season(Season::Rough);
+        } else if !self.plan.calm {
             let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
             let first = self.plan.faults.first().map_or(heal_at, |fault| fault.at);
             self.net.remind(first, NOTE_CALM_OVER);
