@@ -70,6 +70,6 @@ fn ids_that_are_gone_count_for_ever() {
     let said = "only 2 of 5 sentinels can be reached, and 3 votes are needed";
     let said_at = first(&ours, "sentinel", said).expect("a reason").at_ms;
     let won_at = wins(&ours).first().expect("RESET is the remedy").at;
-    assert!(said_at < 40_000 && won_at > 50_000, "said at {said_at}, elected at {won_at}");
+    assert!(said_at < 50_000 && won_at > 50_000, "said at {said_at}, elected at {won_at}");
     assert_eq!(ours.groups[0].masters.len(), 1);
 }
