@@ -1,6 +1,6 @@
 //! What all groups of one sentinel share: time, identity, epoch, links to peers, the way out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::effect::{Command, Effect, Target, TargetKind};
@@ -44,6 +44,8 @@ pub(super) struct Core {
     pub(super) peers: BTreeMap<RunId, PeerLink>,
     /// Peers whose link was opened since [`Core::new_peers`] was last asked.
     opened: Vec<RunId>,
+    /// Our own IPs on connections so far.
+    pub(super) local_ips: BTreeSet<String>,
     /// Hello messages that were ignored because they are none.
     pub(super) bad_hellos: u64,
     next_link: u64,
@@ -72,6 +74,7 @@ impl Core {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             opened: Vec::new(),
+            local_ips: BTreeSet::new(),
             bad_hellos: 0,
             next_link: 1,
             alarm: None,
@@ -298,6 +301,16 @@ impl Core {
         let host = self.settings.announce_ip.as_deref().unwrap_or(local_ip);
         let port = self.settings.announce_port.filter(|p| *p != 0).unwrap_or(self.settings.port);
         Address::new(host, port)
+    }
+
+    /// True if other sentinels reach us at this address.
+    pub(super) fn is_own_address(&self, address: &Address) -> bool {
+        let shown = self.own_address("");
+        let host = match shown.host.is_empty() {
+            true => self.local_ips.contains(&address.host),
+            false => shown.host == address.host,
+        };
+        host && shown.port == address.port
     }
 
     /// The host as it is shown: what the name was resolved to, or the name where

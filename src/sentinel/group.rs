@@ -28,6 +28,8 @@ const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
 /// Replicas, and other sentinels, that one group may have: each costs a link. More are not taken
 /// in.
 pub(super) const MEMBERS_MAX: usize = 1_024;
+/// A link to a node whose name seems to mean another one is opened anew after so long, in ms.
+const RESOLVE_AGAIN_MS: u64 = 5_000;
 /// A step settles in a few rounds; more would be a defect of ours, and must not hang the process.
 const ROUNDS_MAX: u32 = 32;
 
@@ -117,9 +119,7 @@ impl Group {
             // Whoever crashes while it listens has to listen again.
             sentinels: match self.listening {
                 Some(_) => BTreeMap::new(),
-                None => {
-                    self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect()
-                }
+                None => self.peers.iter().map(|(id, p)| (id.clone(), p.address.clone())).collect(),
             },
         }
     }
@@ -182,6 +182,7 @@ impl Group {
     }
 
     fn tend_links(&mut self, core: &mut Core) {
+        self.resolve_again(core);
         let busy = self.failover.is_some() || self.repoint.is_some();
         let trouble = busy || self.master.sdown_since.is_some();
         let period = if trouble { INFO_PERIOD_TROUBLE_MS } else { INFO_PERIOD_MS };
@@ -198,6 +199,37 @@ impl Group {
             };
             node.tend(core, &self.name, &self.settings, period);
         }
+    }
+
+    /// A name may have meant another machine when a link was opened: then two nodes are one, or the
+    /// master is somebody's replica. Such a link is opened anew, and the name asked for again.
+    fn resolve_again(&mut self, core: &mut Core) {
+        let nodes = || std::iter::once(&self.master).chain(self.replicas.values());
+        let doubtful: Vec<Address> = nodes()
+            .filter(|node| node.resolved.as_ref().is_some_and(|ip| *ip != node.address.host))
+            .filter(|node| self.is_double(node) || self.is_demoted(node))
+            .map(|node| node.address.clone())
+            .collect();
+        for address in doubtful {
+            let (name, settings) = (self.name.clone(), self.settings.clone());
+            if let Some(node) = self.node_mut(&address)
+                && node.health.up
+                && core.due(node.health.opened_at.plus(RESOLVE_AGAIN_MS))
+            {
+                node.reopen(core, &name, &settings);
+            }
+        }
+    }
+
+    /// Another node of this group shows the same run id: one of the two names is wrong.
+    pub(super) fn is_double(&self, node: &Node) -> bool {
+        let mut nodes = std::iter::once(&self.master).chain(self.replicas.values());
+        node.run_id.is_some()
+            && nodes.any(|other| other.address != node.address && other.run_id == node.run_id)
+    }
+
+    fn is_demoted(&self, node: &Node) -> bool {
+        node.address == self.master.address && node.role() == Some(Role::Slave)
     }
 
     /// Says hello wherever it is due: on each node and to each peer.
@@ -219,6 +251,7 @@ impl Group {
                 peer.next_hello = core.clock.mono.plus(HELLO_PERIOD_MS);
                 link.health.pending += 1;
                 wanted.push((link.health.link, link.local_ip.clone()));
+                core.due(peer.next_hello);
             }
         }
         if wanted.is_empty() {

@@ -35,7 +35,7 @@ pub(super) struct Health {
     next_ping: Instant,
     pub(super) last_ok: Instant,
     pub(super) last_reply: Instant,
-    opened_at: Instant,
+    pub(super) opened_at: Instant,
     reopen_after_ms: u64,
 }
 
@@ -142,6 +142,7 @@ impl Health {
         if due && !self.ping_in_flight {
             self.ping_in_flight = true;
             self.next_ping = core.now().plus(period_ms);
+            core.due(self.next_ping);
             self.silent_since.get_or_insert(core.watched());
             self.send(core, Command::Ping);
         }

@@ -42,6 +42,10 @@ impl Sentinel {
                 "it holds a host name, and resolve-hostnames is off"
             });
         }
+        if self.core.is_own_address(&hello.sender) {
+            // A late word of the one who lived here before us.
+            return;
+        }
         self.meet(&name, &hello.id, &hello.sender);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch));
@@ -56,12 +60,7 @@ impl Sentinel {
     /// started from a copy of our files: a vote for that id would elect us both. It counts as one
     /// voter with us as long as both have it, so we take a new one, and it does the same.
     fn hear_own_id(&mut self, sender: &Address) {
-        let nodes = self.groups.values().flat_map(|group| {
-            std::iter::once(&group.master).chain(group.replicas.values()).map(|n| &n.local_ip)
-        });
-        let peers = self.core.peers.values().map(|link| &link.local_ip);
-        let mut own = nodes.chain(peers).flatten().map(|ip| self.core.own_address(ip));
-        if own.any(|own| own == *sender) {
+        if self.core.is_own_address(sender) {
             return self.clear_own_address(sender);
         }
         let id = self.core.fresh_id();

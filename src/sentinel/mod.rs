@@ -216,6 +216,9 @@ impl Sentinel {
 
     fn take_node_event(&mut self, name: &GroupName, address: &Address, event: LinkEvent) {
         if let LinkEvent::Hello { payload } = event {
+            if let Some(node) = self.groups.get_mut(name).and_then(|g| g.node_mut(address)) {
+                node.heard(&self.core);
+            }
             self.hear_hello(&payload);
             return;
         }
@@ -224,13 +227,19 @@ impl Sentinel {
         let quiet = group.is_quiet();
         let Some(node) = group.node_mut(address) else { return };
         match event {
-            LinkEvent::Up { local_ip, remote_ip } => node.connected(core, local_ip, remote_ip),
+            LinkEvent::Up { local_ip, remote_ip } => {
+                core.local_ips.insert(local_ip.clone());
+                node.connected(core, local_ip, remote_ip);
+            }
             LinkEvent::Down { reason } => {
                 node.lost(core);
                 let payload = format!("{} #{reason}", group.node_details(core, address));
                 core.announce(EventKind::CmdLinkReconnection, Some(name), payload);
             }
-            LinkEvent::Subscribed => node.subscribed = true,
+            LinkEvent::Subscribed => {
+                node.subscribed = true;
+                node.heard(core);
+            }
             LinkEvent::Unsubscribed { reason } => {
                 node.subscribed = false;
                 let payload = format!("{} #{reason}", group.node_details(core, address));
@@ -259,7 +268,8 @@ impl Sentinel {
         match event {
             LinkEvent::Up { local_ip, .. } => {
                 link.health.connected(at);
-                link.local_ip = Some(local_ip);
+                link.local_ip = Some(local_ip.clone());
+                self.core.local_ips.insert(local_ip);
             }
             LinkEvent::Down { .. } => link.health.lost(at),
             LinkEvent::Reply { command: Command::Ping, reply } => {
@@ -350,7 +360,9 @@ impl Group {
                     other => self.take_info(core, address, other.text()),
                 }
             }
-            Command::Hello { .. } => node.hello_answered(),
+            Command::Hello { .. } => {
+                node.hello_answered(core, !matches!(reply, Value::Error(_)));
+            }
             Command::Promote | Command::Follow { .. } => {
                 self.take_transaction(core, address, reply)
             }

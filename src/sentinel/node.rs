@@ -11,6 +11,9 @@ use crate::config::settings::GroupSettings;
 pub(super) const HELLO_PERIOD_MS: u64 = 2_000;
 /// A hello may go out early by so much, in ms, in a step that is under way anyway.
 pub(super) const HELLO_SLACK_MS: u64 = 100;
+/// A subscription on which nothing was heard for so long, although we published there, is opened
+/// anew, in ms.
+const DEAF_MS: u64 = 3 * HELLO_PERIOD_MS;
 /// Pause between INFOs to a node with which all is well, in ms.
 pub(super) const INFO_PERIOD_MS: u64 = 10_000;
 /// Pause between INFOs while something is wrong with the group or the node, in ms.
@@ -48,6 +51,9 @@ pub(super) struct Node {
     pub(super) complaint: Option<String>,
     hello_in_flight: bool,
     next_hello: Instant,
+    /// When a hello of ours was last published on it, and when one was last heard there.
+    published_at: Instant,
+    heard_at: Instant,
     /// It has followed the group's present master: its data are of this history.
     pub(super) followed: bool,
     /// Its run id when it was last seen to follow a master of this group: that node is ours.
@@ -98,6 +104,8 @@ impl Node {
             complaint: None,
             hello_in_flight: false,
             next_hello: now,
+            published_at: now,
+            heard_at: now,
             followed: false,
             own_run_id: None,
             left_alone: None,
@@ -161,8 +169,22 @@ impl Node {
         Some(why)
     }
 
-    pub(super) fn hello_answered(&mut self) {
+    /// A hello was published on it, or was not.
+    pub(super) fn hello_answered(&mut self, core: &Core, published: bool) {
         self.hello_in_flight = false;
+        if published {
+            self.published_at = core.now();
+        }
+    }
+
+    /// Something was heard on its hello channel.
+    pub(super) fn heard(&mut self, core: &Core) {
+        self.heard_at = core.now();
+    }
+
+    /// True if the subscription looks half-open: what we publish there does not come back.
+    fn is_deaf(&self) -> bool {
+        self.subscribed && self.published_at.since(self.heard_at) > DEAF_MS
     }
 
     pub(super) fn info_answered(&mut self) {
@@ -184,6 +206,7 @@ impl Node {
         core.disconnect(self.health.link);
         let link = core.connect_node(group, &self.address, settings);
         self.health.relink(core, link);
+        self.heard_at = core.now();
         self.info_in_flight = false;
         self.hello_in_flight = false;
         self.subscribed = false;
@@ -206,7 +229,7 @@ impl Node {
         settings: &GroupSettings,
         info_period_ms: u64,
     ) {
-        if self.health.wants_reopening(core, settings.down_after_ms) {
+        if self.health.wants_reopening(core, settings.down_after_ms) || self.is_deaf() {
             self.reopen(core, group, settings);
         }
         self.health.tend(core, settings.down_after_ms);
@@ -232,6 +255,7 @@ impl Node {
         if due {
             self.hello_in_flight = true;
             self.next_hello = core.now().plus(HELLO_PERIOD_MS);
+            core.due(self.next_hello);
         }
         due
     }

@@ -140,7 +140,10 @@ impl Outbox {
                     self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
                 }
                 (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
-                (Effect::Send { link, command: Command::IsMasterDown { master, epoch, .. } }, _) => {
+                (
+                    Effect::Send { link, command: Command::IsMasterDown { master, epoch, .. } },
+                    _,
+                ) => {
                     // The election is given up; a vote asked for later would bind to nobody. What is
                     // left is the question for an opinion, which shows nothing.
                     let (link, master, epoch) = (*link, master.clone(), *epoch);

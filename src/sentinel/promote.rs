@@ -77,6 +77,9 @@ impl Group {
         if !node.info_within(core, info_ms) {
             return Some("its INFO is too old".into());
         }
+        if self.is_double(node) {
+            return Some("another node shows the same run id: one of two names is wrong".into());
+        }
         if info.role == Role::Slave && self.is_foreign(node) {
             return Some("it follows a master that is no node of this group".into());
         }

@@ -700,12 +700,12 @@ fn an_address_has_one_sentinel_at_a_time() {
     let moved = format!("127.0.0.1,26003,{},0,mymaster,127.0.0.1,{MASTER},0", id(2));
     desk.ask(Request::Hello(moved));
     assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]));
+    let (_, mut state) = desk.writes.last().cloned().expect("a write");
     let ours = crate::config::settings::SENTINEL_PORT;
-    desk.ask(Request::Hello(format!(
-        "127.0.0.1,{ours},{},0,mymaster,127.0.0.1,{MASTER},0",
-        id(7)
-    )));
-    assert_eq!(sentinels(&desk).len(), 2);
+    let group = state.groups.get_mut("mymaster").expect("the group");
+    group.sentinels.insert(id(7), at(ours));
+    let mut desk = Desk::restored(state);
+    desk.pass(3_000);
     desk.ask(own_hello(ours));
     assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]), "and this one is ours");
 }

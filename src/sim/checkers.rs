@@ -77,6 +77,8 @@ pub(super) struct Checkers {
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
     claims: Vec<Claim>,
+    /// Stock sentinels take part: what they agree on breaks rules that ours keep.
+    mixed: bool,
     violation: Option<Violation>,
     /// The sentinels' files name different first masters: epoch 0 has more than one.
     files_differ: bool,
@@ -95,6 +97,7 @@ impl Checkers {
             candidacies: BTreeMap::new(),
             removed: BTreeSet::new(),
             claims: Vec::new(),
+            mixed: false,
             violation: None,
             files_differ: false,
         }
@@ -142,6 +145,23 @@ impl Checkers {
     /// Records a broken rule; the first one counts.
     pub(super) fn fail(&mut self, at: Ms, what: String) {
         self.violation.get_or_insert(Violation { at_ms: at, what });
+    }
+
+    /// A stock sentinel says something: no rule of ours binds it, but its votes count.
+    pub(super) fn overhear(&mut self, speaker: &Speaker, said: &Said) {
+        self.mixed = true;
+        if let (
+            Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }),
+            Effect::Reply { reply: Value::Array(items), .. },
+        ) = (said.question, said.effect)
+            && let [_, leader, Value::Integer(epoch)] = &items[..]
+            && let Some(leader) = leader.text().and_then(RunId::parse)
+        {
+            let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
+            let Some(group) = self.group_of(speaker, &master) else { return };
+            let votes = self.votes.entry((group, *epoch as Epoch)).or_default();
+            votes.insert(speaker.id.clone(), leader);
+        }
     }
 
     /// A sentinel says something.
@@ -203,8 +223,8 @@ impl Checkers {
             let how = format!("says config epoch {config} of {group} after {before}");
             self.broken(speaker, "config epochs never go back", how);
         }
-        if config == 0 {
-            // Nobody was elected: it is what an operator told each of them.
+        // In epoch 0 nobody was elected: it is what an operator told each of them.
+        if config == 0 || self.mixed {
             return;
         }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
@@ -224,7 +244,7 @@ impl Checkers {
         candidate: Option<&RunId>,
     ) {
         let Some(candidate) = candidate else { return };
-        let Some(group) = self.group_of(master) else { return };
+        let Some(group) = self.group_of(speaker, master) else { return };
         if candidate == speaker.id {
             self.vote(speaker, &group, candidate, epoch, "asks for votes");
         }
@@ -259,7 +279,7 @@ impl Checkers {
         };
         let leader = leader.text().and_then(RunId::parse);
         let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
-        if let (Some(leader), Some(group)) = (leader, self.group_of(&master)) {
+        if let (Some(leader), Some(group)) = (leader, self.group_of(speaker, &master)) {
             self.vote(speaker, &group, &leader, *epoch as Epoch, "votes");
         }
     }
@@ -268,9 +288,14 @@ impl Checkers {
     fn promotion(&mut self, speaker: &Speaker, to: Option<&Address>) {
         // An address may have been one group's and be another's now.
         let of = |nodes: &BTreeSet<Address>| to.is_some_and(|to| nodes.contains(to));
-        let groups: Vec<Group> =
-            self.groups.iter().filter(|(_, nodes)| of(nodes)).map(|(name, _)| name.clone()).collect();
-        let stood = |group: &&Group| self.candidacies.contains_key(&(speaker.number, (*group).clone()));
+        let groups: Vec<Group> = self
+            .groups
+            .iter()
+            .filter(|(_, nodes)| of(nodes))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let stood =
+            |group: &&Group| self.candidacies.contains_key(&(speaker.number, (*group).clone()));
         let Some(group) = groups.iter().find(stood).or(groups.first()).cloned() else {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
         };
@@ -338,7 +363,7 @@ impl Checkers {
         let stood = self.candidacies.get(&(speaker.number, group.into())).copied();
         let key = (group.to_owned(), stood.unwrap_or_default());
         let first = *self.leaders.entry(key).or_insert(speaker.number);
-        if first != speaker.number {
+        if first != speaker.number && !self.mixed {
             let how = format!("leads {group} in epoch {stood:?} as sentinel {first} does");
             self.broken(speaker, "one leader per epoch", how);
         }
@@ -357,8 +382,12 @@ impl Checkers {
         }
     }
 
-    fn group_of(&self, address: &Address) -> Option<Group> {
-        self.groups.iter().find(|(_, nodes)| nodes.contains(address)).map(|(name, _)| name.clone())
+    /// The group whose master the speaker has at this address, or to which it belongs or belonged.
+    fn group_of(&self, speaker: &Speaker, address: &Address) -> Option<Group> {
+        let known = speaker.disk.groups.iter().find(|(_, g)| g.settings.master == *address);
+        let named = known.map(|(name, _)| name);
+        let belongs = || self.groups.iter().find(|(_, nodes)| nodes.contains(address));
+        named.or_else(|| belongs().map(|(name, _)| name)).cloned()
     }
 }
 
@@ -422,6 +451,7 @@ mod tests {
     /// A disk that holds these epochs and this vote.
     fn disk(current: Epoch, config: Epoch, vote: Option<(Epoch, u64)>) -> State {
         let mut group = GroupState::fresh(GroupSettings::new(address(1), 2), None);
+        group.sentinels = (1..3).map(|n| (id(n), address(n as u8))).collect();
         group.config_epoch = config;
         group.leader_epoch = vote.map_or(0, |(epoch, _)| epoch);
         group.voted_for = vote.map(|(_, n)| id(n));

@@ -37,7 +37,15 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(dice: Dice) -> Disk {
-        Disk { content: None, backup: None, writing: None, failed: false, dice, slow_ms: 0, failing: false }
+        Disk {
+            content: None,
+            backup: None,
+            writing: None,
+            failed: false,
+            dice,
+            slow_ms: 0,
+            failing: false,
+        }
     }
 
     /// What would be read back now.

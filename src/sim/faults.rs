@@ -255,7 +255,8 @@ const MAKERS: &[Maker] = &[
             "MISCONF Redis is configured to save RDB snapshots, but it cannot",
             "NOAUTH Authentication required.",
         ];
-        FaultKind::Sick(t.node(dice), *dice.pick(&errors))
+        let error: &&'static str = dice.pick(&errors);
+        FaultKind::Sick(t.node(dice), error)
     }),
     (2, |t, dice| FaultKind::Boast(t.node(dice), dice.skewed(1..=10_000))),
     (2, |t, dice| FaultKind::Unlinked(t.node(dice))),

@@ -14,7 +14,7 @@ use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer};
 use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
-use crate::sentinel::types::RunId;
+use crate::sentinel::types::{Address, RunId};
 use crate::sentinel::{
     Clock, Command, Effect, Event, EventKind, Input, Instant, LinkEvent, LinkId, LostReason,
     Request, RequestId, Revision, Sentinel, Target, TargetKind, reconcile,
@@ -295,6 +295,13 @@ impl Host {
         self.run(net, watch);
     }
 
+    /// Its file names this master from the next start on.
+    pub(super) fn declare_master(&mut self, group: &str, master: Address) {
+        if let Some(settings) = self.declared.get_mut(group) {
+            settings.master = master;
+        }
+    }
+
     /// Its disk comes to hold something else; it does not run.
     pub(super) fn tamper_with_memory(&mut self, memory: Memory, watch: &mut Watch) {
         self.disk.tamper(memory);
@@ -509,11 +516,13 @@ impl Host {
             Effect::Reply { id, .. } => self.asked.get(id).map(|asked| &asked.request),
             _ => None,
         };
-        if !self.stock
-            && let Some(disk) = self.disk.content()
-        {
+        if let Some(disk) = self.disk.content() {
             let speaker = Speaker { at: now, number: self.number, id: &disk.my_id, disk };
-            watch.checkers.hear(&speaker, &Said { effect, to, receiver, question });
+            let said = Said { effect, to, receiver, question };
+            match self.stock {
+                false => watch.checkers.hear(&speaker, &said),
+                true => watch.checkers.overhear(&speaker, &said),
+            }
         }
         match effect {
             Effect::Announce(Event { kind: EventKind::TryFailover, .. }) => watch.tries += 1,

@@ -277,7 +277,7 @@ impl Node {
             Packet::Copy { replid, history, offset } if self.upstream.conn() == Some(conn) => {
                 // All that was here is wiped, and what came is read in.
                 self.drop_replicas(net);
-                self.history = *history;
+                self.history = history;
                 (self.offset, self.replid, self.before) = (offset, replid, None);
                 self.backlog_from = offset;
                 self.loading_until = net.now() + self.dice.skewed(0..=self.shape.loading_ms / 4);
@@ -290,7 +290,7 @@ impl Node {
                     self.drop_replicas(net);
                 }
                 self.linked(net, conn);
-                for entry in *missed {
+                for entry in missed {
                     self.apply(net, Change::Write(entry.write), entry.end);
                 }
                 self.offset = offset;
@@ -343,7 +343,7 @@ impl Node {
 
     fn send_missed(&self, net: &mut Net, conn: ConnId, offset: u64) {
         let from = self.history.partition_point(|entry| entry.end <= offset);
-        let missed = Box::new(self.history[from..].to_vec());
+        let missed = self.history[from..].to_vec();
         let (replid, offset) = (self.replid, self.offset);
         net.send(self.proc, conn, Packet::Continue { replid, missed, offset });
     }
@@ -351,7 +351,7 @@ impl Node {
     fn send_copy(&mut self, net: &mut Net, conn: ConnId) {
         if let Some(Session::Replica { online, .. }) = self.sessions.get_mut(&conn) {
             *online = true;
-            let (replid, history) = (self.replid, Box::new(self.history.clone()));
+            let (replid, history) = (self.replid, self.history.clone());
             net.send(self.proc, conn, Packet::Copy { replid, history, offset: self.offset });
         }
     }
@@ -466,9 +466,7 @@ impl Node {
         if self.ailment.hung {
             return;
         }
-        if ask == Ask::Command(Command::Ping)
-            && self.ailment.error.is_none()
-            && !self.loading(net)
+        if ask == Ask::Command(Command::Ping) && self.ailment.error.is_none() && !self.loading(net)
         {
             net.send(self.proc, conn, Packet::Pong);
             return;
@@ -521,9 +519,8 @@ impl Node {
         if self.loading(net) {
             // SLAVEOF is refused, and so the whole.
             replies[1] = loading_error();
-            replies.push(Value::error(
-                "EXECABORT Transaction discarded because of previous errors.",
-            ));
+            replies
+                .push(Value::error("EXECABORT Transaction discarded because of previous errors."));
         } else {
             let mut done = vec![match master {
                 None => self.become_master(net),
@@ -846,7 +843,7 @@ mod tests {
         trial.nodes[0].refit(Data::Empty, None);
         trial.restart(0);
         trial.run(4_000);
-        assert_eq!(trial.writes(1), Vec::<u32>::new());
+        assert!(trial.writes(1).is_empty());
     }
 
     #[test]

@@ -127,7 +127,11 @@ impl fmt::Write for Fingerprint {
 }
 
 /// An effect as a line of the story; `None` for the everyday.
-pub(super) fn told(effect: &Effect, to: Option<&Address>, question: Option<&Request>) -> Option<String> {
+pub(super) fn told(
+    effect: &Effect,
+    to: Option<&Address>,
+    question: Option<&Request>,
+) -> Option<String> {
     Some(match effect {
         Effect::Persist { revision, state } => {
             let groups: Vec<String> = state

@@ -46,7 +46,7 @@ impl World {
             FaultKind::HalfOpen(a, b) => self.net.forget_between(a, b),
             FaultKind::Join(n) => {
                 if self.plan.shape.late.contains(&n) {
-                    self.put_up(Proc::Sentinel(n));
+                    self.join(n);
                 }
             }
             FaultKind::Order(n, order) => self.begin_order(number, n, &order),
@@ -157,8 +157,24 @@ impl World {
     }
 
     fn put_up_with(&mut self, sentinel: usize, memory: Memory) {
-        if self.shell(Proc::Sentinel(sentinel)).down == 1 {
-            self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
+        if memory == Memory::Lost {
+            self.forgetful = true;
+        }
+        if self.shell(Proc::Sentinel(sentinel)).down > 1 {
+            return self.put_up(Proc::Sentinel(sentinel));
+        }
+        self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
+        match memory {
+            Memory::Lost => self.join(sentinel),
+            _ => self.put_up(Proc::Sentinel(sentinel)),
+        }
+    }
+
+    /// A sentinel without a memory starts, with a file that names the masters of today.
+    pub(super) fn join(&mut self, sentinel: usize) {
+        for group in 0..self.plan.shape.groups {
+            let master = self.told_master(group, sentinel);
+            self.hosts[sentinel].declare_master(&Shape::group_name(group), master);
         }
         self.put_up(Proc::Sentinel(sentinel));
     }
@@ -297,7 +313,9 @@ impl World {
     fn is_told_master(&self, n: usize) -> bool {
         let group = Shape::group_name(self.plan.shape.group_of(n));
         let remembers = |host: &Host| {
-            host.disk.content().and_then(|state| state.groups.get(&group))
+            host.disk
+                .content()
+                .and_then(|state| state.groups.get(&group))
                 .is_some_and(|state| state.settings.master == self.nodes[n].address)
         };
         self.hosts.iter().any(remembers)
@@ -320,15 +338,14 @@ impl World {
     /// to its master.
     pub(super) fn adopt_forgotten(&mut self) {
         let was_reset = |fault: &Fault| matches!(fault.kind, FaultKind::Order(_, Order::Reset(_)));
-        if !self.must_reset && !self.plan.faults.iter().any(was_reset) {
+        if !self.must_reset && !self.forgetful && !self.plan.faults.iter().any(was_reset) {
             return;
         }
         for group in 0..self.plan.shape.groups {
             let mut known = BTreeSet::from([self.told_master(group, usize::MAX)]);
             for host in &mut self.hosts {
                 let request = Request::Replicas(Shape::group_name(group));
-                let Some(Value::Array(entries)) =
-                    host.ask(&mut self.net, &mut self.watch, request)
+                let Some(Value::Array(entries)) = host.ask(&mut self.net, &mut self.watch, request)
                 else {
                     continue;
                 };

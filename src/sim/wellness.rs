@@ -121,7 +121,8 @@ impl World {
                 if !master.history().starts_with(node.history()) {
                     let pairs = node.history().iter().zip(master.history());
                     let same = pairs.take_while(|(a, b)| a == b).count();
-                    let of = |node: &Node| (node.history().len(), node.history().get(same).copied());
+                    let of =
+                        |node: &Node| (node.history().len(), node.history().get(same).copied());
                     let what = format!(
                         "replicas hold what their master holds: {} (entries, the one after {same} \
                          common ones: {:?}) and {} ({:?})",

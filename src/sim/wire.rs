@@ -89,9 +89,9 @@ pub(super) enum Packet {
     /// A message of the hello channel.
     Published(String),
     /// All data, to a replica: `+FULLRESYNC` and what follows.
-    Copy { replid: ReplId, history: Box<Vec<Entry>>, offset: u64 },
+    Copy { replid: ReplId, history: Vec<Entry>, offset: u64 },
     /// What a replica missed: `+CONTINUE` and what follows.
-    Continue { replid: ReplId, missed: Box<Vec<Entry>>, offset: u64 },
+    Continue { replid: ReplId, missed: Vec<Entry>, offset: u64 },
     /// What happened on the master, to a replica; `offset` is the one after it.
     Stream { change: Box<Change>, offset: u64 },
     /// A replica is alive.

@@ -24,6 +24,8 @@ const PROBE_MS: Ms = 250;
 const SETTLE_MS: Ms = 11_000;
 /// So long after healing an operator looks after nodes that RESET made the sentinels forget, in ms.
 const FORGOTTEN_MS: Ms = 20_000;
+/// So long after healing an operator who had to say RESET looks again, in ms.
+const RESET_AGAIN_MS: Ms = 40_000;
 /// So many happenings within one ms mean that somebody asks and is answered in circles.
 const HAPPENINGS_MAX: u32 = 10_000;
 
@@ -64,6 +66,8 @@ pub(super) struct World {
     pub(super) errands: VecDeque<(usize, Request)>,
     /// Something is gone for good, and the sentinels have to be told to forget it.
     pub(super) must_reset: bool,
+    /// A sentinel lost its memory, and with it maybe a node that nobody else knew.
+    pub(super) forgetful: bool,
     pub(super) dice: Dice,
     pub(super) sabotage: Option<Sabotage>,
     healed_at: Option<Ms>,
@@ -102,6 +106,7 @@ impl World {
             ambushed: BTreeSet::new(),
             errands: VecDeque::new(),
             must_reset: false,
+            forgetful: false,
             dice: Dice::new(plan.seed, "world"),
             sabotage,
             healed_at: None,
@@ -373,20 +378,24 @@ impl World {
     fn heal(&mut self) {
         self.tell(|_| "all is healed".to_owned());
         self.end_faults();
-        for proc in self.plan.shape.late.iter().map(|n| Proc::Sentinel(*n)).collect::<Vec<_>>() {
-            if self.shell(proc).down > 0 && !self.net.running(proc) {
-                self.put_up(proc);
+        for n in self.plan.shape.late.clone() {
+            if self.shell(Proc::Sentinel(n)).down > 0 {
+                self.join(n);
             }
         }
         if self.must_reset {
-            for n in 0..self.hosts.len() {
-                self.errands.push_back((n, Request::Reset("*".into())));
-            }
+            self.reset_all();
         }
         self.healed_at = Some(self.net.now());
         let after = self.dice.below(5_000);
         self.net.remind(after, NOTE_OPERATOR);
         self.net.remind(after + 1, NOTE_PROBE);
+    }
+
+    fn reset_all(&mut self) {
+        for n in 0..self.hosts.len() {
+            self.errands.push_back((n, Request::Reset("*".into())));
+        }
     }
 
     /// Looks whether all is well. True if the run is over.
@@ -397,6 +406,12 @@ impl World {
         let bound = self.plan.shape.bound_ms();
         if now > healed_at + FORGOTTEN_MS && (now - healed_at) % 5_000 < PROBE_MS {
             self.adopt_forgotten();
+        }
+        if self.must_reset && now > healed_at + RESET_AGAIN_MS {
+            // A late hello may have brought back a sentinel that is gone.
+            self.must_reset = false;
+            self.reset_all();
+            self.run_errands();
         }
         match (self.what_is_wrong(), self.well_since) {
             (None, None) => {

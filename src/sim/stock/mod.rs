@@ -29,8 +29,7 @@ use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::{
-    Clock, Command, Effect, EventKind, GroupName, Input, Instant, LinkEvent, LinkId,
-    Revision,
+    Clock, Command, Effect, EventKind, GroupName, Input, Instant, LinkEvent, LinkId, Revision,
 };
 
 /// Two runs of the timer further apart than this begin TILT, in ms.
