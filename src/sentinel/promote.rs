@@ -90,7 +90,9 @@ impl Group {
         if self.demoted_to(core).is_some() {
             return None;
         }
-        let master_down_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
+        let sdown_ms = self.master.sdown_since.map_or(0, |since| core.now().since(since));
+        // RESET forgets that the master is down, and not since when it is silent.
+        let master_down_ms = sdown_ms.max(self.master.health.silent_ms(core.moment()));
         let limit_ms = master_down_ms.saturating_add(10 * self.settings.down_after_ms);
         if info.link_down_ms > limit_ms as i64 {
             let s = info.link_down_ms / 1000;
@@ -106,8 +108,7 @@ impl Group {
         if info.role == Role::Master || info.link_up || self.demoted_to(core).is_some() {
             return false;
         }
-        let silent_since = self.master.health.silent_since;
-        let silent_ms = silent_since.map_or(0, |since| core.watched().since(since));
+        let silent_ms = self.master.health.silent_ms(core.moment());
         let slack_ms = self.settings.down_after_ms.saturating_add(KEPT_UP_SLACK_MS);
         match u64::try_from(info.link_down_ms) {
             Ok(down_ms) => down_ms > silent_ms.saturating_add(slack_ms),

@@ -766,3 +766,24 @@ fn a_promotion_seen_too_late_is_not_announced() {
     assert!(desk.has(EventKind::AbortSlaveTimeout), "{:?}", desk.events);
     assert!(!desk.has(EventKind::PromotedSlave), "others may have undone it");
 }
+
+#[test]
+fn reset_does_not_make_replicas_of_a_dead_master_too_old() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    let info =
+        |s: u64| replica_info(MASTER, 300, false) + &format!("master_link_down_since_seconds:{s}");
+    desk.infos.remove(&at(MASTER));
+    for port in [REPLICA, OTHER_REPLICA] {
+        desk.infos.insert(at(port), info(40));
+    }
+    desk.pass(40_000);
+    desk.hello(2, 0, MASTER, 0);
+    desk.hello(3, 0, MASTER, 0);
+    desk.ask(Request::Reset("mymaster".into()));
+    desk.pass(1_200);
+    desk.answer_question(26002, 1, "*", 0);
+    desk.pass(100);
+    desk.win();
+    assert_eq!(desk.promotions().len(), 1, "{:?}", desk.said);
+}
