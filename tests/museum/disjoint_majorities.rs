@@ -15,7 +15,7 @@ use watchfire::sim::{Data, FaultKind, Outcome, Plan, Proc, Shape};
 
 use crate::hall::{Kind, draw, fault, plan, sweep, wins};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 
 /// Two sentinels join, and the master dies before all have met. Sentinels 1 and 2 miss the first
 /// hellos of the new ones, because their connections to the nodes broke; they are far from them and
@@ -26,7 +26,7 @@ fn story(kind: Kind, seed: u64) -> Plan {
         late: vec![3, 4],
         down_after_ms: 500,
         backoff_ms: (1_000, 2_000),
-        faults_ms: 25_000,
+        faults_ms: 14_000,
         ..Shape::default()
     };
     let join_at = 20_000;
