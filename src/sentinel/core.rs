@@ -48,6 +48,8 @@ pub(super) struct Core {
     opened: Vec<RunId>,
     /// Our own IPs on connections so far.
     pub(super) local_ips: BTreeSet<String>,
+    /// Somebody at another address who speaks with our id, and since when.
+    pub(super) double: Option<(Address, Instant)>,
     /// Hello messages that were ignored because they are none.
     pub(super) bad_hellos: u64,
     next_link: u64,
@@ -78,6 +80,7 @@ impl Core {
             holders: BTreeMap::new(),
             opened: Vec::new(),
             local_ips: BTreeSet::new(),
+            double: None,
             bad_hellos: 0,
             next_link: 1,
             alarm: None,

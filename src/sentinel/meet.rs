@@ -6,7 +6,7 @@ use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
 use super::hello::Hello;
 use super::info::Role;
-use super::node::INFO_PERIOD_MS;
+use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS};
 use super::peer::Heard;
 use super::timers::Subject;
 use super::types::{Address, GroupName, RunId};
@@ -15,6 +15,10 @@ use crate::config::rules::valid_host;
 /// How long two sentinels may name different masters in one epoch, in ms, before that is said: by
 /// then whoever can see that it is wrong has given in.
 const DISPUTE_MS: u64 = 10_000;
+/// Who speaks with our id for so long, in ms, is there; who was first heard longer ago than the
+/// second, is heard for the first time again.
+const DOUBLE_SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
+const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
 /// Oldest INFO of our master by which we may give in, in ms.
 const TRUTH_MS: u64 = 2 * INFO_PERIOD_MS;
 
@@ -60,14 +64,23 @@ impl Sentinel {
     /// started from a copy of our files: a vote for that id would elect us both. It counts as one
     /// voter with us as long as both have it, so we take a new one, and it does the same.
     fn hear_own_id(&mut self, sender: &Address) {
-        let nodes = self.groups.values().flat_map(|group| {
-            std::iter::once(&group.master).chain(group.replicas.values()).map(|n| &n.local_ip)
-        });
-        let peers = self.core.peers.values().map(|link| &link.local_ip);
-        let mut own = nodes.chain(peers).flatten().map(|ip| self.core.own_address(ip));
-        if own.any(|own| own == *sender) {
+        if self.core.is_own_address(sender) {
             return self.clear_own_address(sender);
         }
+        // A last word of ours from before we moved is heard once, somebody else again and again.
+        let now = self.core.now();
+        match &self.core.double {
+            Some((at, first)) if at == sender && now.since(*first) < DOUBLE_GONE_MS => {
+                if now.since(*first) < DOUBLE_SURE_MS {
+                    return;
+                }
+            }
+            _ => {
+                self.core.double = Some((sender.clone(), now));
+                return;
+            }
+        }
+        self.core.double = None;
         let id = self.core.fresh_id();
         let text = format!(
             "Another sentinel, at {sender}, has my id {}: one of us was started from a copy of \

@@ -130,8 +130,7 @@ impl Group {
         if info.role == Role::Master || info.link_up || self.demoted_to(core).is_some() {
             return false;
         }
-        let silent_since = self.master.health.silent_since;
-        let silent_ms = silent_since.map_or(0, |since| core.watched().since(since));
+        let silent_ms = self.master.health.silent_ms(core.moment());
         let slack_ms = self.settings.down_after_ms.saturating_add(KEPT_UP_SLACK_MS);
         match u64::try_from(info.link_down_ms) {
             Ok(down_ms) => down_ms > silent_ms.saturating_add(slack_ms),

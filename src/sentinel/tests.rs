@@ -795,12 +795,12 @@ fn an_address_has_one_sentinel_at_a_time() {
     let moved = format!("127.0.0.1,26003,{},0,mymaster,127.0.0.1,{MASTER},0", id(2));
     desk.ask(Request::Hello(moved));
     assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]));
+    let (_, mut state) = desk.writes.last().cloned().expect("a write");
     let ours = crate::config::settings::SENTINEL_PORT;
-    desk.ask(Request::Hello(format!(
-        "127.0.0.1,{ours},{},0,mymaster,127.0.0.1,{MASTER},0",
-        id(7)
-    )));
-    assert_eq!(sentinels(&desk).len(), 2);
+    let group = state.groups.get_mut("mymaster").expect("the group");
+    group.sentinels.insert(id(7), at(ours));
+    let mut desk = Desk::restored(state);
+    desk.pass(3_000);
     desk.ask(own_hello(ours));
     assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]), "and this one is ours");
 }
@@ -860,4 +860,25 @@ fn a_promotion_seen_too_late_is_not_announced() {
     desk.pass(4_000);
     assert!(desk.has(EventKind::AbortSlaveTimeout), "{:?}", desk.events);
     assert!(!desk.has(EventKind::PromotedSlave), "others may have undone it");
+}
+
+#[test]
+fn reset_does_not_make_replicas_of_a_dead_master_too_old() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    let info =
+        |s: u64| replica_info(MASTER, 300, false) + &format!("master_link_down_since_seconds:{s}");
+    desk.infos.remove(&at(MASTER));
+    for port in [REPLICA, OTHER_REPLICA] {
+        desk.infos.insert(at(port), info(40));
+    }
+    desk.pass(40_000);
+    desk.hello(2, 0, MASTER, 0);
+    desk.hello(3, 0, MASTER, 0);
+    desk.ask(Request::Reset("mymaster".into()));
+    desk.pass(1_200);
+    desk.answer_question(26002, 1, "*", 0);
+    desk.pass(100);
+    desk.win();
+    assert_eq!(desk.promotions().len(), 1, "{:?}", desk.said);
 }

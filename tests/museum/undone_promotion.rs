@@ -17,7 +17,7 @@ use watchfire::sim::{FaultKind, Order, Outcome, Plan, Proc, Shape};
 
 use crate::hall::{Kind, draw, fault, first, lines, live, plan, sweep};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 
 /// An operator asks sentinel 0 for a failover, and it is held up a moment later.
 fn story(kind: Kind, seed: u64, held_up_at: u64) -> Plan {
