@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use super::effect::{Command, Effect, Target, TargetKind};
 use super::event::{Event, EventKind, Level};
+use super::node::HELLO_PERIOD_MS;
 use super::outbox::Outbox;
 use super::peer::PeerLink;
 use super::types::{
     Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_MAX, Epoch, GroupName, Instant, LinkId, RunId,
 };
 use crate::config::settings::{GroupSettings, SentinelSettings};
+
+/// Who was first heard with our id longer ago than this, in ms, is heard for the first time again.
+const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
 
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -324,6 +328,11 @@ impl Core {
         let host = self.settings.announce_ip.as_deref().unwrap_or(local_ip);
         let port = self.settings.announce_port.filter(|p| *p != 0).unwrap_or(self.settings.port);
         Address::new(host, port)
+    }
+
+    /// True if somebody else was heard with our id lately: a vote for it may be meant for him.
+    pub(super) fn may_be_double(&self) -> bool {
+        self.double.as_ref().is_some_and(|(_, first)| self.now().since(*first) < DOUBLE_GONE_MS)
     }
 
     /// True if other sentinels reach us at this address.

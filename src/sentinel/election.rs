@@ -73,9 +73,9 @@ impl Group {
         (self.voted_for.as_ref() != Some(candidate)).then(|| at.plus(self.tenure_ms()))
     }
 
-    /// A newcomer to this group has listened for long enough. It is new, or its memory was lost with
-    /// its disk: a former self may have voted in any epoch that was heard of, so it votes in none of
-    /// them.
+    /// A newcomer to this group has listened for long enough. It is new, or its memory was lost
+    /// with its disk: a former self may have voted in any epoch that was heard of, so it votes in
+    /// none of them.
     pub(super) fn listen(&mut self, core: &mut Core) {
         let Some(since) = self.listening else { return };
         let nodes = std::iter::once(&self.master).chain(self.replicas.values());
@@ -96,7 +96,13 @@ impl Group {
     }
 
     /// A sentence if this sentinel takes no part in elections yet.
-    pub(super) fn why_no_part(&self) -> Option<String> {
+    pub(super) fn why_no_part(&self, core: &Core) -> Option<String> {
+        if let Some((other, _)) = core.double.as_ref().filter(|_| core.may_be_double()) {
+            return Some(format!(
+                "I take no part in elections of {} for now: {other} speaks with my id",
+                self.name
+            ));
+        }
         self.listening.map(|_| {
             format!(
                 "I take no part in elections of {} yet: I remember no other sentinel of it, and \

@@ -50,8 +50,8 @@ pub(super) struct Group {
     pub(super) voted_for: Option<RunId>,
     /// When that vote was given, as long as it binds us; see `election`.
     pub(super) voted_at: Option<Instant>,
-    /// A newcomer that knows nobody here listens before it takes part in elections: since when, once
-    /// it hears.
+    /// A newcomer that knows nobody here listens before it takes part in elections: since when,
+    /// once it hears.
     pub(super) listening: Option<Option<Instant>>,
     /// When the last RESET was, until it is known who lives.
     pub(super) reset_at: Option<Instant>,

@@ -15,10 +15,8 @@ use crate::config::rules::valid_host;
 /// How long two sentinels may name different masters in one epoch, in ms, before that is said: by
 /// then whoever can see that it is wrong has given in.
 const DISPUTE_MS: u64 = 10_000;
-/// Who speaks with our id for so long, in ms, is there; who was first heard longer ago than the
-/// second, is heard for the first time again.
+/// Who speaks with our id for so long, in ms, is there.
 const DOUBLE_SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
-const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
 /// Oldest INFO of our master by which we may give in, in ms.
 const TRUTH_MS: u64 = 2 * INFO_PERIOD_MS;
 
@@ -67,10 +65,17 @@ impl Sentinel {
         if self.core.is_own_address(sender) {
             return self.clear_own_address(sender);
         }
+        for (name, group) in &mut self.groups {
+            if group.failover.is_some() {
+                let why = "another sentinel may share the id that was elected".to_owned();
+                group.abort(&mut self.core, EventKind::AbortNotElected, why);
+                self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
+            }
+        }
         // A last word of ours from before we moved is heard once, somebody else again and again.
         let now = self.core.now();
         match &self.core.double {
-            Some((at, first)) if at == sender && now.since(*first) < DOUBLE_GONE_MS => {
+            Some((at, first)) if at == sender && self.core.may_be_double() => {
                 if now.since(*first) < DOUBLE_SURE_MS {
                     return;
                 }
@@ -91,10 +96,6 @@ impl Sentinel {
         self.core.my_id = id;
         self.core.out.touch();
         for (name, group) in &mut self.groups {
-            if group.failover.is_some() {
-                let why = "another sentinel shares the id that was elected".to_owned();
-                group.abort(&mut self.core, EventKind::AbortNotElected, why);
-            }
             group.hasten_hellos(&self.core);
             self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
         }

@@ -144,8 +144,8 @@ impl Outbox {
                     Effect::Send { link, command: Command::IsMasterDown { master, epoch, .. } },
                     _,
                 ) => {
-                    // The election is given up; a vote asked for later would bind to nobody. What is
-                    // left is the question for an opinion, which shows nothing.
+                    // The election is given up; a vote asked for later would bind to nobody. What
+                    // is left is the question for an opinion, which shows nothing.
                     let (link, master, epoch) = (*link, master.clone(), *epoch);
                     let command = Command::IsMasterDown { master, epoch, candidate: None };
                     self.ready.push_back(Effect::Send { link, command });

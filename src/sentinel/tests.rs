@@ -763,6 +763,9 @@ fn an_id_that_another_has_too_is_given_up() {
     assert_eq!(desk.sentinel.view().my_id(), &id(1), "our own words come back");
     desk.vote_for(2, 5);
     desk.ask(own_hello(26_009));
+    assert_eq!(desk.sentinel.view().my_id(), &id(1), "a late word of ours, perhaps");
+    desk.pass(7_000);
+    desk.ask(own_hello(26_009));
     let renamed = desk.sentinel.view().my_id().clone();
     assert_ne!(renamed, id(1));
     assert!(desk.said.iter().any(|text| text.contains("127.0.0.1:26009, has my id")));

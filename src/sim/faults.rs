@@ -353,7 +353,7 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
         }
     }
     faults.sort_by_key(|fault| fault.at);
-    // Addresses change seldom; who changes them again and again has to tell the sentinels each time.
+    // Addresses change seldom; who changes them often has to tell the sentinels each time.
     let mut moves = 0;
     faults.retain(|fault| match fault.kind {
         FaultKind::Move(_) | FaultKind::Swap(..) => {

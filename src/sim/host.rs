@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::checkers::{Checkers, Said, Speaker};
+use super::clock::Skewed;
 use super::dice::Dice;
 use super::disk::{Disk, Memory};
 use super::net::Net;
@@ -108,30 +109,6 @@ pub struct Ambush {
     pub moment: Moment,
     /// The effect itself is still carried out.
     pub after: bool,
-}
-
-/// A clock that is not the world's.
-#[derive(Debug, Clone, Copy)]
-struct Skewed {
-    begin_ms: u64,
-    ppm: i64,
-}
-
-impl Skewed {
-    fn at(self, now: Ms) -> Instant {
-        let drift = now as i64 * self.ppm / 1_000_000;
-        Instant::from_ms(self.begin_ms + now.saturating_add_signed(drift))
-    }
-
-    /// Virtual time from `now` until this clock shows `deadline`.
-    fn until(self, deadline: Instant, now: Ms) -> Ms {
-        let mut wait = deadline.since(self.at(now));
-        wait = wait.saturating_sub(wait / 50);
-        while self.at(now + wait) < deadline {
-            wait += 1;
-        }
-        wait
-    }
 }
 
 /// What decides: the core that ships, or the model of a stock sentinel.
@@ -536,8 +513,8 @@ impl Host {
         }
     }
 
-    /// One timer is under way, for the earliest deadline that was asked for; whoever comes too early
-    /// looks again.
+    /// One timer is under way, for the earliest deadline that was asked for; whoever comes too
+    /// early looks again.
     fn set_alarm(&mut self, net: &mut Net) {
         let Some(deadline) = self.mind.as_ref().and_then(Mind::deadline) else { return };
         if self.doomed {
@@ -712,23 +689,5 @@ fn read_ask(ask: Ask) -> Result<Request, Packet> {
             })
         }
         _ => Err(Packet::Reply(Box::new(Value::error("ERR unknown command")))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_skewed_clock_reaches_its_deadline_and_not_before() {
-        for ppm in [-10_000, -3, 0, 3, 10_000] {
-            let clock = Skewed { begin_ms: 17, ppm };
-            for (now, wait) in [(0, 0), (5, 1), (1_000, 999), (70_000, 180_000)] {
-                let deadline = clock.at(now).plus(wait);
-                let after = clock.until(deadline, now);
-                assert!(clock.at(now + after) >= deadline, "{ppm} {now} {wait}");
-                assert!(after == 0 || clock.at(now + after - 1) < deadline, "{ppm} {now} {wait}");
-            }
-        }
     }
 }

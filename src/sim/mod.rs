@@ -13,6 +13,7 @@
 
 mod checkers;
 mod client;
+mod clock;
 mod dice;
 mod disk;
 mod faults;

@@ -280,23 +280,7 @@ impl World {
         let shape = self.plan.shape.clone();
         match order {
             Order::Failover(_) | Order::Reset(_) | Order::Say(_) => return,
-            Order::Remove(group) => {
-                let master = self.told_master(*group, n);
-                let name = Shape::group_name(*group);
-                let monitor = Request::Monitor {
-                    name,
-                    host: master.host,
-                    port: master.port.to_string(),
-                    quorum: shape.quorum.to_string(),
-                };
-                let settings = [
-                    ("down-after-milliseconds", shape.down_after_ms),
-                    ("failover-timeout", shape.failover_timeout_ms),
-                    ("parallel-syncs", shape.parallel_syncs.into()),
-                ];
-                let set = set(*group, &settings);
-                self.errands.extend([(n, monitor), (n, set)]);
-            }
+            Order::Remove(group) => self.monitor_again(n, *group),
             Order::Set(group, option, _) => {
                 let value = match *option {
                     "quorum" => shape.quorum.into(),
@@ -335,9 +319,38 @@ impl World {
         master.unwrap_or_else(|| self.nodes[self.plan.shape.nodes_of(group).start].address.clone())
     }
 
-    /// A node that was down at a RESET or REMOVE is known to nobody when it is back: an operator has to send it
-    /// to its master.
+    /// MONITOR and SET, as soon as the sentinel can be reached.
+    fn monitor_again(&mut self, n: usize, group: usize) {
+        let shape = self.plan.shape.clone();
+        let master = self.told_master(group, n);
+        let monitor = Request::Monitor {
+            name: Shape::group_name(group),
+            host: master.host,
+            port: master.port.to_string(),
+            quorum: shape.quorum.to_string(),
+        };
+        let settings = [
+            ("down-after-milliseconds", shape.down_after_ms),
+            ("failover-timeout", shape.failover_timeout_ms),
+            ("parallel-syncs", shape.parallel_syncs.into()),
+        ];
+        self.errands.extend([(n, monitor), (n, set(group, &settings))]);
+    }
+
+    /// Some time after all is healed an operator looks around. A node that was down at a RESET or
+    /// REMOVE is known to nobody when it is back, and has to be sent to its master; a sentinel with
+    /// an old file may not watch a group that it was told to watch since.
     pub(super) fn adopt_forgotten(&mut self) {
+        let groups = self.plan.shape.groups;
+        for at in 0..self.hosts.len() * groups {
+            let (n, group) = (at / groups, at % groups);
+            let request = Request::Master(Shape::group_name(group));
+            let answer = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
+            if matches!(answer, Some(Value::Error(_))) {
+                self.monitor_again(n, group);
+            }
+        }
+        self.run_errands();
         let was_reset = |fault: &Fault| {
             matches!(fault.kind, FaultKind::Order(_, Order::Reset(_) | Order::Remove(_)))
         };

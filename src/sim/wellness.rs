@@ -1,5 +1,5 @@
-//! When all is well: one master, all nodes behind it, all sentinels and clients of one mind, and the
-//! data where they should be.
+//! When all is well: one master, all nodes behind it, all sentinels and clients of one mind, and
+//! the data where they should be.
 
 use std::collections::BTreeSet;
 
