@@ -10,7 +10,7 @@ use watchfire::resp::Value;
 use watchfire::sentinel::election::{majority, needed};
 use watchfire::sentinel::{
     Clock, Command, Effect, EventKind, Input, Instant, LinkEvent, LinkId, LostReason, Request,
-    RequestId, Sentinel,
+    RequestId, Sentinel, TargetKind,
 };
 
 const TABLE: &str = include_str!("golden/quorum.txt");
@@ -139,8 +139,12 @@ impl Lab {
                     }
                     false => LinkEvent::Down { reason: LostReason::Refused },
                 };
+                let subscribes = target.kind == TargetKind::Node && self.reaches(&target.address);
                 self.links.insert(link, target.address);
                 self.inputs.push(Input::Link { link, event });
+                if subscribes {
+                    self.inputs.push(Input::Link { link, event: LinkEvent::Subscribed });
+                }
             }
             Effect::Send { link, command } => {
                 let to = self.links[&link].clone();

@@ -296,6 +296,12 @@ impl Group {
                  see its log",
             );
         }
+        if self.listening.is_some() {
+            why.push(
+                "This Sentinel takes no part in elections yet: it remembers no other one, and \
+                 listens first",
+            );
+        }
         if usable < self.settings.quorum {
             why.push(
                 "Not enough available Sentinels to reach the specified quorum for this master",

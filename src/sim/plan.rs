@@ -199,6 +199,8 @@ impl Shape {
             }
         }
         if options.stock {
+            // The model of a stock sentinel knows no names.
+            shape.named = false;
             let count = dice.within(1..=sentinels as u64 - 1) as usize;
             shape.stock = (0..count).collect();
         }

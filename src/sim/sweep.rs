@@ -100,6 +100,12 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = grouped;
         let well = [500, 990, 1_000].map(|share| self.converged_ms(share) as f64 / 1_000.0);
+        let never = self.runs - self.broken - self.converged.values().sum::<u64>();
+        let never = match never {
+            0 => String::new(),
+            // Only stock sentinels may stay stuck.
+            count => format!("; {} never", n(count)),
+        };
         let share = self.writes_lost as f64 * 100.0 / self.writes_acked.max(1) as f64;
         let lines = [
             ("virtual time", span(self.virtual_ms)),
@@ -122,7 +128,7 @@ impl fmt::Display for Summary {
             (
                 "well again",
                 format!(
-                    "after healing: median {:.1} s, 99 % {:.1} s, longest {:.1} s",
+                    "after healing: median {:.1} s, 99 % {:.1} s, longest {:.1} s{never}",
                     well[0], well[1], well[2]
                 ),
             ),

@@ -125,6 +125,7 @@ impl Group {
                     && s.master("num-other-sentinels") == Some(others.to_string())
                     && s.master("flags").as_deref() == Some("master")
                     && self.replicas_seen_healthy(s)
+                    && s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK")
             })
         });
     }

@@ -77,8 +77,6 @@ async fn what_changes_a_sentinel_is_checked_as_redis_does() {
             "sentinel replicas other",
             "sentinel sentinels other",
             "sentinel is-master-down-by-addr 127.0.0.1 1 0 *",
-            "sentinel ckquorum mymaster",
-            "sentinel ckquorum other",
             "sentinel failover other",
             "sentinel reset nobody",
             "sentinel reset *",
