@@ -48,8 +48,8 @@ pub(super) struct Core {
     pub(super) peers: BTreeMap<RunId, PeerLink>,
     /// The groups that have a node at an address: mostly one, but addresses are given away.
     holders: BTreeMap<Address, Vec<GroupName>>,
-    /// Peers whose link was opened since [`Core::new_peers`] was last asked.
-    opened: Vec<RunId>,
+    /// Links to peers were opened since [`Core::has_new_peers`] was last asked.
+    opened: bool,
     /// Our own IPs on connections so far.
     pub(super) local_ips: BTreeSet<String>,
     /// Somebody at another address who speaks with our id, and since when.
@@ -82,7 +82,7 @@ impl Core {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             holders: BTreeMap::new(),
-            opened: Vec::new(),
+            opened: false,
             local_ips: BTreeSet::new(),
             double: None,
             bad_hellos: 0,
@@ -299,7 +299,7 @@ impl Core {
         if !self.peers.contains_key(id) {
             let link = PeerLink::new(self, id, address.clone());
             self.peers.insert(id.clone(), link);
-            self.opened.push(id.clone());
+            self.opened = true;
         }
         if let Some(link) = self.peers.get_mut(id) {
             link.groups.insert(group.clone());
@@ -307,8 +307,8 @@ impl Core {
         }
     }
 
-    /// Peers whose link was opened since the last call: their PINGs have to be set going.
-    pub(super) fn new_peers(&mut self) -> Vec<RunId> {
+    /// True if links to peers were opened since the last call: their PINGs have to be set going.
+    pub(super) fn has_new_peers(&mut self) -> bool {
         std::mem::take(&mut self.opened)
     }
 

@@ -178,7 +178,7 @@ impl Sentinel {
         if let Some(mut link) = self.core.peers.remove(id) {
             link.reopen(&mut self.core, id, address.clone());
             self.core.peers.insert(id.clone(), link);
-            self.touch(Subject::Peer(id.clone()));
+            self.touch(Subject::Peers);
         }
         self.core.out.touch();
         let Some(group) = self.groups.get(name) else { return };

@@ -168,23 +168,26 @@ impl Sentinel {
             Subject::Group(name) => {
                 self.groups.get_mut(name).and_then(|group| group.step(&mut self.core))
             }
-            Subject::Peer(id) => self.run_peer(id),
+            Subject::Peers => self.run_peers(),
             // Waking is all: `poll` begins the write.
             Subject::Write => None,
             Subject::Tilt => self.run_tilt(),
         };
         self.timers.set(subject, next);
-        let peers = self.core.new_peers();
-        for id in peers {
-            self.touch(Subject::Peer(id));
+        if self.core.has_new_peers() {
+            self.touch(Subject::Peers);
         }
     }
 
-    fn run_peer(&mut self, id: &RunId) -> Option<Instant> {
-        let mut link = self.core.peers.remove(id)?;
+    /// All links to peers in one step: there are as many as sentinels, and PINGs that are nearly due
+    /// go out together.
+    fn run_peers(&mut self) -> Option<Instant> {
         self.core.begin_step();
-        link.tend(&mut self.core, id);
-        self.core.peers.insert(id.clone(), link);
+        let mut links = std::mem::take(&mut self.core.peers);
+        for (id, link) in &mut links {
+            link.tend(&mut self.core, id);
+        }
+        self.core.peers = links;
         self.core.end_step()
     }
 
@@ -284,7 +287,7 @@ impl Sentinel {
                 link.health.pong(at, &reply);
                 if !noticed {
                     if link.health.ping_is_late(at) {
-                        self.touch(Subject::Peer(id));
+                        self.touch(Subject::Peers);
                     }
                     return;
                 }
@@ -302,7 +305,7 @@ impl Sentinel {
             }
         }
         self.touch_groups_of(&id);
-        self.touch(Subject::Peer(id));
+        self.touch(Subject::Peers);
     }
 
     fn take_peer_reply(&mut self, id: &RunId, command: &Command, reply: &Value) {

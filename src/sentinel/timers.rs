@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{GroupName, Instant, RunId};
+use super::types::{GroupName, Instant};
 
 /// Whose step is to be run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     Group(GroupName),
-    /// The link to a peer, which all groups share.
-    Peer(RunId),
+    /// The links to peers, which all groups share.
+    Peers,
     /// A failed write of the state is tried again.
     Write,
     /// The time after a stall is over.
