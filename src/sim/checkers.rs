@@ -482,8 +482,8 @@ impl Checkers {
         self.stall(speaker, &key.1, event);
     }
 
-    /// After a long freeze nothing is decided for a while, and nobody is down for not having answered
-    /// meanwhile.
+    /// After a long freeze nothing is decided for a while, and nobody is down for not having
+    /// answered meanwhile.
     fn stall(&mut self, speaker: &Speaker, group: &str, event: &Event) {
         let Some(thawed) = self.thawed.get(&speaker.number) else { return };
         let awake = speaker.at - thawed;
