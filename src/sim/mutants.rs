@@ -32,6 +32,9 @@ const MISSED: &[(Guard, &str, Range<u64>)] = &[
     (Guard::HalfOpenReopened, "all is well within", 16..166),
     (Guard::StallForgiven, "nothing is decided right after a stall", 28..178),
     (Guard::Tilt, "nothing is decided right after a stall", 28..178),
+    (Guard::DemotedIsDown, "all is well within", 67..267),
+    (Guard::ResetConfirms, "all is well within", 146..446),
+    (Guard::RemovedStays, "what is removed stays so", 175..575),
 ];
 
 /// The first of these seeds whose run breaks a rule without the guard and keeps it with the guard.
