@@ -97,9 +97,6 @@ fn each_defect_put_in_on_purpose_is_found() {
     for (sabotage, rule) in [
         (Sabotage::EagerDisk, "durable before spoken"),
         (Sabotage::Amnesia, "epochs never go back"),
-        (Sabotage::VotesForEverybody, "durable before spoken"),
-        (Sabotage::StaleHello, "config epochs never go back"),
-        (Sabotage::EagerPromotion, "a majority before promotion"),
         (Sabotage::CriesWolf, "no failover without cause"),
         (Sabotage::NeverHealed, "all is well within"),
     ] {

@@ -5,6 +5,7 @@ use super::effect::Effect;
 use super::election::majority;
 use super::event::EventKind;
 use super::group::Group;
+use super::mutant::Guard;
 use super::request::Request;
 use super::settle::{Change, read_options};
 use super::timers::Subject;
@@ -108,7 +109,11 @@ impl Sentinel {
         }
         let leader = group.voted_for.as_ref().map_or("*", RunId::as_str);
         let voted = reply(down, leader, group.leader_epoch);
-        self.core.out.emit_durable_or(Effect::Reply { id, reply: voted }, Some(unvoted));
+        let effect = Effect::Reply { id, reply: voted };
+        match self.core.holds(Guard::VoteOnDisk) {
+            true => self.core.out.emit_durable_or(effect, Some(unvoted)),
+            false => self.core.out.emit(effect),
+        }
         let name = group.name.clone();
         self.touch(Subject::Group(name));
     }
@@ -117,7 +122,7 @@ impl Sentinel {
     fn force_failover(&mut self, name: &str) -> Value {
         let Some(group) = self.groups.get_mut(name) else { return Value::error(NO_SUCH_MASTER) };
         let busy = match group.promised(&self.core.my_id) {
-            Some(until) => self.core.now() < until,
+            Some(until) => self.core.now() < until && self.core.holds(Guard::VoteBindsCandidate),
             None => false,
         };
         if group.failover.is_some() || busy {
@@ -195,10 +200,14 @@ impl Sentinel {
             return Value::error(NO_SUCH_MASTER);
         };
         let details = group.master_details(&self.core);
-        self.core.out.forget(&name);
+        if self.core.holds(Guard::RemovedFallsSilent) {
+            self.core.out.forget(&name);
+        }
         self.core.announce(EventKind::Unmonitor, Some(&name), details);
         group.close(&mut self.core);
-        if let Some(declared) = group.declared {
+        if let Some(declared) = group.declared
+            && self.core.holds(Guard::RemovedStays)
+        {
             self.removed.insert(name.to_string(), declared);
         }
         self.timers.set(Subject::Group(name), None);

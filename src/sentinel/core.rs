@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::effect::{Command, Effect, Target, TargetKind};
 use super::event::{Event, EventKind, Level};
+use super::mutant::{Guard, Guards};
 use super::node::HELLO_PERIOD_MS;
 use super::outbox::Outbox;
 use super::peer::PeerLink;
@@ -42,6 +43,7 @@ pub(super) struct Core {
     pub(super) my_id: RunId,
     pub(super) current_epoch: Epoch,
     pub(super) settings: SentinelSettings,
+    guards: Guards,
     pub(super) out: Outbox,
     pub(super) chance: Chance,
     pub(super) links: BTreeMap<LinkId, Owner>,
@@ -77,7 +79,8 @@ impl Core {
             my_id,
             current_epoch,
             settings,
-            out: Outbox::default(),
+            guards: Guards::new(),
+            out: Outbox::new(Guards::new()),
             chance: Chance::new(seed),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -94,6 +97,11 @@ impl Core {
     /// An id that nobody has: chance decides.
     pub(super) fn fresh_id(&mut self) -> RunId {
         RunId::from_bytes(std::array::from_fn(|_| self.chance.below(256) as u8))
+    }
+
+    /// True, unless a test has switched this guard off.
+    pub(super) fn holds(&self, guard: Guard) -> bool {
+        self.guards.hold(guard)
     }
 
     /// The monotonic clock: promises, votes and validity count by it.
@@ -148,7 +156,7 @@ impl Core {
     }
 
     pub(super) fn in_tilt(&self) -> bool {
-        self.tilt_until.is_some()
+        self.tilt_until.is_some() && self.holds(Guard::Tilt)
     }
 
     /// Tells everybody, in the order of events.
@@ -182,6 +190,7 @@ impl Core {
     /// True for an epoch that may be taken over: one that does not lie absurdly far ahead.
     pub(super) fn is_credible(&self, epoch: Epoch) -> bool {
         epoch <= self.current_epoch.saturating_add(EPOCH_JUMP_MAX).min(EPOCH_MAX)
+            || !self.holds(Guard::CredibleEpoch)
     }
 
     /// Takes over a newer epoch; an older one changes nothing.

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::effect::Command;
 use super::event::EventKind;
 use super::group::Group;
+use super::mutant::Guard;
 use super::node::HELLO_PERIOD_MS;
 use super::types::{Epoch, Instant, RunId};
 
@@ -62,6 +63,18 @@ impl Group {
         self.peers.len() as u32 + 1
     }
 
+    /// Votes that a leader of this group needs.
+    pub(super) fn votes_needed(&self, core: &Core) -> u32 {
+        let (voters, quorum) = (self.voters(), self.settings.quorum);
+        if !core.holds(Guard::Majority) {
+            return quorum;
+        }
+        if !core.holds(Guard::QuorumOfVotes) {
+            return majority(voters);
+        }
+        needed(voters, quorum)
+    }
+
     /// How long a vote binds, in ms.
     pub(super) fn tenure_ms(&self) -> u64 {
         TENURE_MS.min(self.settings.failover_timeout_ms)
@@ -87,7 +100,7 @@ impl Group {
         self.listening = Some(Some(since));
         if core.due(since.plus(LISTEN_MS)) {
             self.listening = None;
-            if core.current_epoch > self.leader_epoch {
+            if core.current_epoch > self.leader_epoch && core.holds(Guard::NewcomerVotesLater) {
                 self.leader_epoch = core.current_epoch;
                 self.voted_for = None;
             }
@@ -115,18 +128,24 @@ impl Group {
     /// Another sentinel asks for our vote. Given at most once per epoch, in no epoch twice, and to
     /// nobody else while an earlier vote binds us.
     pub(super) fn consider_vote(&mut self, core: &mut Core, candidate: &RunId, epoch: Epoch) {
-        if !self.peers.contains_key(candidate) {
+        if !self.peers.contains_key(candidate) && core.holds(Guard::KnownCandidate) {
             return;
         }
         core.adopt_epoch(epoch);
         let bound = self.promised(candidate).is_some_and(|until| core.now() < until);
-        let newer = epoch > self.leader_epoch && epoch > self.config_epoch;
-        if !newer || bound || self.listening.is_some() || core.out.failure().is_some() {
+        let refused = epoch <= self.leader_epoch && core.holds(Guard::OneVotePerEpoch)
+            || epoch <= self.config_epoch && core.holds(Guard::VoteAboveConfig)
+            || bound && core.holds(Guard::VoteBinds)
+            || self.listening.is_some() && core.holds(Guard::NewcomerListens)
+            || core.out.failure().is_some() && core.holds(Guard::DiskForVote);
+        if refused {
             return;
         }
         self.cast_vote(core, candidate.clone(), epoch);
         // Whoever has our vote gets the time to act.
-        self.not_before = self.not_before.max(core.now().plus(self.tenure_ms()));
+        if core.holds(Guard::VoterHoldsBack) {
+            self.not_before = self.not_before.max(core.now().plus(self.tenure_ms()));
+        }
     }
 
     /// Records a vote; whoever tells of it waits for the disk.
@@ -141,14 +160,15 @@ impl Group {
     }
 
     /// Counts the votes that we have in this epoch.
-    pub(super) fn tally(&self, my_id: &RunId, epoch: Epoch) -> Tally {
-        let mut tally =
-            Tally { votes: 0, needed: needed(self.voters(), self.settings.quorum), undecided: 0 };
+    pub(super) fn tally(&self, core: &Core, epoch: Epoch) -> Tally {
+        let my_id = &core.my_id;
+        let mut tally = Tally { votes: 0, needed: self.votes_needed(core), undecided: 0 };
         if self.leader_epoch == epoch && self.voted_for.as_ref() == Some(my_id) {
             tally.votes += 1;
         }
         for peer in self.peers.values() {
-            if peer.vote.as_ref().is_some_and(|(id, e)| id == my_id && *e == epoch) {
+            let counts = |of: Epoch| of == epoch || !core.holds(Guard::VotesOfThisEpoch);
+            if peer.vote.as_ref().is_some_and(|(id, of)| id == my_id && counts(*of)) {
                 tally.votes += 1;
             } else if peer.answered_epoch != Some(epoch) && peer.sdown_since.is_none() {
                 tally.undecided += 1;
@@ -188,9 +208,9 @@ impl Group {
                 candidate,
             };
             match election {
-                Some(_) => core.send_peer(id, command),
+                Some(_) if core.holds(Guard::CandidacyOnDisk) => core.send_peer(id, command),
                 // A mere question shows nothing new, and must get through while the disk fails.
-                None => core.send_peer_now(id, command),
+                _ => core.send_peer_now(id, command),
             }
         }
     }

@@ -3,10 +3,11 @@
 
 use super::core::Core;
 use super::effect::Command;
-use super::election::{ELECTION_MS, needed, rank_step_ms, retry_ms};
+use super::election::{ELECTION_MS, rank_step_ms, retry_ms};
 use super::event::{EventKind, Level};
 use super::group::Group;
 use super::info::Role;
+use super::mutant::Guard;
 use super::node::INFO_PERIOD_AWAITED_MS;
 use super::repair::Repoint;
 use super::types::{Address, EPOCH_MAX, Epoch, Instant};
@@ -83,14 +84,21 @@ impl Group {
 
     /// Starts an election if the master is down for a quorum and nothing speaks against it.
     fn consider_failover(&mut self, core: &mut Core) -> bool {
-        let Some(odown_since) = self.odown_since else { return false };
-        if let Some(reason) = core.out.failure().map(str::to_owned) {
+        let down_since = match core.holds(Guard::OdownNeeded) {
+            true => self.odown_since,
+            false => self.master.sdown_since,
+        };
+        let Some(down_since) = down_since else { return false };
+        if let Some(reason) = core.out.failure().map(str::to_owned)
+            && core.holds(Guard::DiskForElection)
+        {
             let why = format!("I take no part in elections: my state cannot be written: {reason}");
             self.explain(core, why);
             return false;
         }
         if let Some(until) = self.promised(&core.my_id)
             && !core.due(until)
+            && core.holds(Guard::VoteBindsCandidate)
         {
             let leader = self.voted_for.as_ref().map_or("another sentinel", |id| id.short());
             let why = format!(
@@ -104,8 +112,9 @@ impl Group {
             self.explain(core, why);
             return false;
         }
-        let lead_ms = u64::from(self.rank(core)) * rank_step_ms(core.out.write_ms());
-        let turn = odown_since.max(self.not_before).plus(lead_ms);
+        let rank = if core.holds(Guard::Rank) { self.rank(core) } else { 0 };
+        let lead_ms = u64::from(rank) * rank_step_ms(core.out.write_ms());
+        let turn = down_since.max(self.not_before).plus(lead_ms);
         if !core.due(turn) {
             return false;
         }
@@ -122,7 +131,9 @@ impl Group {
     /// A sentence if no election can be won: we take no part yet, so many sentinels are down, or no
     /// epoch is left.
     pub(super) fn why_no_election(&self, core: &Core) -> Option<String> {
-        if let Some(why) = self.why_no_part(core) {
+        if let Some(why) = self.why_no_part(core)
+            && core.holds(Guard::NewcomerListens)
+        {
             return Some(why);
         }
         if self.next_epoch(core).is_none() {
@@ -132,7 +143,7 @@ impl Group {
             ));
         }
         let usable = 1 + self.peers.values().filter(|p| p.sdown_since.is_none()).count() as u32;
-        let needed = needed(self.voters(), self.settings.quorum);
+        let needed = self.votes_needed(core);
         (usable < needed).then(|| {
             format!(
                 "No failover of {}: only {usable} of {} sentinels can be reached, and \
@@ -168,18 +179,18 @@ impl Group {
 
     fn count_votes(&mut self, core: &mut Core) -> bool {
         let Some(Failover { epoch, forced, started, .. }) = self.failover else { return false };
-        if core.out.failure().is_some() {
+        if core.out.failure().is_some() && core.holds(Guard::DiskForElection) {
             let why = "my state cannot be written".to_owned();
             return self.abort(core, EventKind::AbortNotElected, why);
         }
-        if !forced && self.odown_since.is_none() {
+        if !forced && self.odown_since.is_none() && core.holds(Guard::OdownNeeded) {
             let why = match self.master.sdown_since {
                 None => "the master is back".to_owned(),
                 Some(_) => "the quorum does not see the master down any more".to_owned(),
             };
             return self.abort(core, EventKind::AbortNotElected, why);
         }
-        let tally = self.tally(&core.my_id, epoch);
+        let tally = self.tally(core, epoch);
         if tally.votes >= tally.needed {
             let details = self.master_details(core);
             for kind in [EventKind::ElectedLeader, EventKind::StateSelectSlave] {
@@ -216,7 +227,7 @@ impl Group {
     }
 
     fn choose_replica(&mut self, core: &mut Core, since: Instant) -> bool {
-        if self.tenure_is_over(core) {
+        if self.tenure_is_over(core) && core.holds(Guard::PromotionInTenure) {
             let why = "too late: the votes do not bind any more".to_owned();
             return self.abort(core, EventKind::AbortNotElected, why);
         }
@@ -229,10 +240,16 @@ impl Group {
             true => FRESH_INFO_FORCED_MS,
             false => FRESH_INFO_MS,
         };
-        if waiting && !core.due(since.plus(patience_ms)) {
+        if waiting && core.holds(Guard::FreshInfoAwaited) && !core.due(since.plus(patience_ms)) {
             return false;
         }
-        let forced = self.failover.as_ref().is_some_and(|failover| failover.forced);
+        let Some(Failover { epoch, forced, .. }) = self.failover else { return false };
+        let tally = self.tally(core, epoch);
+        if tally.votes < tally.needed {
+            // Whoever was met since the election has a say, too.
+            let why = format!("{} votes in epoch {epoch} are too few by now", tally.votes);
+            return self.abort(core, EventKind::AbortNotElected, why);
+        }
         let replica = match self.best_replica(core, forced) {
             Ok(replica) => replica,
             Err(reasons) => {
@@ -253,7 +270,10 @@ impl Group {
         }
         if let Some(node) = self.node_mut(&replica) {
             node.refused = None;
-            node.health.send_durable(core, Command::Promote);
+            match core.holds(Guard::PromotionOnDisk) {
+                true => node.health.send_durable(core, Command::Promote),
+                false => node.health.send(core, Command::Promote),
+            }
         }
         let since = core.now();
         let next_info = since.plus(INFO_PERIOD_AWAITED_MS);
@@ -279,7 +299,9 @@ impl Group {
         let is_master = node.role() == Some(Role::Master);
         let late = core.due(failover.started.plus(tenure_ms));
         // Too late it may not count: others may have undone it, and told nobody why.
-        if is_master && !late && node.info_at.is_some_and(|at| at >= since) {
+        let in_time = !late || !core.holds(Guard::PromotionCounts);
+        let fresh = node.info_at.is_some_and(|at| at >= since) || !core.holds(Guard::PromotionSeen);
+        if is_master && in_time && fresh {
             self.promoted(core, replica);
             return true;
         }
@@ -293,7 +315,9 @@ impl Group {
         let why = match refused {
             Some(error) => format!("{replica} refused: {error}"),
             None if down => format!("{replica} went down"),
-            None if late => format!("{replica} did not become a master in time"),
+            None if late && core.holds(Guard::PromotionEnds) => {
+                format!("{replica} did not become a master in time")
+            }
             None => return false,
         };
         self.abort(core, EventKind::AbortSlaveTimeout, why)
@@ -328,7 +352,9 @@ impl Group {
         let all_free_ms = 2 * self.tenure_ms() * u64::from(self.voters());
         let pause = retry_ms(self.attempts, all_free_ms);
         let pause = pause / 2 + core.chance.below(pause / 2 + 1);
-        self.not_before = core.now().plus(pause);
+        if core.holds(Guard::RetryPause) {
+            self.not_before = core.now().plus(pause);
+        }
         let text = format!("Failover of {} given up: {why}", self.name);
         core.say(Level::Warning, Some(&self.name), text);
         self.give_up(core);
@@ -338,7 +364,8 @@ impl Group {
 
     /// Nobody acts any more on the vote that we gave to ourselves.
     pub(super) fn give_up(&mut self, core: &Core) {
-        if self.failover.take().is_some() && self.voted_for.as_ref() == Some(&core.my_id) {
+        let own = self.voted_for.as_ref() == Some(&core.my_id);
+        if self.failover.take().is_some() && own && core.holds(Guard::OwnVoteFreed) {
             self.voted_at = None;
         }
     }

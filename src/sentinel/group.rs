@@ -9,6 +9,7 @@ use super::event::{EventKind, Level};
 use super::failover::Failover;
 use super::hello::Hello;
 use super::info::{Info, Role};
+use super::mutant::Guard;
 use super::node::{
     HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS,
     INFO_PERIOD_TROUBLE_MS, Node,
@@ -85,7 +86,8 @@ impl Group {
             leader_epoch,
             voted_for: state.voted_for,
             // When the vote was given is not known any more: let it bind from now on, to be safe.
-            voted_at: (leader_epoch > config_epoch).then_some(now),
+            voted_at: (leader_epoch > config_epoch && core.holds(Guard::VoteBindsAfterRestart))
+                .then_some(now),
             listening: state.sentinels.is_empty().then_some(None),
             reset_at: None,
             odown_since: None,
@@ -267,7 +269,11 @@ impl Group {
         };
         for (link, local_ip) in wanted {
             hello.sender = core.own_address(local_ip.as_deref().unwrap_or_default());
-            core.send_durable(link, Command::Hello { payload: hello.payload() });
+            let command = Command::Hello { payload: hello.payload() };
+            match core.holds(Guard::HelloOnDisk) {
+                true => core.send_durable(link, command),
+                false => core.send(link, command),
+            }
         }
     }
 
@@ -307,7 +313,7 @@ impl Group {
             changes.push((kind, node.address.clone()));
         }
         for (kind, address) in changes {
-            if address == self.master.address {
+            if address == self.master.address && core.holds(Guard::OpinionsForgotten) {
                 self.peers.values_mut().for_each(Peer::forget_opinion);
                 self.said = None;
             }
@@ -338,7 +344,7 @@ impl Group {
         let mut count = 1;
         for peer in self.peers.values() {
             if let Some(at) = peer.master_down_at
-                && !core.due(at.plus(OPINION_VALID_MS))
+                && !(core.due(at.plus(OPINION_VALID_MS)) && core.holds(Guard::OpinionsExpire))
             {
                 count += 1;
             }
@@ -493,7 +499,8 @@ impl Group {
         reply: &Value,
     ) {
         let (asked_master, epoch, vote_asked) = question;
-        let about_this_master = *asked_master == self.shown_master(core);
+        let about_this_master =
+            *asked_master == self.shown_master(core) || !core.holds(Guard::OpinionOfThisMaster);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.questions_open = peer.questions_open.saturating_sub(1);
         let Some((down, vote)) = read_opinion(reply) else { return };
@@ -541,10 +548,14 @@ impl Group {
         self.not_before = core.now();
         self.dispute = None;
         self.said = None;
-        self.peers.values_mut().for_each(Peer::forget_opinion);
+        if core.holds(Guard::OpinionsForgotten) {
+            self.peers.values_mut().for_each(Peer::forget_opinion);
+        }
         self.master.sdown_since = None;
         // What it said of its role was said before it was the master.
-        self.master.role_since = core.now();
+        if core.holds(Guard::RoleOfThisConfig) {
+            self.master.role_since = core.now();
+        }
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             node.followed = false;
             node.reconf = None;
@@ -610,7 +621,7 @@ impl Node {
             return false;
         }
         let patience_ms = settings.down_after_ms + 2 * INFO_PERIOD_MS;
-        let demoted = self.role() == Some(Role::Slave);
+        let demoted = self.role() == Some(Role::Slave) && core.holds(Guard::DemotedIsDown);
         if demoted && core.due(self.role_since.plus(patience_ms)) {
             return true;
         }

@@ -2,6 +2,7 @@
 
 use super::core::{Core, Moment};
 use super::effect::Command;
+use super::mutant::Guard;
 use super::types::{Instant, LinkId};
 use crate::resp::Value;
 
@@ -170,7 +171,8 @@ impl Health {
         }
         let old_enough = core.due(self.opened_at.plus(self.reopen_after_ms));
         let silent = half_open.is_some_and(|at| core.due_watched(at.plus(down_after_ms / 2)));
-        let wanted = old_enough && (silent || self.locked_out);
+        let wanted =
+            old_enough && core.holds(Guard::HalfOpenReopened) && (silent || self.locked_out);
         if wanted {
             self.reopen_after_ms = (self.reopen_after_ms * 2).min(REOPEN_MAX_MS);
         }

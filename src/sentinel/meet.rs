@@ -6,6 +6,7 @@ use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
 use super::hello::Hello;
 use super::info::Role;
+use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS};
 use super::peer::Heard;
 use super::timers::Subject;
@@ -86,6 +87,9 @@ impl Sentinel {
             }
         }
         self.core.double = None;
+        if !self.core.holds(Guard::OneIdPerSentinel) {
+            return;
+        }
         let id = self.core.fresh_id();
         let text = format!(
             "Another sentinel, at {sender}, has my id {}: one of us was started from a copy of \
@@ -131,7 +135,9 @@ impl Sentinel {
         }
         let holder = group.peers.iter().find(|(_, peer)| peer.address == *address);
         let (known, holder) = (known.is_some(), holder.map(|(old, _)| old.clone()));
-        if let Some(old) = holder {
+        if let Some(old) = holder
+            && self.core.holds(Guard::OneSentinelPerAddress)
+        {
             self.replace_peer(name, &old);
         }
         if known {
@@ -197,7 +203,9 @@ impl Group {
     /// True if a step must follow, whatever else is under way.
     fn take_hello(&mut self, core: &mut Core, hello: &Hello) -> bool {
         let now = core.now();
-        let newer = hello.config_epoch > self.config_epoch;
+        let older = hello.config_epoch < self.config_epoch;
+        let newer =
+            hello.config_epoch > self.config_epoch || older && !core.holds(Guard::HigherConfigOnly);
         if newer {
             self.adopt_config(core, hello);
         }
@@ -210,7 +218,7 @@ impl Group {
             config_epoch: hello.config_epoch,
         });
         let lags = hello.config_epoch < self.config_epoch;
-        if lags {
+        if lags && core.holds(Guard::LaggardsTold) {
             // Tell it at once.
             peer.next_hello = now;
         }
@@ -270,7 +278,8 @@ impl Group {
         self.config_epoch = hello.config_epoch;
         core.out.touch();
         if self.master.is_at(&hello.master) {
-            if self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch) {
+            let late = self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch);
+            if late && core.holds(Guard::LateFailoverEnds) {
                 self.give_up(core);
             }
             return;

@@ -30,6 +30,7 @@ pub mod hello;
 mod info;
 mod input;
 mod meet;
+mod mutant;
 mod node;
 mod outbox;
 mod peer;
@@ -51,7 +52,11 @@ pub use durable::reconcile;
 pub use effect::{Command, Effect, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
+#[cfg(test)]
+pub(crate) use mutant::{Guard, without};
 pub use request::Request;
+#[cfg(test)]
+pub(crate) use tests::MISSED_BY_TESTS;
 pub use types::{Clock, Epoch, GroupName, Instant, LinkId, RequestId, Revision};
 pub use view::{GroupView, NodeView, View};
 

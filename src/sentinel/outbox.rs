@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::effect::{Command, Effect};
 use super::event::{Event, EventKind};
+use super::mutant::{Guard, Guards};
 use super::types::{GroupName, Instant, Revision};
 use crate::resp::Value;
 
@@ -31,8 +32,8 @@ fn is_fact(effect: &Effect) -> bool {
 }
 
 /// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
-#[derive(Default)]
 pub(super) struct Outbox {
+    guards: Guards,
     ready: VecDeque<Effect>,
     waiting: VecDeque<Waiting>,
     /// The revision of the latest change; equal to `durable` when all is on disk.
@@ -49,6 +50,21 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// Nothing to say, and nothing to write.
+    pub(super) fn new(guards: Guards) -> Outbox {
+        Outbox {
+            guards,
+            ready: VecDeque::new(),
+            waiting: VecDeque::new(),
+            newest: 0,
+            handed: 0,
+            durable: 0,
+            in_flight: None,
+            write_ms: 0,
+            failed: None,
+        }
+    }
+
     /// The durable state has changed: it will be written, together with what changes until then.
     pub(super) fn touch(&mut self) {
         if self.newest == self.handed {
@@ -98,7 +114,9 @@ impl Outbox {
     /// now.
     pub(super) fn begin_write(&mut self, now: Instant) -> Option<Revision> {
         let may_try = self.failed.as_ref().is_none_or(|(_, retry_at)| now >= *retry_at);
-        if self.in_flight.is_some() || self.newest == self.durable || !may_try {
+        let busy = self.in_flight.is_some()
+            && (self.newest == self.handed || self.guards.hold(Guard::OneWriteAtATime));
+        if busy || self.newest == self.durable || !may_try {
             return None;
         }
         self.in_flight = Some(now);
@@ -214,7 +232,7 @@ mod tests {
     #[test]
     fn what_depends_on_a_change_waits_for_its_write() {
         let now = Instant::from_ms(0);
-        let mut out = Outbox::default();
+        let mut out = Outbox::new(Guards::new());
         out.touch();
         out.emit_durable(send(1));
         out.emit(send(2));
@@ -234,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_failed_write_answers_with_the_fallback_and_is_tried_again() {
-        let mut out = Outbox::default();
+        let mut out = Outbox::new(Guards::new());
         out.touch();
         let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
         out.emit_durable_or(reply("voted"), Some(Value::bulk("no vote")));
@@ -252,7 +270,7 @@ mod tests {
 
     #[test]
     fn announcements_do_not_overtake_each_other() {
-        let mut out = Outbox::default();
+        let mut out = Outbox::new(Guards::new());
         out.touch();
         out.emit_durable(send(1));
         out.emit_in_order(send(2));

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::core::Core;
 use super::group::Group;
 use super::info::Role;
+use super::mutant::Guard;
 use super::node::{INFO_PERIOD_MS, Node};
 use super::types::Address;
 
@@ -64,16 +65,17 @@ impl Group {
             return Some(format!("it answers {code}: our password or user is wrong"));
         }
         let Some(info) = &node.info else { return Some("no INFO from it yet".into()) };
-        if node.sdown_since.is_some() {
+        if node.sdown_since.is_some() && core.holds(Guard::CandidateLives) {
             return Some("down".into());
         }
-        if !node.health.up {
+        if !node.health.up && core.holds(Guard::CandidateLives) {
             return Some("not connected".into());
         }
-        if core.now().since(node.health.last_ok) > FRESH_MS {
+        let answered_ms = core.now().since(node.health.last_ok);
+        if answered_ms > FRESH_MS && core.holds(Guard::CandidateLives) {
             return Some("no answer to PING for more than 5 s".into());
         }
-        if info.priority == 0 {
+        if info.priority == 0 && core.holds(Guard::PriorityZero) {
             return Some("its replica-priority is 0".into());
         }
         if !info.announced {
@@ -83,17 +85,19 @@ impl Group {
             Some(_) => FRESH_MS,
             None => 3 * INFO_PERIOD_MS,
         };
-        if !node.info_within(core, info_ms) {
+        if !node.info_within(core, info_ms) && core.holds(Guard::CandidateInfoFresh) {
             return Some("its INFO is too old".into());
         }
-        if self.is_double(node) {
+        if self.is_double(node) && core.holds(Guard::DoubleNotPromoted) {
             return Some("another node shows the same run id: one of two names is wrong".into());
         }
-        if info.role == Role::Slave && self.is_foreign(core, node) {
+        let foreign = info.role == Role::Slave && self.is_foreign(core, node);
+        if foreign && core.holds(Guard::ForeignNotPromoted) {
             return Some("it follows a master that is no node of this group".into());
         }
         let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
-        if info.role == Role::Master && !node.has_followed() && !heads {
+        let stray = info.role == Role::Master && !node.has_followed() && !heads;
+        if stray && core.holds(Guard::StrayNotPromoted) {
             return Some("it is a master of its own, not a replica of this group".into());
         }
         None
@@ -110,12 +114,12 @@ impl Group {
         // A RESET does not make the master any younger.
         let master_down_ms = sdown_ms.max(core.now().since(self.master.health.last_ok));
         let limit_ms = master_down_ms.saturating_add(10 * self.settings.down_after_ms);
-        if info.link_down_ms > limit_ms as i64 {
+        if info.link_down_ms > limit_ms as i64 && core.holds(Guard::CandidateLinkTime) {
             let s = info.link_down_ms / 1000;
             return Some(format!("its link to the master has been down for {s} s: too old{force}"));
         }
         // Once it is master, the old one would copy its emptiness.
-        if info.link_down_ms < 0 && !info.has_keys {
+        if info.link_down_ms < 0 && !info.has_keys && core.holds(Guard::EmptyNotPromoted) {
             return Some(format!(
                 "it started without data and has not reached the master since{force}"
             ));

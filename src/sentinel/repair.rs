@@ -7,6 +7,7 @@ use super::election::majority;
 use super::event::{EventKind, Level};
 use super::group::Group;
 use super::info::Role;
+use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS, Node, Reconf};
 use super::types::{Address, Instant};
 
@@ -44,7 +45,7 @@ impl Group {
             return;
         }
         self.watch_progress(core);
-        if self.master_is_sane(core) {
+        if self.master_is_sane(core) || !core.holds(Guard::MasterSane) {
             let faulty = self.replicas.iter().filter(|(_, node)| self.fault(core, node).is_some());
             for address in faulty.map(|(address, _)| address.clone()).collect::<Vec<_>>() {
                 self.repair_node(core, &address);
@@ -96,7 +97,7 @@ impl Group {
     fn repair_node(&mut self, core: &mut Core, address: &Address) {
         let Some(node) = self.replicas.get(address) else { return };
         let Some(fault) = self.fault(core, node) else { return };
-        if fault == Fault::Foreign {
+        if fault == Fault::Foreign && core.holds(Guard::ForeignLeftAlone) {
             return self.leave_alone(core, address);
         }
         if node.sdown_since.is_some() || !node.health.up || node.reconf.is_some() {
@@ -109,9 +110,10 @@ impl Group {
         if !leading && !seen_since {
             return;
         }
+        let confirmed = self.peers_confirm(since) || !core.holds(Guard::PeersConfirm);
         let patience_ms = match fault {
-            _ if leading => 0,
-            Fault::Master if self.peers_confirm(since) => HELLO_PERIOD_MS,
+            _ if leading || !core.holds(Guard::Patience) => 0,
+            Fault::Master if confirmed => HELLO_PERIOD_MS,
             Fault::WrongMaster { linked: true } => {
                 self.settings.failover_timeout_ms.max(SETTLED_MS)
             }
@@ -122,7 +124,8 @@ impl Group {
             return;
         }
         // A second writable master is worse than a few replicas too many in synchronisation.
-        if fault != Fault::Master && self.syncing(core) >= self.settings.parallel_syncs {
+        let full = self.syncing(core) >= self.settings.parallel_syncs;
+        if fault != Fault::Master && full && core.holds(Guard::ParallelSyncs) {
             return;
         }
         let master = self.shown_master(core);
@@ -130,7 +133,10 @@ impl Group {
         let Some(node) = self.replicas.get_mut(address) else { return };
         node.reconf = Some(Reconf { sent_at, in_progress: false });
         node.refused = None;
-        node.health.send_durable(core, Command::Follow { master });
+        match core.holds(Guard::RepointOnDisk) {
+            true => node.health.send_durable(core, Command::Follow { master }),
+            false => node.health.send(core, Command::Follow { master }),
+        }
         let kind = match fault {
             _ if leading => EventKind::SlaveReconfSent,
             Fault::Master => EventKind::ConvertToSlave,

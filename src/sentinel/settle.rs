@@ -7,6 +7,7 @@ use super::core::Core;
 use super::event::EventKind;
 use super::group::Group;
 use super::health::Health;
+use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, Node};
 use super::types::{Address, RunId, Secret};
 use crate::config::rules::TIME_MS_MAX;
@@ -162,7 +163,7 @@ impl Group {
     /// Some time after a RESET: who has shown no sign of life since is forgotten.
     pub(super) fn confirm_members(&mut self, core: &mut Core) {
         let Some(at) = self.reset_at else { return };
-        if !core.due(at.plus(CONFIRM_MS)) {
+        if !core.due(at.plus(CONFIRM_MS)) || !core.holds(Guard::ResetConfirms) {
             return;
         }
         self.reset_at = None;

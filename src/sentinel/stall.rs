@@ -4,6 +4,7 @@
 
 use super::Sentinel;
 use super::event::EventKind;
+use super::mutant::Guard;
 use super::timers::Subject;
 use super::types::{Clock, Instant};
 
@@ -20,7 +21,7 @@ impl Sentinel {
     pub(super) fn notice_stall(&mut self, clock: Clock) {
         let Some(deadline) = self.deadline() else { return };
         let late_ms = clock.mono.since(deadline);
-        if late_ms <= LATE_MS {
+        if late_ms <= LATE_MS || !self.core.holds(Guard::StallForgiven) {
             return;
         }
         self.core.unwatched_ms += late_ms;

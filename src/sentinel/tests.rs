@@ -2,12 +2,16 @@
 //! are `sim`'s; here stand the rules that one sentinel must keep, each shown by what it sends and
 //! when.
 
+mod guards;
+
 use std::collections::BTreeMap;
 
 use super::types::{Address, EPOCH_JUMP_MAX, EPOCH_MAX};
 use super::*;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
+
+pub(crate) use guards::MISSED as MISSED_BY_TESTS;
 
 const MASTER: u16 = 7001;
 const REPLICA: u16 = 7002;

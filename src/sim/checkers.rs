@@ -50,6 +50,9 @@ pub(super) enum Season {
     After,
 }
 
+/// How long a sentinel decides nothing after a long freeze, by any clock, in ms.
+const TILT_MS: Ms = 1_900;
+
 /// The group that an address or a name belongs to.
 type Group = String;
 
@@ -60,6 +63,8 @@ pub(super) enum Claim {
     Promoted { sentinel: usize, master: Address },
     /// It told this node to follow that master.
     Sent { sentinel: usize, node: usize, master: Address },
+    /// It told this node to be the master of one of these groups.
+    Promotes { sentinel: usize, node: usize, groups: Vec<Group> },
 }
 
 /// All that was said so far, as far as later words must agree with it.
@@ -72,8 +77,18 @@ pub(super) struct Checkers {
     config_epochs: BTreeMap<(usize, Group), Epoch>,
     current_epochs: BTreeMap<usize, Epoch>,
     masters: BTreeMap<(Group, Epoch), Address>,
-    /// The epoch in which each sentinel last stood for election.
-    candidacies: BTreeMap<(usize, Group), Epoch>,
+    /// The epoch in which each sentinel last stood for election, and its quorum then.
+    candidacies: BTreeMap<(usize, Group), (Epoch, u32)>,
+    /// Sentinels for which a quorum sees their master down.
+    odown: BTreeSet<(usize, Group)>,
+    /// Sentinels that were told to fail over.
+    ordered: BTreeSet<(usize, Group)>,
+    /// Who has ever said of a master that it is down.
+    accusers: BTreeMap<Address, BTreeSet<RunId>>,
+    /// When each sentinel last went on after a long freeze.
+    thawed: BTreeMap<usize, Ms>,
+    /// Sentinels whose settings an operator has changed.
+    tuned: BTreeSet<usize>,
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
     claims: Vec<Claim>,
@@ -95,6 +110,11 @@ impl Checkers {
             current_epochs: BTreeMap::new(),
             masters: BTreeMap::new(),
             candidacies: BTreeMap::new(),
+            odown: BTreeSet::new(),
+            ordered: BTreeSet::new(),
+            accusers: BTreeMap::new(),
+            thawed: BTreeMap::new(),
+            tuned: BTreeSet::new(),
             removed: BTreeSet::new(),
             claims: Vec::new(),
             mixed: false,
@@ -132,6 +152,28 @@ impl Checkers {
         self.removed.insert((sentinel, group.into()));
     }
 
+    /// A sentinel goes on after a long freeze.
+    pub(super) fn thawed(&mut self, sentinel: usize, at: Ms) {
+        self.thawed.insert(sentinel, at);
+    }
+
+    /// A sentinel dies; what it saw is forgotten.
+    pub(super) fn died(&mut self, sentinel: usize) {
+        self.thawed.remove(&sentinel);
+        self.odown.retain(|(number, _)| *number != sentinel);
+        self.ordered.retain(|(number, _)| *number != sentinel);
+    }
+
+    /// An operator changes what a sentinel was told in the beginning.
+    pub(super) fn tuned(&mut self, sentinel: usize) {
+        self.tuned.insert(sentinel);
+    }
+
+    /// An operator has it watch a group again.
+    pub(super) fn monitored(&mut self, sentinel: usize, group: &str) {
+        self.removed.remove(&(sentinel, group.into()));
+    }
+
     /// What has to be compared with the truth since the last call.
     pub(super) fn claims(&mut self) -> Vec<Claim> {
         std::mem::take(&mut self.claims)
@@ -150,6 +192,7 @@ impl Checkers {
     /// A stock sentinel says something: no rule of ours binds it, but its votes count.
     pub(super) fn overhear(&mut self, speaker: &Speaker, said: &Said) {
         self.mixed = true;
+        self.accuse(speaker, said);
         if let (
             Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }),
             Effect::Reply { reply: Value::Array(items), .. },
@@ -175,16 +218,36 @@ impl Checkers {
             } => {
                 self.question(speaker, master, *epoch, candidate.as_ref());
             }
-            Effect::Send { command: Command::Promote, .. } => self.promotion(speaker, said.to),
+            Effect::Send { command: Command::Promote, .. } => self.promotion(speaker, said),
             Effect::Send { command: Command::Follow { master }, .. } => {
+                if !speaker.disk.groups.values().any(|group| group.settings.master == *master) {
+                    let how = format!("sends a node to {master}");
+                    self.broken(speaker, "durable before spoken", how);
+                }
                 if let Some(Proc::Node(node)) = said.receiver {
                     let master = master.clone();
                     self.claims.push(Claim::Sent { sentinel: speaker.number, node, master });
                 }
             }
-            Effect::Reply { reply, .. } => self.reply(speaker, said.question, reply),
+            Effect::Reply { reply, .. } => {
+                self.accuse(speaker, said);
+                self.reply(speaker, said.question, reply);
+            }
             Effect::Announce(event) => self.event(speaker, event),
             _ => {}
+        }
+    }
+
+    /// An answer may say that a master is down.
+    fn accuse(&mut self, speaker: &Speaker, said: &Said) {
+        if let (
+            Some(Request::IsMasterDown { host, port, .. }),
+            Effect::Reply { reply: Value::Array(items), .. },
+        ) = (said.question, said.effect)
+            && items.first() == Some(&Value::Integer(1))
+        {
+            let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
+            self.accusers.entry(master).or_default().insert(speaker.id.clone());
         }
     }
 
@@ -270,6 +333,9 @@ impl Checkers {
     }
 
     fn reply(&mut self, speaker: &Speaker, question: Option<&Request>, reply: &Value) {
+        if let (Some(Request::Failover(group)), Value::Simple(_)) = (question, reply) {
+            self.ordered.insert((speaker.number, group.clone()));
+        }
         let Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }) = question else {
             return;
         };
@@ -284,8 +350,10 @@ impl Checkers {
         }
     }
 
-    /// Nobody promotes without a majority of votes.
-    fn promotion(&mut self, speaker: &Speaker, to: Option<&Address>) {
+    /// Nobody promotes without a majority of votes, nor when somebody else leads already in a later
+    /// epoch.
+    fn promotion(&mut self, speaker: &Speaker, said: &Said) {
+        let to = said.to;
         // An address may have been one group's and be another's now.
         let of = |nodes: &BTreeSet<Address>| to.is_some_and(|to| nodes.contains(to));
         let groups: Vec<Group> = self
@@ -294,24 +362,42 @@ impl Checkers {
             .filter(|(_, nodes)| of(nodes))
             .map(|(name, _)| name.clone())
             .collect();
-        let stood =
-            |group: &&Group| self.candidacies.contains_key(&(speaker.number, (*group).clone()));
-        let Some(group) = groups.iter().find(stood).or(groups.first()).cloned() else {
+        // It acts on its last candidacy.
+        let stood = |group: &&Group| self.candidacies.get(&(speaker.number, (*group).clone()));
+        let Some(group) = groups.iter().max_by_key(stood).cloned() else {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
         };
         self.needs_majority(speaker, &group, "promotes a replica");
+        if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
+            let later = self.leaders.range((group.clone(), epoch + 1)..=(group, Epoch::MAX));
+            let later = later.map(|((_, e), n)| (*e, *n)).find(|(_, n)| *n != speaker.number);
+            if let Some((newer, leader)) = later.filter(|_| !self.mixed) {
+                let how = format!("promotes in epoch {epoch}, sentinel {leader} leads in {newer}");
+                self.broken(speaker, "leaders act one after the other", how);
+            }
+        }
+        if let Some(Proc::Node(node)) = said.receiver {
+            let groups = groups
+                .into_iter()
+                .filter(|group| self.candidacies.contains_key(&(speaker.number, group.clone())));
+            let groups = groups.collect();
+            self.claims.push(Claim::Promotes { sentinel: speaker.number, node, groups });
+        }
     }
 
     fn needs_majority(&mut self, speaker: &Speaker, group: &str, what: &str) {
         let stood = self.candidacies.get(&(speaker.number, group.into())).copied();
-        let Some(epoch) = stood else {
+        let Some((epoch, quorum)) = stood else {
             let how = format!("{what} of {group} without having stood for election");
             return self.broken(speaker, "a majority before promotion", how);
         };
         let votes = self.votes.get(&(group.into(), epoch));
         let mine = votes.map_or(0, |v| v.values().filter(|leader| *leader == speaker.id).count());
         let voters = speaker.disk.groups.get(group).map_or(0, |known| known.sentinels.len()) + 1;
-        if mine < voters / 2 + 1 {
+        // It may have been changed since.
+        let quorum =
+            speaker.disk.groups.get(group).map_or(0, |known| known.settings.quorum).min(quorum);
+        if mine < (voters / 2 + 1).max(quorum as usize) {
             let how =
                 format!("{what} of {group} in epoch {epoch} with {mine} votes of {voters} voters");
             self.broken(speaker, "a majority before promotion", how);
@@ -326,7 +412,8 @@ impl Checkers {
             self.broken(speaker, "no failover without cause", how);
         }
         let removed = (speaker.number, group.clone());
-        if event.kind == EventKind::Monitor {
+        self.cause(speaker, &removed, event);
+        if event.kind == EventKind::Monitor && speaker.disk.groups.contains_key(&group) {
             self.removed.remove(&removed);
         } else if self.removed.contains(&removed) && event.kind != EventKind::Unmonitor {
             let how = format!("announces {} {}", event.kind.name(), event.payload);
@@ -346,7 +433,9 @@ impl Checkers {
                 };
                 self.vote(speaker, &group, &leader, epoch, "announces a vote");
                 if leader == *speaker.id {
-                    self.candidacies.insert((speaker.number, group), epoch);
+                    let known = speaker.disk.groups.get(&group);
+                    let quorum = known.map_or(0, |known| known.settings.quorum);
+                    self.candidacies.insert((speaker.number, group), (epoch, quorum));
                 }
             }
             EventKind::ElectedLeader => {
@@ -358,9 +447,65 @@ impl Checkers {
         }
     }
 
+    /// An election has its cause: a quorum that sees the master down, or an order. A quorum is made
+    /// of sentinels that have said so of this master.
+    fn cause(&mut self, speaker: &Speaker, key: &(usize, Group), event: &Event) {
+        let words: Vec<&str> = event.payload.split(' ').collect();
+        match event.kind {
+            EventKind::Odown => {
+                self.odown.insert(key.clone());
+                let [_, _, host, port, _, count] = words[..] else { return };
+                let count = count.split('/').next().and_then(|count| count.parse().ok());
+                let master = Address::new(host, port.parse().unwrap_or(0));
+                let others = self
+                    .accusers
+                    .get(&master)
+                    .map_or(0, |who| who.iter().filter(|id| *id != speaker.id).count());
+                if count.is_none_or(|count: usize| count > others + 1) {
+                    let how =
+                        format!("announces +odown {}, said by {others} others", event.payload);
+                    self.broken(speaker, "opinions are of the present master", how);
+                }
+            }
+            EventKind::OdownEnd | EventKind::SwitchMaster => {
+                self.odown.remove(key);
+            }
+            EventKind::TryFailover => {
+                let caused = self.ordered.remove(key) || self.odown.contains(key);
+                if !caused {
+                    let how = format!("announces +try-failover {} without +odown", event.payload);
+                    self.broken(speaker, "a quorum before an election", how);
+                }
+            }
+            _ => {}
+        }
+        self.stall(speaker, &key.1, event);
+    }
+
+    /// After a long freeze nothing is decided for a while, and nobody is down for not having
+    /// answered meanwhile.
+    fn stall(&mut self, speaker: &Speaker, group: &str, event: &Event) {
+        let Some(thawed) = self.thawed.get(&speaker.number) else { return };
+        let awake = speaker.at - thawed;
+        let how =
+            || format!("announces {} {}, awake for {awake} ms", event.kind.name(), event.payload);
+        let decides =
+            matches!(event.kind, EventKind::Sdown | EventKind::Odown | EventKind::ElectedLeader);
+        if decides && awake < TILT_MS {
+            self.broken(speaker, "nothing is decided right after a stall", how());
+        }
+        let settings = speaker.disk.groups.get(group).map(|known| &known.settings);
+        let least = settings.map_or(0, |settings| settings.down_after_ms * 99 / 100);
+        // A master may be down for other reasons than silence.
+        let silent = event.kind == EventKind::Sdown && !event.payload.starts_with("master ");
+        if silent && awake < least && !self.tuned.contains(&speaker.number) {
+            self.broken(speaker, "time not watched counts against nobody", how());
+        }
+    }
+
     /// At most one leader per group and epoch.
     fn lead(&mut self, speaker: &Speaker, group: &str) {
-        let stood = self.candidacies.get(&(speaker.number, group.into())).copied();
+        let stood = self.candidacies.get(&(speaker.number, group.into())).map(|(epoch, _)| *epoch);
         let key = (group.to_owned(), stood.unwrap_or_default());
         let first = *self.leaders.entry(key).or_insert(speaker.number);
         if first != speaker.number && !self.mixed {
@@ -616,6 +761,43 @@ mod tests {
             court.announces(number, &state, EventKind::ElectedLeader, String::new());
         }
         court.finds("one leader per epoch");
+    }
+
+    #[test]
+    fn finds_leaders_that_act_at_once() {
+        let mut court = Court::new();
+        let [first, second] = [(0, 5), (1, 6)].map(|(number, epoch)| court.stands(number, epoch));
+        court.votes(2, &disk(5, 0, Some((5, 0))), 5, 0);
+        court.votes(2, &disk(6, 0, Some((6, 1))), 6, 1);
+        court.announces(1, &second, EventKind::ElectedLeader, String::new());
+        court.finds("");
+        court.sends(0, &first, Command::Promote);
+        court.finds("leaders act one after the other");
+    }
+
+    #[test]
+    fn finds_an_election_without_a_cause() {
+        let (state, master) = (disk(5, 0, None), "master g 10.0.0.1 6379".to_owned());
+        let odown = format!("{master} #quorum 2/2");
+        let mut court = Court::new();
+        court.announces(0, &state, EventKind::TryFailover, master.clone());
+        court.finds("a quorum before an election");
+        let mut court = Court::new();
+        court.announces(0, &state, EventKind::Odown, odown.clone());
+        court.finds("opinions are of the present master");
+        let mut court = Court::new();
+        court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+        court.announces(0, &state, EventKind::Odown, odown);
+        court.announces(0, &state, EventKind::TryFailover, master);
+        court.finds("");
+    }
+
+    #[test]
+    fn finds_what_is_decided_right_after_a_stall() {
+        let mut court = Court::new();
+        court.0.thawed(0, 0);
+        court.announces(0, &disk(0, 0, None), EventKind::Sdown, "slave".into());
+        court.finds("nothing is decided right after a stall");
     }
 
     #[test]

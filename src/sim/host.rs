@@ -369,7 +369,7 @@ impl Host {
         let (at, count) = self.spins;
         self.spins = (now, if at == now { count + 1 } else { 1 });
         if self.spins.1 == SPIN_MAX {
-            let what = format!("sentinel {} asks to be woken at once, for ever", self.number);
+            let what = format!("no circles: sentinel {} asks to be woken at once", self.number);
             watch.checkers.fail(now, what);
         }
     }
@@ -402,9 +402,7 @@ impl Host {
                     }
                     continue;
                 };
-                let question = self.vote_question(&effect);
-                let question = question.as_ref().map(|(id, epoch)| (id.as_str(), *epoch));
-                for effect in tamper(sabotage, net.now(), effect, question) {
+                for effect in tamper(sabotage, net.now(), effect) {
                     if !self.act(net, watch, effect) {
                         return;
                     }
@@ -412,16 +410,6 @@ impl Host {
             }
         }
         self.set_alarm(net);
-    }
-
-    fn vote_question(&self, effect: &Effect) -> Option<(String, i64)> {
-        let Effect::Reply { id, .. } = effect else { return None };
-        match &self.asked.get(id)?.request {
-            Request::IsMasterDown { candidate: Some(candidate), epoch, .. } => {
-                Some((candidate.clone(), *epoch))
-            }
-            _ => None,
-        }
     }
 
     /// Carries out one effect. False if the process dies of it.
@@ -441,7 +429,8 @@ impl Host {
             }
             Effect::Persist { revision, state } => match self.write(revision, state) {
                 None => {
-                    let what = format!("sentinel {} writes twice at a time", self.number);
+                    let what =
+                        format!("one write at a time: sentinel {} begins another", self.number);
                     watch.checkers.fail(net.now(), what);
                 }
                 Some(_) if self.sabotage == Some(Sabotage::EagerDisk) => {

@@ -19,6 +19,8 @@ mod disk;
 mod faults;
 mod host;
 pub mod minimise;
+#[cfg(test)]
+mod mutants;
 mod net;
 mod node;
 mod panics;

@@ -41,7 +41,14 @@ impl World {
                 }
             }
             FaultKind::Ambush(n, ambush) => self.hosts[n].ambush = Some(ambush),
-            FaultKind::Freeze(proc) => self.shell(proc).frozen += 1,
+            FaultKind::Freeze(proc) => {
+                let now = self.net.now();
+                let shell = self.shell(proc);
+                shell.frozen += 1;
+                if shell.frozen == 1 {
+                    shell.frozen_at = now;
+                }
+            }
             FaultKind::Cut(a, b) => self.net.cut_between(a, b),
             FaultKind::HalfOpen(a, b) => self.net.forget_between(a, b),
             FaultKind::Join(n) => {

@@ -95,6 +95,16 @@ impl World {
                     self.watch.checkers.fail(now, what);
                 }
             }
+            Claim::Promotes { sentinel, node, groups } => {
+                let group = Shape::group_name(self.plan.shape.group_of(*node));
+                if !groups.contains(&group) {
+                    let what = format!(
+                        "hands off the nodes of other groups: sentinel {sentinel} promotes node \
+                         {node} for {groups:?}"
+                    );
+                    self.watch.checkers.fail(now, what);
+                }
+            }
             Claim::Sent { sentinel, node, master } => {
                 let shape = &self.plan.shape;
                 let at = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master);

@@ -26,6 +26,9 @@ const SETTLE_MS: Ms = 8_000;
 const FORGOTTEN_MS: Ms = 20_000;
 /// So long after healing an operator who had to say RESET looks again, in ms.
 const RESET_AGAIN_MS: Ms = 40_000;
+/// A freeze of this length, in ms, is noticed as one: TILT's trigger and the longest time in which
+/// nothing is due.
+const LONG_FREEZE_MS: Ms = 4_000;
 /// So many happenings within one ms mean that somebody asks and is answered in circles.
 const HAPPENINGS_MAX: u32 = 10_000;
 
@@ -42,6 +45,8 @@ const NOTE_OPERATOR: u64 = NOTE_HEAL + 3;
 #[derive(Default)]
 pub(super) struct Shell {
     pub(super) frozen: u32,
+    /// Since when.
+    pub(super) frozen_at: Ms,
     /// Reasons why it is down.
     pub(super) down: u32,
     inbox: VecDeque<News>,
@@ -313,7 +318,10 @@ impl World {
         }
         self.shell(proc).inbox.clear();
         match proc {
-            Proc::Sentinel(n) => self.hosts[n].crash(),
+            Proc::Sentinel(n) => {
+                self.hosts[n].crash();
+                self.watch.checkers.died(n);
+            }
             Proc::Node(n) => self.nodes[n].stopped(self.net.now()),
             Proc::Client(_) => {}
         }
@@ -343,6 +351,14 @@ impl World {
         if self.shell(proc).frozen > 0 {
             return;
         }
+        let now = self.net.now();
+        if let Proc::Sentinel(n) = proc
+            && now - self.shell(proc).frozen_at > LONG_FREEZE_MS
+            // Else what was decided before may still wait to be said.
+            && self.hosts[n].disk.is_settled()
+        {
+            self.watch.checkers.thawed(n, now);
+        }
         for news in std::mem::take(&mut self.shell(proc).inbox) {
             if self.net.running(proc) {
                 self.deliver(proc, news);
@@ -370,6 +386,11 @@ impl World {
         let proc = Proc::Sentinel(n);
         if !self.is_awake(proc) {
             return None;
+        }
+        match &request {
+            Request::Set { .. } => self.watch.checkers.tuned(n),
+            Request::Monitor { name, .. } => self.watch.checkers.monitored(n, name),
+            _ => {}
         }
         let text = format!("{request:?}");
         let reply = self.hosts[n].ask(&mut self.net, &mut self.watch, request);

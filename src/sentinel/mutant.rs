@@ -1,0 +1,248 @@
+//! The guards that safety and liveness rest on, each with a name, so that a test can switch one off
+//! and see that it is missed. In a build that ships all of them hold, and asking costs nothing.
+
+/// A guard of the core; its doc comment says what holds while it is on. What the simulator, or a
+/// unit test, finds without it stands in the table of `sim/mutants.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// A vote is told once it is on disk.
+    VoteOnDisk,
+    /// Votes are asked for once the own one is on disk.
+    CandidacyOnDisk,
+    /// A hello shows what is on disk.
+    HelloOnDisk,
+    /// A replica is promoted once all that led to it is on disk.
+    PromotionOnDisk,
+    /// Replicas are sent to a new master once that is on disk.
+    RepointOnDisk,
+    /// A state is written when the last write has ended.
+    OneWriteAtATime,
+    /// No vote is given that cannot be written.
+    DiskForVote,
+    /// Nobody stands for election whose disk fails.
+    DiskForElection,
+    /// A vote is given in a higher epoch than the last one.
+    OneVotePerEpoch,
+    /// A vote is given in a higher epoch than that of the configuration.
+    VoteAboveConfig,
+    /// A vote binds the voter: nobody else gets one during its tenure.
+    VoteBinds,
+    /// It binds the voter not to stand for election itself, too.
+    VoteBindsCandidate,
+    /// It still does after a restart.
+    VoteBindsAfterRestart,
+    /// After the tenure of its vote a voter gives the usual lead to sentinels of smaller rank.
+    VoterHoldsBack,
+    /// Who is no sentinel of the group gets no vote.
+    KnownCandidate,
+    /// A sentinel without a memory listens before it takes part.
+    NewcomerListens,
+    /// It votes in no epoch that it heard of while listening.
+    NewcomerVotesLater,
+    /// A leader needs more than half of all votes.
+    Majority,
+    /// It needs the quorum, too, where that is more.
+    QuorumOfVotes,
+    /// Votes count in the epoch for which they were given.
+    VotesOfThisEpoch,
+    /// An election needs a quorum that sees the master down.
+    OdownNeeded,
+    /// Sentinels of a higher rank let the others stand first.
+    Rank,
+    /// After a failed failover the next one waits.
+    RetryPause,
+    /// The own vote is free again after the own failover was given up.
+    OwnVoteFreed,
+    /// An opinion counts for the master for which it was asked.
+    OpinionOfThisMaster,
+    /// Opinions are forgotten when the master changes, or its state does.
+    OpinionsForgotten,
+    /// An opinion that is not given again counts no longer.
+    OpinionsExpire,
+    /// An epoch that lies absurdly far ahead is refused.
+    CredibleEpoch,
+    /// Only a configuration of a higher epoch is taken over.
+    HigherConfigOnly,
+    /// A newer configuration ends a failover of an older epoch, even if it names the same master.
+    LateFailoverEnds,
+    /// Whoever shows an older configuration is told the newer one at once.
+    LaggardsTold,
+    /// Of two sentinels at one address the older one is gone.
+    OneSentinelPerAddress,
+    /// Of two sentinels with one id both take another.
+    OneIdPerSentinel,
+    /// A replica is promoted while the votes bind.
+    PromotionInTenure,
+    /// A promotion that shows no effect is given up then.
+    PromotionEnds,
+    /// Only an INFO that came after the order shows that a replica was promoted.
+    PromotionSeen,
+    /// A promotion that is seen once the votes bind no more does not count.
+    PromotionCounts,
+    /// All replicas that live are asked for fresh INFO before one is chosen.
+    FreshInfoAwaited,
+    /// Who is down or silent is not promoted.
+    CandidateLives,
+    /// Whose INFO is old is not promoted.
+    CandidateInfoFresh,
+    /// Whose link to the master was down for long is not promoted.
+    CandidateLinkTime,
+    /// A replica that started without data and never reached the master is not promoted.
+    EmptyNotPromoted,
+    /// A node that shows the run id of another is not promoted.
+    DoubleNotPromoted,
+    /// `replica-priority 0` is respected.
+    PriorityZero,
+    /// A replica of somebody else's master is not promoted.
+    ForeignNotPromoted,
+    /// A master that never followed ours is not promoted.
+    StrayNotPromoted,
+    /// Nodes of somebody else's are not sent anywhere.
+    ForeignLeftAlone,
+    /// Nodes are sent to a master that lives and says that it is one.
+    MasterSane,
+    /// A node that is wrong is put right after a time in which news could have come.
+    Patience,
+    /// A master too many is put right sooner only if a majority knows of no other configuration.
+    PeersConfirm,
+    /// `parallel-syncs` is respected.
+    ParallelSyncs,
+    /// What a new master said of its role before it was one is no reason to call it down.
+    RoleOfThisConfig,
+    /// A master that says for long that it is a replica is down.
+    DemotedIsDown,
+    /// A connection that is silent is opened anew.
+    HalfOpenReopened,
+    /// Time in which this process did not run counts against nobody.
+    StallForgiven,
+    /// After a long stall nothing is decided for a while.
+    Tilt,
+    /// Some time after a RESET all who showed no sign of life are forgotten.
+    ResetConfirms,
+    /// What is still to be said of a removed group is not said.
+    RemovedFallsSilent,
+    /// A declared group that was removed stays so after a restart.
+    RemovedStays,
+}
+
+/// Which guards hold: all, but for one that a test switched off.
+#[derive(Clone, Copy)]
+pub(super) struct Guards {
+    #[cfg(test)]
+    off: Option<Guard>,
+}
+
+impl Guards {
+    /// The guards of a core that is made now.
+    pub(super) fn new() -> Guards {
+        Guards {
+            #[cfg(test)]
+            off: off::NOW.get(),
+        }
+    }
+
+    /// True, unless it is the one that is off.
+    #[inline]
+    pub(super) fn hold(self, guard: Guard) -> bool {
+        #[cfg(test)]
+        return self.off != Some(guard);
+        #[cfg(not(test))]
+        {
+            let _ = guard;
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+impl Guard {
+    /// Every guard.
+    pub(crate) const ALL: &[Guard] = &[
+        Guard::VoteOnDisk,
+        Guard::CandidacyOnDisk,
+        Guard::HelloOnDisk,
+        Guard::PromotionOnDisk,
+        Guard::RepointOnDisk,
+        Guard::OneWriteAtATime,
+        Guard::DiskForVote,
+        Guard::DiskForElection,
+        Guard::OneVotePerEpoch,
+        Guard::VoteAboveConfig,
+        Guard::VoteBinds,
+        Guard::VoteBindsCandidate,
+        Guard::VoteBindsAfterRestart,
+        Guard::VoterHoldsBack,
+        Guard::KnownCandidate,
+        Guard::NewcomerListens,
+        Guard::NewcomerVotesLater,
+        Guard::Majority,
+        Guard::QuorumOfVotes,
+        Guard::VotesOfThisEpoch,
+        Guard::OdownNeeded,
+        Guard::Rank,
+        Guard::RetryPause,
+        Guard::OwnVoteFreed,
+        Guard::OpinionOfThisMaster,
+        Guard::OpinionsForgotten,
+        Guard::OpinionsExpire,
+        Guard::CredibleEpoch,
+        Guard::HigherConfigOnly,
+        Guard::LateFailoverEnds,
+        Guard::LaggardsTold,
+        Guard::OneSentinelPerAddress,
+        Guard::OneIdPerSentinel,
+        Guard::PromotionInTenure,
+        Guard::PromotionEnds,
+        Guard::PromotionSeen,
+        Guard::PromotionCounts,
+        Guard::FreshInfoAwaited,
+        Guard::CandidateLives,
+        Guard::CandidateInfoFresh,
+        Guard::CandidateLinkTime,
+        Guard::EmptyNotPromoted,
+        Guard::DoubleNotPromoted,
+        Guard::PriorityZero,
+        Guard::ForeignNotPromoted,
+        Guard::StrayNotPromoted,
+        Guard::ForeignLeftAlone,
+        Guard::MasterSane,
+        Guard::Patience,
+        Guard::PeersConfirm,
+        Guard::ParallelSyncs,
+        Guard::RoleOfThisConfig,
+        Guard::DemotedIsDown,
+        Guard::HalfOpenReopened,
+        Guard::StallForgiven,
+        Guard::Tilt,
+        Guard::ResetConfirms,
+        Guard::RemovedFallsSilent,
+        Guard::RemovedStays,
+    ];
+}
+
+#[cfg(test)]
+pub(crate) use off::without;
+
+#[cfg(test)]
+mod off {
+    use std::cell::Cell;
+
+    use super::Guard;
+
+    thread_local! {
+        /// The guard that cores made by this thread go without.
+        pub(super) static NOW: Cell<Option<Guard>> = const { Cell::new(None) };
+    }
+
+    /// Does something in which all cores are made without this guard.
+    pub(crate) fn without<T>(guard: Guard, work: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Guard>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                NOW.set(self.0);
+            }
+        }
+        let _restore = Restore(NOW.replace(Some(guard)));
+        work()
+    }
+}

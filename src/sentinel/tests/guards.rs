@@ -1,0 +1,558 @@
+//! Guards that one sentinel alone can show to be needed: each has a test that fails without it.
+
+use std::panic::catch_unwind;
+
+use super::super::{Guard, without};
+use super::*;
+
+/// Guards, and for each the test that misses it.
+pub(crate) const MISSED: &[(Guard, fn())] = &[
+    (Guard::PromotionOnDisk, whoever_is_alone_promotes_once_its_vote_is_on_disk),
+    (Guard::DiskForVote, a_vote_asked_for_while_the_disk_fails_is_not_given_later),
+    (Guard::DiskForElection, nobody_stands_for_election_whose_disk_fails),
+    (Guard::OneVotePerEpoch, the_last_vote_is_told_to_who_asks_again),
+    (Guard::VoteAboveConfig, no_vote_is_given_in_an_epoch_that_has_a_configuration),
+    (Guard::VoteBinds, super::a_vote_is_given_once_and_binds_for_a_while),
+    (Guard::VoteBindsCandidate, VOTER),
+    (Guard::VoteBindsAfterRestart, super::a_vote_outlives_a_crash_and_binds_afresh),
+    (Guard::VoterHoldsBack, VOTER),
+    (Guard::KnownCandidate, STRANGERS),
+    (Guard::NewcomerListens, a_newcomer_listens_and_votes_in_no_epoch_that_it_heard_of),
+    (Guard::NewcomerVotesLater, a_newcomer_listens_and_votes_in_no_epoch_that_it_heard_of),
+    (Guard::Rank, sentinels_of_smaller_rank_stand_first),
+    (Guard::RetryPause, the_own_vote_is_free_and_the_next_attempt_waits_after_a_lost_election),
+    (Guard::OwnVoteFreed, the_own_vote_is_free_and_the_next_attempt_waits_after_a_lost_election),
+    (Guard::OpinionOfThisMaster, an_answer_about_the_old_master_says_nothing_of_the_new_one),
+    (Guard::OpinionsForgotten, old_opinions_count_no_longer),
+    (Guard::OpinionsExpire, old_opinions_count_no_longer),
+    (Guard::CredibleEpoch, an_epoch_far_ahead_in_a_hello_is_refused),
+    (Guard::LateFailoverEnds, a_newer_configuration_of_the_same_master_ends_an_older_failover),
+    (Guard::LaggardsTold, super::a_newer_configuration_is_adopted_and_an_older_one_corrected),
+    (Guard::OneIdPerSentinel, whoever_hears_its_own_id_from_elsewhere_takes_another),
+    (Guard::PromotionInTenure, votes_that_come_after_a_stall_promote_nobody),
+    (Guard::PromotionEnds, a_promotion_without_effect_is_given_up),
+    (Guard::PromotionSeen, what_was_said_before_the_order_shows_no_promotion),
+    (Guard::PromotionCounts, super::a_promotion_seen_too_late_is_not_announced),
+    (Guard::FreshInfoAwaited, a_leader_waits_a_moment_for_fresh_info),
+    (Guard::CandidateLives, a_replica_that_is_silent_is_passed_over),
+    (Guard::CandidateInfoFresh, a_replica_without_fresh_info_is_passed_over),
+    (Guard::CandidateLinkTime, super::replicas_that_must_not_be_promoted_are_not),
+    (Guard::EmptyNotPromoted, an_empty_replica_that_never_reached_its_master_is_passed_over),
+    (Guard::DoubleNotPromoted, a_node_that_shows_the_run_id_of_another_is_passed_over),
+    (Guard::PriorityZero, super::replicas_that_must_not_be_promoted_are_not),
+    (Guard::ForeignNotPromoted, a_replica_of_somebody_else_is_passed_over_and_left_alone),
+    (Guard::StrayNotPromoted, a_master_that_never_was_a_replica_is_passed_over),
+    (Guard::ForeignLeftAlone, a_replica_of_somebody_else_is_passed_over_and_left_alone),
+    (Guard::MasterSane, nobody_is_sent_to_a_master_that_is_down),
+    (Guard::Patience, super::a_returning_old_master_is_taken_back_after_all_have_confirmed),
+    (Guard::PeersConfirm, a_master_too_many_is_given_time_unless_all_have_confirmed),
+    (Guard::ParallelSyncs, replicas_are_repointed_one_after_the_other),
+    (Guard::RoleOfThisConfig, super::a_promoted_node_is_not_down_for_having_been_a_replica),
+    (Guard::DemotedIsDown, super::a_circle_of_replicas_gets_its_master_back),
+    (Guard::HalfOpenReopened, a_silent_connection_is_opened_anew),
+    (Guard::StallForgiven, super::time_not_watched_counts_against_nobody),
+    (Guard::Tilt, nothing_is_decided_right_after_a_stall),
+    (Guard::ResetConfirms, who_shows_no_sign_of_life_after_a_reset_is_forgotten),
+    (Guard::RemovedFallsSilent, a_removed_group_falls_silent_and_stays_removed),
+    (Guard::RemovedStays, a_removed_group_falls_silent_and_stays_removed),
+];
+const STRANGERS: fn() =
+    super::strangers_and_unknown_groups_move_no_epoch_and_get_an_answer_while_the_disk_fails;
+const VOTER: fn() = a_voter_does_not_stand_while_its_vote_binds_and_then_lets_others_go_first;
+
+#[test]
+fn each_guard_is_missed_by_its_test() {
+    let missed = |test: fn(), guard| catch_unwind(|| without(guard, test)).is_err();
+    let not_missed = MISSED.iter().filter(|(guard, test)| !missed(*test, *guard));
+    let not_missed: Vec<Guard> = not_missed.map(|(guard, _)| *guard).collect();
+    assert_eq!(not_missed, [], "their tests pass without them");
+}
+
+/// A sentinel that watches MASTER and knows no other one yet.
+fn lone() -> Desk {
+    let mut settings = GroupSettings::new(at(MASTER), 1);
+    settings.down_after_ms = 1_000;
+    let mut group = GroupState::fresh(settings, None);
+    group.replicas = vec![at(REPLICA)];
+    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() })
+}
+
+#[test]
+fn whoever_is_alone_promotes_once_its_vote_is_on_disk() {
+    let mut desk = lone();
+    desk.pass(5_000);
+    desk.disk_works = false;
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_500);
+    assert!(desk.has(EventKind::Odown) && desk.promotions().is_empty(), "{:?}", desk.sent);
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    assert_eq!(desk.promotions(), [REPLICA]);
+}
+
+#[test]
+fn replicas_are_sent_to_a_master_that_is_on_disk() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    desk.win();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.disk_works = false;
+    desk.pass(500);
+    let follow = (at(OTHER_REPLICA), Command::Follow { master: at(REPLICA) });
+    assert!(!desk.sent.contains(&follow));
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    assert!(desk.sent.contains(&follow), "{:?}", desk.sent);
+}
+
+#[test]
+fn one_write_is_under_way_at_a_time() {
+    let mut desk = Desk::new(1, 2);
+    desk.disk_works = false;
+    let before = desk.writes.len();
+    desk.vote_for(2, 5);
+    desk.hello(3, 6, REPLICA, 6);
+    assert_eq!(desk.writes.len(), before + 1);
+}
+
+#[test]
+fn a_vote_asked_for_while_the_disk_fails_is_not_given_later() {
+    let mut desk = Desk::new(1, 2);
+    desk.disk_works = false;
+    desk.ask(Request::FlushConfig);
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    assert_eq!(desk.vote_for(2, 5), None);
+    desk.disk_works = true;
+    desk.pass(1_500);
+    assert_eq!(desk.replies, [opinion(0, 0, 0)]);
+}
+
+#[test]
+fn nobody_stands_for_election_whose_disk_fails() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    desk.ask(Request::FlushConfig);
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    desk.master_dies();
+    assert!(desk.has(EventKind::Odown));
+    assert_eq!(desk.sentinel.view().current_epoch(), 0);
+}
+
+#[test]
+fn the_last_vote_is_told_to_who_asks_again() {
+    let mut desk = Desk::new(1, 2);
+    for epoch in [5, 5, 4] {
+        assert_eq!(desk.vote_for(2, epoch), Some(opinion(0, 2, 5)));
+    }
+}
+
+#[test]
+fn an_answer_about_the_old_master_says_nothing_of_the_new_one() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_200);
+    let late = desk.question(26002);
+    desk.infos.remove(&at(REPLICA));
+    desk.hello(3, 4, REPLICA, 4);
+    desk.pass(1_500);
+    assert!(desk.has(EventKind::Sdown));
+    desk.reply_from(26002, late, opinion(1, 0, 0));
+    assert!(!desk.has(EventKind::Odown), "{:?}", desk.events);
+}
+
+#[test]
+fn no_vote_is_given_in_an_epoch_that_has_a_configuration() {
+    let mut desk = Desk::new(1, 2);
+    desk.hello(2, 7, MASTER, 7);
+    assert_eq!(desk.vote_for(2, 7), Some(opinion(0, 0, 0)));
+    assert_eq!(desk.vote_for(2, 8), Some(opinion(0, 2, 8)));
+}
+
+#[test]
+fn a_voter_does_not_stand_while_its_vote_binds_and_then_lets_others_go_first() {
+    let mut desk = Desk::new(9, 2);
+    desk.pass(2_000);
+    let begun = desk.now_ms;
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 2, 5)));
+    let manual = desk.ask(Request::Failover("mymaster".into()));
+    assert_eq!(manual, Some(Value::error("INPROG Failover already in progress")));
+    desk.master_dies();
+    while desk.now_ms < begun + election::TENURE_MS {
+        assert!(!desk.has(EventKind::TryFailover), "{:?}", desk.events);
+        desk.pass(200);
+        desk.answer_question(26002, 1, "*", 0);
+        desk.answer_question(26003, 1, "*", 0);
+    }
+    desk.pass(20);
+    assert!(!desk.has(EventKind::TryFailover), "two others come first: {:?}", desk.events);
+    desk.pass(300);
+    assert!(desk.has(EventKind::TryFailover));
+}
+
+#[test]
+fn sentinels_of_smaller_rank_stand_first() {
+    let mut desk = Desk::new(9, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    assert!(desk.has(EventKind::Odown) && !desk.has(EventKind::TryFailover));
+    desk.pass(300);
+    assert!(desk.has(EventKind::TryFailover), "{:?}", desk.events);
+}
+
+#[test]
+fn a_newcomer_listens_and_votes_in_no_epoch_that_it_heard_of() {
+    let mut desk = lone();
+    desk.hello(2, 7, MASTER, 0);
+    assert_eq!(desk.vote_for(2, 8), Some(opinion(0, 0, 0)), "it listens");
+    desk.pass(5_000);
+    assert_eq!(desk.vote_for(2, 8), Some(opinion(0, 0, 8)), "it may have voted before");
+    assert_eq!(desk.vote_for(2, 9), Some(opinion(0, 2, 9)));
+}
+
+#[test]
+fn a_leader_needs_a_majority_and_the_quorum() {
+    for (quorum, votes) in [(1, 2), (3, 3)] {
+        let mut desk = Desk::new(1, quorum);
+        desk.pass(2_000);
+        desk.ask(Request::Failover("mymaster".into()));
+        let me = id(1).to_string();
+        for (n, port) in [26002, 26003].into_iter().enumerate() {
+            let had = n + 1;
+            assert_eq!(desk.has(EventKind::ElectedLeader), had >= votes, "{had} of {votes}");
+            desk.answer_question(port, 1, &me, 1);
+        }
+        assert!(desk.has(EventKind::ElectedLeader));
+    }
+}
+
+#[test]
+fn a_vote_of_another_epoch_does_not_count() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.answer_question(26002, 1, id(1).as_str(), 9);
+    assert!(!desk.has(EventKind::ElectedLeader));
+}
+
+#[test]
+fn one_sentinel_alone_begins_no_election() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(3_000);
+    assert!(desk.has(EventKind::Sdown) && !desk.has(EventKind::TryFailover));
+}
+
+#[test]
+fn the_own_vote_is_free_and_the_next_attempt_waits_after_a_lost_election() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    let other = id(3).to_string();
+    desk.answer_question(26002, 1, &other, 1);
+    desk.answer_question(26003, 1, &other, 1);
+    let tries = desk.events.iter().filter(|(kind, _)| *kind == EventKind::TryFailover).count();
+    assert_eq!(tries, 1, "{:?}", desk.events);
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(1, 2, 5)));
+}
+
+#[test]
+fn old_opinions_count_no_longer() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    assert!(desk.has(EventKind::Odown));
+    desk.infos.remove(&at(REPLICA));
+    desk.hello(2, 4, REPLICA, 4);
+    // What it was asked before, about the old master.
+    desk.answer_question(26003, 1, "*", 0);
+    desk.events.clear();
+    desk.pass(1_500);
+    assert!(desk.has(EventKind::Sdown) && !desk.has(EventKind::Odown), "{:?}", desk.events);
+    desk.answer_question(26003, 1, "*", 0);
+    assert!(desk.has(EventKind::Odown));
+    desk.pass(6_000);
+    assert!(desk.has(EventKind::OdownEnd), "{:?}", desk.events);
+}
+
+#[test]
+fn an_epoch_far_ahead_in_a_hello_is_refused() {
+    let mut desk = Desk::new(1, 2);
+    desk.hello(2, EPOCH_JUMP_MAX + 1, MASTER, 0);
+    assert_eq!(desk.sentinel.view().current_epoch(), 0);
+}
+
+#[test]
+fn a_newer_configuration_of_the_same_master_ends_an_older_failover() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.hello(2, 5, MASTER, 5);
+    desk.answer_question(26002, 1, id(1).as_str(), 1);
+    assert!(desk.promotions().is_empty());
+}
+
+#[test]
+fn whoever_hears_its_own_id_from_elsewhere_takes_another() {
+    let mut desk = Desk::new(1, 2);
+    for _ in 0..3 {
+        desk.pass(4_000);
+        desk.ask(own_hello(26_009));
+    }
+    assert_ne!(desk.sentinel.view().my_id(), &id(1));
+}
+
+#[test]
+fn one_sentinel_lives_at_an_address() {
+    let mut desk = Desk::new(1, 2);
+    let line = format!("127.0.0.1,26002,{},0,mymaster,127.0.0.1,{MASTER},0", id(7));
+    desk.ask(Request::Hello(line));
+    assert!(desk.has(EventKind::SentinelInvalidAddr));
+    let Some(Value::Array(known)) = desk.ask(Request::Sentinels("mymaster".into())) else {
+        panic!("no sentinels: {:?}", desk.replies);
+    };
+    assert_eq!(known.len(), 2);
+}
+
+#[test]
+fn votes_that_come_after_a_stall_promote_nobody() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.now_ms += 10_000;
+    desk.win();
+    desk.pass(3_000);
+    assert!(desk.promotions().is_empty());
+}
+
+#[test]
+fn a_promotion_without_effect_is_given_up() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    desk.pass(election::TENURE_MS + 100);
+    assert!(desk.has(EventKind::AbortSlaveTimeout), "{:?}", desk.events);
+}
+
+#[test]
+fn what_was_said_before_the_order_shows_no_promotion() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let run_id = format!("run_id:{}\r\n", id(9));
+    desk.infos.insert(at(REPLICA), replica_info(MASTER, 500, true) + &run_id);
+    desk.pass(12_000);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".to_owned() + &run_id);
+    desk.pass(12_000);
+    desk.master_dies();
+    desk.pass(20);
+    desk.infos.remove(&at(REPLICA));
+    desk.win();
+    desk.pass(400);
+    assert_eq!(desk.promotions(), [REPLICA]);
+    assert!(!desk.has(EventKind::SwitchMaster));
+}
+
+#[test]
+fn a_leader_waits_a_moment_for_fresh_info() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    let old = desk.infos.remove(&at(OTHER_REPLICA)).expect("an INFO");
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.pass(10);
+    desk.win();
+    assert!(desk.promotions().is_empty());
+    desk.infos.insert(at(OTHER_REPLICA), old);
+    let newest = Value::bulk(replica_info(MASTER, 900, true));
+    desk.reply_from(OTHER_REPLICA, Command::Info, newest);
+    assert_eq!(desk.promotions(), [OTHER_REPLICA]);
+}
+
+/// The replica with the larger offset answers INFO with this, or nothing at all, for some seconds
+/// before the failover; the other one is promoted.
+#[track_caller]
+fn is_passed_over(info: Option<&str>) {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    match info {
+        Some(info) => desk.infos.insert(at(REPLICA), info.into()),
+        None => desk.infos.remove(&at(REPLICA)),
+    };
+    desk.pass(12_000);
+    desk.master_dies();
+    desk.win();
+    desk.pass(1_000);
+    assert_eq!(desk.promotions(), [OTHER_REPLICA], "{:?}", desk.events);
+}
+
+#[test]
+fn a_replica_that_is_silent_is_passed_over() {
+    is_passed_over(None);
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    let (link, _) = desk.links.iter().find(|(_, to)| **to == at(REPLICA)).expect("a link");
+    let event = LinkEvent::Down { reason: LostReason::Closed };
+    desk.input(Input::Link { link: *link, event });
+    desk.win();
+    assert_eq!(desk.promotions(), [OTHER_REPLICA]);
+}
+
+#[test]
+fn a_replica_without_fresh_info_is_passed_over() {
+    is_passed_over(Some("-LOADING"));
+}
+
+#[test]
+fn a_replica_of_somebody_else_is_passed_over_and_left_alone() {
+    is_passed_over(Some(&replica_info(9_999, 500, true)));
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), replica_info(9_999, 500, true));
+    desk.pass(60_000);
+    assert!(!desk.sent.iter().any(|(_, c)| matches!(c, Command::Follow { .. })), "{:?}", desk.sent);
+}
+
+#[test]
+fn a_master_that_never_was_a_replica_is_passed_over() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.infos.insert(at(OTHER_REPLICA), "role:master\r\n".into());
+    desk.infos.insert(at(MASTER), replica_info(OTHER_REPLICA, 100, true));
+    desk.pass(1_000);
+    desk.hello(2, 4, OTHER_REPLICA, 4);
+    desk.pass(1_000);
+    desk.infos.remove(&at(OTHER_REPLICA));
+    desk.pass(1_200);
+    desk.answer_question(26002, 1, "*", 0);
+    desk.win();
+    desk.pass(1_000);
+    assert_eq!(desk.promotions(), [MASTER], "{:?}", desk.events);
+}
+
+#[test]
+fn an_empty_replica_that_never_reached_its_master_is_passed_over() {
+    let line = replica_info(MASTER, 900, false) + "master_link_down_since_seconds:-1\r\n";
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), line.clone());
+    desk.infos.insert(at(OTHER_REPLICA), line);
+    desk.pass(12_000);
+    desk.master_dies();
+    desk.win();
+    desk.pass(1_000);
+    assert!(desk.has(EventKind::AbortNoGoodSlave) && desk.promotions().is_empty());
+}
+
+#[test]
+fn a_node_that_shows_the_run_id_of_another_is_passed_over() {
+    let mut desk = Desk::new(1, 2);
+    let run_id = format!("run_id:{}\r\n", id(9));
+    for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
+        desk.infos.insert(at(port), replica_info(MASTER, offset, true) + &run_id);
+    }
+    desk.pass(12_000);
+    desk.master_dies();
+    desk.win();
+    desk.pass(1_000);
+    assert!(desk.has(EventKind::AbortNoGoodSlave) && desk.promotions().is_empty());
+}
+
+#[test]
+fn nobody_is_sent_to_a_master_that_is_down() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 400, false));
+    desk.pass(60_000);
+    assert!(!desk.sent.iter().any(|(_, c)| matches!(c, Command::Follow { .. })), "{:?}", desk.sent);
+}
+
+#[test]
+fn a_master_too_many_is_given_time_unless_all_have_confirmed() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, 4, REPLICA, 4);
+    let follow = (at(MASTER), Command::Follow { master: at(REPLICA) });
+    desk.pass(7_000);
+    assert!(!desk.sent.contains(&follow), "{:?}", desk.events);
+    desk.pass(3_000);
+    assert!(desk.sent.contains(&follow));
+}
+
+#[test]
+fn replicas_are_repointed_one_after_the_other() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    desk.infos.insert(at(MASTER), replica_info(OTHER_REPLICA, 400, false));
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(3_000);
+    let follow = |(_, c): &&(Address, Command)| matches!(c, Command::Follow { .. });
+    assert_eq!(desk.sent.iter().filter(follow).count(), 1, "{:?}", desk.sent);
+}
+
+#[test]
+fn a_silent_connection_is_opened_anew() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let link = |desk: &Desk| desk.links.iter().find(|(_, to)| **to == at(MASTER)).map(|l| *l.0);
+    let before = link(&desk);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(3_000);
+    assert_ne!(link(&desk), before);
+}
+
+#[test]
+fn nothing_is_decided_right_after_a_stall() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.now_ms += 30_000;
+    desk.infos.remove(&at(MASTER));
+    desk.input(Input::Wake);
+    desk.pass(1_500);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.pass(2_000);
+    assert!(desk.has(EventKind::Sdown));
+}
+
+#[test]
+fn who_shows_no_sign_of_life_after_a_reset_is_forgotten() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Reset("*".into()));
+    desk.pass(2_000);
+    desk.hello(2, 0, MASTER, 0);
+    desk.pass(10_000);
+    let Some(Value::Array(known)) = desk.ask(Request::Sentinels("mymaster".into())) else {
+        panic!("no sentinels: {:?}", desk.replies);
+    };
+    assert_eq!(known.len(), 1);
+}
+
+#[test]
+fn a_removed_group_falls_silent_and_stays_removed() {
+    let mut settings = GroupSettings::new(at(MASTER), 1);
+    settings.down_after_ms = 1_000;
+    let group = GroupState::fresh(settings.clone(), Some(settings));
+    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let state = State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() };
+    let mut desk = Desk::restored(state);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    desk.hello(2, 4, REPLICA, 4);
+    desk.sent.clear();
+    desk.events.clear();
+    desk.ask(Request::Remove("mymaster".into()));
+    desk.disk_works = true;
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    assert!(!desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
+    let (_, state) = desk.writes.last().expect("a write");
+    assert!(state.groups.is_empty() && state.removed.contains_key("mymaster"));
+}

@@ -1,0 +1,95 @@
+//! Each guard of the core is missed: with one switched off in all sentinels, some run breaks a
+//! rule. What a few runs do not show, a test of one sentinel does, in `sentinel::tests::guards`. A
+//! panic of the core counts, as in any run: its own assertions are guards behind the guards.
+//!
+//! `WATCHFIRE_MUTANTS=<n>` searches the first n seeds for every guard, and prints what it finds.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::thread;
+
+use super::{Options, Outcome, Plan, Telling, live};
+use crate::sentinel::{Guard, MISSED_BY_TESTS, without};
+
+/// What a run without a guard breaks: the rule, and the seeds one of which breaks it.
+const MISSED: &[(Guard, &str, Range<u64>)] = &[
+    (Guard::VoteOnDisk, "durable before spoken", 0..5),
+    (Guard::CandidacyOnDisk, "durable before spoken", 0..5),
+    (Guard::HelloOnDisk, "durable before spoken", 0..5),
+    (Guard::RepointOnDisk, "durable before spoken", 0..5),
+    (Guard::OneWriteAtATime, "one write at a time", 0..5),
+    (Guard::OneVotePerEpoch, "panicked at src/sentinel/election.rs", 28..228),
+    (Guard::Majority, "a majority before promotion", 9..69),
+    (Guard::QuorumOfVotes, "a majority before promotion", 0..30),
+    (Guard::VotesOfThisEpoch, "a majority before promotion", 0..30),
+    (Guard::OdownNeeded, "a quorum before an election", 0..30),
+    (Guard::DiskForElection, "a quorum before an election", 64..264),
+    (Guard::OpinionsForgotten, "opinions are of the present master", 90..390),
+    (Guard::ForeignLeftAlone, "hands off the nodes of other groups", 146..446),
+    (Guard::ForeignNotPromoted, "hands off the nodes of other groups", 213..613),
+    (Guard::HigherConfigOnly, "config epochs never go back", 0..30),
+    (Guard::OneSentinelPerAddress, "all is well within", 24..174),
+    (Guard::HalfOpenReopened, "all is well within", 16..166),
+    (Guard::StallForgiven, "nothing is decided right after a stall", 28..178),
+    (Guard::Tilt, "nothing is decided right after a stall", 28..178),
+    (Guard::DemotedIsDown, "all is well within", 67..267),
+    (Guard::ResetConfirms, "all is well within", 146..446),
+    (Guard::RemovedStays, "what is removed stays so", 175..575),
+];
+
+/// The first of these seeds whose run breaks a rule without the guard and keeps it with the guard.
+fn first_broken(guard: Guard, seeds: Range<u64>) -> Option<(u64, String)> {
+    let rule = |outcome: Outcome| outcome.violation.map(|broken| broken.rule().to_owned());
+    let breaks = |seed| {
+        let plan = Plan::draw(seed, &Options::default());
+        let run = || rule(live(&plan, Telling::Silent, None));
+        let broken = without(guard, run)?;
+        (run().as_ref() != Some(&broken)).then_some((seed, broken))
+    };
+    seeds.into_iter().find_map(breaks)
+}
+
+/// Does this for all of them, on all cores.
+fn for_each<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
+    let next = Mutex::new(all.iter());
+    let jobs = thread::available_parallelism().map_or(1, |n| n.get());
+    let take = || next.lock().expect("nobody panics with it").next();
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(one) = take() {
+                    work(one);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn each_guard_is_missed_by_a_run() {
+    for_each(MISSED, |(guard, rule, seeds)| {
+        let found = first_broken(*guard, seeds.clone());
+        let (seed, broken) =
+            found.unwrap_or_else(|| panic!("nobody misses {guard:?} in seeds {seeds:?}"));
+        assert!(broken.starts_with(rule), "{guard:?}, seed {seed}: {broken}");
+        println!("without {guard:?} seed {seed} breaks {rule:?}");
+    });
+}
+
+#[test]
+fn no_guard_is_forgotten() {
+    let by_runs = MISSED.iter().map(|(guard, ..)| *guard);
+    let missed: Vec<Guard> = by_runs.chain(MISSED_BY_TESTS.iter().map(|(g, _)| *g)).collect();
+    let forgotten: Vec<_> = Guard::ALL.iter().filter(|guard| !missed.contains(guard)).collect();
+    assert!(forgotten.is_empty(), "needless, or untested: {forgotten:?}");
+}
+
+#[test]
+fn what_breaks_without_each_guard_is_searched_for_on_demand() {
+    let Ok(count) = std::env::var("WATCHFIRE_MUTANTS") else { return };
+    let count = count.parse().expect("WATCHFIRE_MUTANTS is a number");
+    for_each(Guard::ALL, |guard| match first_broken(*guard, 0..count) {
+        Some((seed, rule)) => println!("without {guard:?} seed {seed} breaks {rule:?}"),
+        None => println!("without {guard:?} {count} seeds break nothing"),
+    });
+}
