@@ -184,8 +184,8 @@ impl Sentinel {
         }
     }
 
-    /// All links to peers in one step: there are as many as sentinels, and PINGs that are nearly due
-    /// go out together.
+    /// All links to peers in one step: there are as many as sentinels, and PINGs that are nearly
+    /// due go out together.
     fn run_peers(&mut self) -> Option<Instant> {
         self.core.begin_step();
         let mut links = std::mem::take(&mut self.core.peers);

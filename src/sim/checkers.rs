@@ -56,6 +56,9 @@ const TILT_MS: Ms = 1_900;
 /// The group that an address or a name belongs to.
 type Group = String;
 
+/// No run gets anywhere near this epoch but by a lie.
+const CREDIBLE_EPOCH: Epoch = 1 << 32;
+
 /// Something that a sentinel said or did, to be compared with the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Claim {
@@ -267,6 +270,9 @@ impl Checkers {
         }
         if self.removed.contains(&(speaker.number, group.into())) {
             self.broken(speaker, "what is removed stays so", format!("says {payload}"));
+        }
+        if current > CREDIBLE_EPOCH {
+            self.broken(speaker, "epochs stay credible", format!("shows epoch {current}"));
         }
         let before = self.current_epochs.insert(speaker.number, current);
         if let Some(before) = before.filter(|before| *before > current) {

@@ -32,6 +32,8 @@ pub enum FaultKind {
     CrashSentinel(usize, Memory),
     /// A sentinel dies at the next moment of a kind, and starts at the end.
     Ambush(usize, Ambush),
+    /// A sentinel is stopped right after the next moment of a kind, and goes on at the end.
+    Stall(usize, Moment),
     /// A machine loses its power: its processes end and their connections stay half open.
     Power(Machine),
     /// SIGSTOP and SIGCONT.
@@ -105,6 +107,8 @@ pub enum Order {
     Remove(usize),
     /// `SENTINEL SET` of an option, undone in the end.
     Set(usize, &'static str, u64),
+    /// Somebody asks it for its vote for this sentinel in an absurd epoch.
+    Poison(usize, usize, i64),
     /// Whatever somebody says to it, once.
     Say(Request),
 }
@@ -132,6 +136,9 @@ impl fmt::Display for FaultKind {
             FaultKind::Ambush(n, Ambush { moment, after }) => {
                 let when = if *after { "after" } else { "before" };
                 write!(f, "crash of sentinel {n}, right {when} its next {moment:?}")
+            }
+            FaultKind::Stall(n, moment) => {
+                write!(f, "freeze of sentinel {n}, right after its next {moment:?}")
             }
             FaultKind::Power(machine) => write!(f, "machine {machine} is without power"),
             FaultKind::Freeze(proc) => write!(f, "freeze of {proc}"),
@@ -247,6 +254,7 @@ const MAKERS: &[Maker] = &[
         let ambush = Ambush { moment: *dice.pick(Moment::ALL), after: dice.one_in(2) };
         FaultKind::Ambush(t.sentinel(dice), ambush)
     }),
+    (3, |t, dice| FaultKind::Stall(t.sentinel(dice), *dice.pick(Moment::ALL))),
     (2, |t, dice| FaultKind::Power(t.machine(dice))),
     (3, |t, dice| FaultKind::Freeze(Proc::Sentinel(t.sentinel(dice)))),
     (3, |t, dice| FaultKind::Freeze(Proc::Node(t.node(dice)))),
@@ -294,6 +302,10 @@ const MAKERS: &[Maker] = &[
         ]);
         let value = dice.within(1..=most);
         FaultKind::Order(t.sentinel(dice), Order::Set(t.group(dice), option, value))
+    }),
+    (1, |t, dice| {
+        let epoch = *dice.pick(&[-1, i64::MAX, 1 << 40]);
+        FaultKind::Order(t.sentinel(dice), Order::Poison(t.group(dice), t.sentinel(dice), epoch))
     }),
     (1, |t, dice| FaultKind::Move(t.node(dice))),
     (1, |t, dice| FaultKind::Swap(t.node(dice), t.node(dice))),
@@ -383,6 +395,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 27, "every kind is drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 28, "every kind is drawn: {kinds:?}");
     }
 }

@@ -310,6 +310,17 @@ impl Host {
         self.doomed = false;
     }
 
+    /// Its id at present.
+    pub(super) fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// It was only to be stopped: what it wanted still goes out once it goes on.
+    pub(super) fn spare(&mut self) {
+        self.doomed = false;
+        self.ambush = None;
+    }
+
     /// True once the crash that lay in ambush is due; the world carries it out.
     pub(super) fn doomed(&self) -> bool {
         self.doomed

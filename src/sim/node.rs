@@ -31,8 +31,8 @@ pub(super) struct NodeShape {
     pub(super) silence_ms: Ms,
     /// `repl-backlog-size`, in bytes.
     pub(super) backlog: u64,
-    /// `replica-priority`, or 0 where each node has its own.
-    pub(super) priority: u32,
+    /// `replica-priority`; `None` where each node has its own.
+    pub(super) priority: Option<u32>,
     /// What INFO says of a link to the master that was never up, in s.
     pub(super) never_up_s: i64,
 }
@@ -99,6 +99,8 @@ pub(super) struct Node {
     /// Where it says to be: an IP address or a name.
     pub(super) address: Address,
     ailment: Ailment,
+    /// `replica-priority`
+    pub(super) priority: u32,
     shape: NodeShape,
     dice: Dice,
     run_id: RunId,
@@ -134,14 +136,12 @@ impl Node {
         shape: NodeShape,
         mut dice: Dice,
     ) -> Node {
-        let mut shape = shape;
-        if shape.priority == 0 {
-            shape.priority = dice.within(1..=3) as u32 * 50;
-        }
+        let priority = shape.priority.unwrap_or_else(|| dice.within(1..=3) as u32 * 50);
         Node {
             proc,
             address,
             ailment: Ailment::default(),
+            priority,
             shape,
             run_id: dice.run_id(),
             started_at: 0,
@@ -629,7 +629,7 @@ impl Node {
                     };
                     line("master_link_down_since_seconds", &since);
                 }
-                line("slave_priority", &self.shape.priority);
+                line("slave_priority", &self.priority);
                 line("replica_announced", &1);
             }
         }
@@ -689,7 +689,7 @@ mod tests {
                 silence_ms: 60_000,
                 never_up_s: -1,
                 backlog: 4_000,
-                priority: 100,
+                priority: Some(100),
             };
             let nodes = (0..nodes)
                 .map(|n| {

@@ -198,6 +198,10 @@ impl Shape {
                 shape.late.push(sentinels - 2);
             }
         }
+        if shape.nodes_per_group > 2 && dice.one_in(4) {
+            // One replica is never to be a master.
+            shape.priorities.insert(shape.nodes_per_group - 1, 0);
+        }
         if options.stock {
             // The model of a stock sentinel knows no names.
             shape.named = false;
@@ -219,7 +223,10 @@ impl Shape {
             silence_ms: self.silence_ms,
             backlog: self.backlog,
             never_up_s: self.never_up_s,
-            priority: self.priorities.get(&number).copied().unwrap_or(self.priority),
+            priority: match self.priorities.get(&number) {
+                Some(own) => Some(*own),
+                None => Some(self.priority).filter(|priority| *priority > 0),
+            },
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
-use super::host::Host;
+use super::host::{Ambush, Host};
 use super::net::Weather;
 use super::node::{Ailment, Data};
 use super::plan::Shape;
@@ -41,14 +41,10 @@ impl World {
                 }
             }
             FaultKind::Ambush(n, ambush) => self.hosts[n].ambush = Some(ambush),
-            FaultKind::Freeze(proc) => {
-                let now = self.net.now();
-                let shell = self.shell(proc);
-                shell.frozen += 1;
-                if shell.frozen == 1 {
-                    shell.frozen_at = now;
-                }
+            FaultKind::Stall(n, moment) => {
+                self.hosts[n].ambush = Some(Ambush { moment, after: true });
             }
+            FaultKind::Freeze(proc) => self.freeze(proc),
             FaultKind::Cut(a, b) => self.net.cut_between(a, b),
             FaultKind::HalfOpen(a, b) => self.net.forget_between(a, b),
             FaultKind::Join(n) => {
@@ -134,7 +130,13 @@ impl World {
                     self.put_up(Proc::Sentinel(n));
                 }
             }
-            FaultKind::Freeze(proc) => self.thaw(proc),
+            FaultKind::Stall(n, _) => {
+                self.hosts[n].ambush = None;
+                if self.ambushed.remove(&number) {
+                    self.thaw(Proc::Sentinel(n), false);
+                }
+            }
+            FaultKind::Freeze(proc) => self.thaw(proc, true),
             FaultKind::Order(n, order) => self.end_order(n, &order),
             FaultKind::Cut(..) | FaultKind::HalfOpen(..) | FaultKind::Join(_) => {}
             _ => self.change_weather(),
@@ -274,6 +276,15 @@ impl World {
             Order::Remove(group) => Request::Remove(Shape::group_name(*group)),
             Order::Set(group, option, value) => set(*group, &[(option, *value)]),
             Order::Say(request) => request.clone(),
+            Order::Poison(group, candidate, epoch) => {
+                let master = self.told_master(*group, usize::MAX);
+                Request::IsMasterDown {
+                    host: master.host,
+                    port: master.port.into(),
+                    epoch: *epoch,
+                    candidate: Some(self.hosts[*candidate].id().to_string()),
+                }
+            }
         };
         if self.order(n, request).is_none() {
             // Out of reach: nothing was done, and nothing is to be undone.
@@ -286,7 +297,7 @@ impl World {
     fn end_order(&mut self, n: usize, order: &Order) {
         let shape = self.plan.shape.clone();
         match order {
-            Order::Failover(_) | Order::Reset(_) | Order::Say(_) => return,
+            Order::Failover(_) | Order::Reset(_) | Order::Say(_) | Order::Poison(..) => return,
             Order::Remove(group) => self.monitor_again(n, *group),
             Order::Set(group, option, _) => {
                 let value = match *option {
@@ -447,16 +458,24 @@ impl World {
             return;
         }
         let fault = self.active.iter().copied().find(|fault| {
-            matches!(self.plan.faults[*fault].kind, FaultKind::Ambush(s, _) if s == n)
+            let kind = &self.plan.faults[*fault].kind;
+            matches!(kind, FaultKind::Ambush(s, _) | FaultKind::Stall(s, _) if *s == n)
                 && !self.ambushed.contains(fault)
         });
-        match fault {
-            Some(fault) => {
+        let kind = fault.map(|fault| self.plan.faults[fault].kind.clone());
+        match (fault, kind) {
+            (Some(fault), Some(FaultKind::Stall(..))) => {
+                self.ambushed.insert(fault);
+                self.hosts[n].spare();
+                self.freeze(Proc::Sentinel(n));
+                self.tell(|_| format!("sentinel {n} is stopped"));
+            }
+            (Some(fault), _) => {
                 self.ambushed.insert(fault);
                 self.put_down(Proc::Sentinel(n), false);
             }
             // The fault that set it is over: the process starts again at once.
-            None => {
+            (None, _) => {
                 self.kill(Proc::Sentinel(n), false);
                 self.start(Proc::Sentinel(n));
             }

@@ -95,6 +95,12 @@ impl World {
                     self.watch.checkers.fail(now, what);
                 }
             }
+            Claim::Promotes { sentinel, node, .. } if self.nodes[*node].priority == 0 => {
+                let what = format!(
+                    "priority 0 is never promoted: sentinel {sentinel} promotes node {node}"
+                );
+                self.watch.checkers.fail(now, what);
+            }
             Claim::Promotes { sentinel, node, groups } => {
                 let group = Shape::group_name(self.plan.shape.group_of(*node));
                 if !groups.contains(&group) {

@@ -345,14 +345,27 @@ impl World {
         }
     }
 
+    pub(super) fn freeze(&mut self, proc: Proc) {
+        let now = self.net.now();
+        let shell = self.shell(proc);
+        shell.frozen += 1;
+        if shell.frozen == 1 {
+            shell.frozen_at = now;
+        }
+    }
+
     /// What lay waiting while it was frozen comes at once.
-    pub(super) fn thaw(&mut self, proc: Proc) {
+    ///
+    /// If `judged`, nothing may be decided for a while; who was stopped right after a decision has
+    /// others still to say.
+    pub(super) fn thaw(&mut self, proc: Proc, judged: bool) {
         self.shell(proc).frozen -= 1;
         if self.shell(proc).frozen > 0 {
             return;
         }
         let now = self.net.now();
         if let Proc::Sentinel(n) = proc
+            && judged
             && now - self.shell(proc).frozen_at > LONG_FREEZE_MS
             // Else what was decided before may still wait to be said.
             && self.hosts[n].disk.is_settled()
