@@ -104,6 +104,10 @@ impl Group {
             return;
         }
         let since = node.settled_since;
+        if node.info_at.is_some_and(|at| at < node.health.opened_at) {
+            // Said on an earlier connection: by now somebody else may live there.
+            return;
+        }
         // A node that followed our master and now says master may know a newer configuration.
         let leading = self.repoint.is_some() && !(fault == Fault::Master && node.has_followed());
         let seen_since = node.info_at.is_some_and(|at| at >= since);

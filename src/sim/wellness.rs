@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::GroupEnd;
 use super::checkers::Claim;
 use super::client::read_address;
+use super::faults::{Fault, FaultKind};
 use super::node::Node;
 use super::plan::Shape;
 use super::wire::{Entry, Ms, Proc};
@@ -83,10 +84,22 @@ impl World {
         let now = self.net.now();
         match claim {
             Claim::Promoted { sentinel, master } => {
-                let Some(node) = self.nodes.iter().find(|node| node.address == *master) else {
+                let shape = &self.plan.shape;
+                let Some(at) = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master)
+                else {
                     return;
                 };
-                let master_at = node.master_at(now, self.net.running(node.proc));
+                // Where names lie, it may be another node of the group that was met.
+                let lies = |fault: &Fault| matches!(fault.kind, FaultKind::FalseName(..));
+                let met = match self.plan.faults.iter().any(lies) {
+                    true => shape.nodes_of(shape.group_of(at)),
+                    false => at..at + 1,
+                };
+                let seen = |n: usize| {
+                    let node = &self.nodes[n];
+                    node.master_at(now, self.net.running(node.proc))
+                };
+                let master_at = met.filter_map(seen).max();
                 if master_at.is_none_or(|at| now - at > TRUTH_MS) {
                     let what = format!(
                         "what is announced is true: sentinel {sentinel} says that {master} was \
