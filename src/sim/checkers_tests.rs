@@ -1,0 +1,251 @@
+//! Rules put before the checkers, kept and broken.
+
+use super::super::dice::Dice;
+use super::*;
+use crate::config::settings::GroupSettings;
+use crate::config::state::GroupState;
+use crate::sentinel::{LinkId, RequestId};
+
+const GROUP: &str = "g";
+
+fn address(n: u8) -> Address {
+    Address::new(format!("10.0.0.{n}"), 6379)
+}
+
+fn id(n: u64) -> RunId {
+    Dice::new(n, "id").run_id()
+}
+
+/// A disk that holds these epochs and this vote.
+fn disk(current: Epoch, config: Epoch, vote: Option<(Epoch, u64)>) -> State {
+    let mut group = GroupState::fresh(GroupSettings::new(address(1), 2), None);
+    group.sentinels = (1..3).map(|n| (id(n), address(n as u8))).collect();
+    group.config_epoch = config;
+    group.leader_epoch = vote.map_or(0, |(epoch, _)| epoch);
+    group.voted_for = vote.map(|(_, n)| id(n));
+    State {
+        my_id: id(0),
+        current_epoch: current,
+        groups: BTreeMap::from([(GROUP.into(), group)]),
+        removed: BTreeMap::new(),
+    }
+}
+
+struct Court(Checkers);
+
+impl Court {
+    fn new() -> Court {
+        let nodes = BTreeSet::from([address(1), address(2)]);
+        let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]));
+        checkers.set_season(Season::Rough);
+        Court(checkers)
+    }
+
+    fn says(&mut self, number: u64, disk: &State, effect: Effect, asked: Option<Request>) {
+        let (id, to) = (id(number), address(2));
+        let speaker = Speaker { at: 1, number: number as usize, id: &id, disk };
+        let question = asked.as_ref();
+        let said = Said { effect: &effect, to: Some(&to), receiver: None, question };
+        self.0.hear(&speaker, &said);
+    }
+
+    fn sends(&mut self, number: u64, disk: &State, command: Command) {
+        self.says(number, disk, Effect::Send { link: LinkId(1), command }, None);
+    }
+
+    fn hello(&mut self, number: u64, disk: &State, current: Epoch, master: u8, config: Epoch) {
+        let at = address(master);
+        let payload = format!(
+            "10.0.0.9,26379,{},{current},{GROUP},{},{},{config}",
+            id(number),
+            at.host,
+            at.port
+        );
+        self.sends(number, disk, Command::Hello { payload });
+    }
+
+    fn announces(&mut self, number: u64, disk: &State, kind: EventKind, payload: String) {
+        let event = Event { kind, group: Some(GROUP.into()), payload };
+        self.says(number, disk, Effect::Announce(event), None);
+    }
+
+    fn votes(&mut self, number: u64, disk: &State, epoch: Epoch, candidate: u64) {
+        let question = Request::IsMasterDown {
+            host: address(1).host,
+            port: 6379,
+            epoch: epoch as i64,
+            candidate: Some(id(candidate).to_string()),
+        };
+        let items = vec![
+            Value::Integer(1),
+            Value::bulk(id(candidate).as_str()),
+            Value::Integer(epoch as i64),
+        ];
+        let effect = Effect::Reply { id: RequestId(1), reply: Value::Array(items) };
+        self.says(number, disk, effect, Some(question));
+    }
+
+    fn stands(&mut self, number: u64, epoch: Epoch) -> State {
+        let disk = disk(epoch, 0, Some((epoch, number)));
+        let payload = format!("{} {epoch}", id(number));
+        self.announces(number, &disk, EventKind::VoteForLeader, payload);
+        disk
+    }
+
+    #[track_caller]
+    fn finds(&self, rule: &str) {
+        let found = self.0.violation().map(|v| v.what.clone());
+        match (&found, rule) {
+            (None, "") => {}
+            (Some(what), rule) if !rule.is_empty() && what.starts_with(rule) => {}
+            _ => panic!("expected {rule:?}, found {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_election_by_the_rules_breaks_none() {
+    let mut court = Court::new();
+    let leader = court.stands(0, 5);
+    court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+    court.announces(0, &leader, EventKind::ElectedLeader, String::new());
+    court.sends(0, &leader, Command::Promote);
+    court.hello(0, &leader, 5, 1, 0);
+    court.finds("");
+}
+
+#[test]
+fn finds_a_hello_that_is_ahead_of_the_disk() {
+    let mut court = Court::new();
+    court.hello(0, &disk(4, 0, None), 5, 1, 0);
+    court.finds("durable before spoken");
+    let mut court = Court::new();
+    court.hello(0, &disk(5, 4, None), 5, 1, 5);
+    court.finds("durable before spoken");
+    let mut court = Court::new();
+    court.hello(0, &disk(5, 4, None), 5, 2, 4);
+    court.finds("durable before spoken");
+}
+
+#[test]
+fn finds_a_vote_that_is_ahead_of_the_disk() {
+    let mut court = Court::new();
+    court.votes(1, &disk(5, 0, Some((4, 0))), 5, 0);
+    court.finds("durable before spoken");
+}
+
+#[test]
+fn finds_a_vote_given_twice() {
+    let mut court = Court::new();
+    court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+    court.votes(1, &disk(5, 0, Some((5, 2))), 5, 2);
+    court.finds("one vote per epoch");
+}
+
+#[test]
+fn finds_epochs_that_go_back() {
+    let mut court = Court::new();
+    court.hello(0, &disk(5, 5, None), 5, 1, 5);
+    court.hello(0, &disk(5, 5, None), 5, 2, 4);
+    court.finds("config epochs never go back");
+    let mut court = Court::new();
+    court.hello(0, &disk(5, 0, None), 5, 1, 0);
+    court.hello(0, &disk(5, 0, None), 4, 1, 0);
+    court.finds("epochs never go back");
+}
+
+#[test]
+fn finds_two_masters_in_one_config_epoch() {
+    let mut court = Court::new();
+    court.hello(0, &disk(5, 4, None), 5, 1, 4);
+    court.hello(1, &disk(5, 6, None), 5, 2, 4);
+    court.finds("one master per config epoch");
+}
+
+#[test]
+fn finds_a_promotion_without_a_majority() {
+    let mut court = Court::new();
+    let alone = court.stands(0, 5);
+    court.sends(0, &alone, Command::Promote);
+    court.finds("a majority before promotion");
+    let mut court = Court::new();
+    court.sends(0, &disk(5, 0, None), Command::Promote);
+    court.finds("a majority before promotion");
+}
+
+#[test]
+fn finds_two_leaders_in_one_epoch() {
+    let mut court = Court::new();
+    for number in [0, 1] {
+        let state = court.stands(number, 5);
+        // The checker of votes would speak first: count them as given by others.
+        let votes = court.0.votes.entry((GROUP.into(), 5)).or_default();
+        votes.extend([(id(7 + 2 * number), id(number)), (id(8 + 2 * number), id(number))]);
+        court.announces(number, &state, EventKind::ElectedLeader, String::new());
+    }
+    court.finds("one leader per epoch");
+}
+
+#[test]
+fn finds_leaders_that_act_at_once() {
+    let mut court = Court::new();
+    let [first, second] = [(0, 5), (1, 6)].map(|(number, epoch)| court.stands(number, epoch));
+    court.votes(2, &disk(5, 0, Some((5, 0))), 5, 0);
+    court.votes(2, &disk(6, 0, Some((6, 1))), 6, 1);
+    court.announces(1, &second, EventKind::ElectedLeader, String::new());
+    court.finds("");
+    court.sends(0, &first, Command::Promote);
+    court.finds("leaders act one after the other");
+}
+
+#[test]
+fn finds_an_election_without_a_cause() {
+    let (state, master) = (disk(5, 0, None), "master g 10.0.0.1 6379".to_owned());
+    let odown = format!("{master} #quorum 2/2");
+    let mut court = Court::new();
+    court.announces(0, &state, EventKind::TryFailover, master.clone());
+    court.finds("a quorum before an election");
+    let mut court = Court::new();
+    court.announces(0, &state, EventKind::Odown, odown.clone());
+    court.finds("opinions are of the present master");
+    let mut court = Court::new();
+    court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+    court.announces(0, &state, EventKind::Odown, odown);
+    court.announces(0, &state, EventKind::TryFailover, master);
+    court.finds("");
+}
+
+#[test]
+fn finds_what_is_decided_right_after_a_stall() {
+    let mut court = Court::new();
+    court.0.thawed(0, 0);
+    court.announces(0, &disk(0, 0, None), EventKind::Sdown, "slave".into());
+    court.finds("nothing is decided right after a stall");
+}
+
+#[test]
+fn finds_trouble_announced_in_calm_weather() {
+    let mut court = Court::new();
+    court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
+    court.finds("");
+    court.0.set_season(Season::Calm);
+    court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
+    court.finds("no failover without cause");
+    let mut court = Court::new();
+    court.0.set_season(Season::After);
+    court.announces(0, &disk(0, 0, None), EventKind::Sdown, String::new());
+    court.finds("");
+    court.announces(0, &disk(0, 0, None), EventKind::TryFailover, String::new());
+    court.finds("no failover without cause");
+}
+
+#[test]
+fn finds_a_master_from_elsewhere() {
+    let mut court = Court::new();
+    let payload = "g 10.0.0.1 6379 10.0.0.2 6379".to_owned();
+    court.announces(0, &disk(0, 0, None), EventKind::SwitchMaster, payload);
+    court.finds("");
+    let payload = "g 10.0.0.1 6379 10.0.0.77 6379".to_owned();
+    court.announces(0, &disk(0, 0, None), EventKind::SwitchMaster, payload);
+    court.finds("masters are nodes of their group");
+}
