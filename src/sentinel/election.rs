@@ -75,15 +75,16 @@ impl Group {
         needed(voters, quorum)
     }
 
-    /// How long a vote binds, in ms.
+    /// How long a leader may act on its votes, in ms. They bind the voters for all of
+    /// [`TENURE_MS`], whatever `failover-timeout` each of them has.
     pub(super) fn tenure_ms(&self) -> u64 {
         TENURE_MS.min(self.settings.failover_timeout_ms)
     }
 
-    /// To whom else our vote is still promised, and until when.
+    /// Until when our vote is or was promised to somebody else.
     pub(super) fn promised(&self, candidate: &RunId) -> Option<Instant> {
         let at = self.voted_at?;
-        (self.voted_for.as_ref() != Some(candidate)).then(|| at.plus(self.tenure_ms()))
+        (self.voted_for.as_ref() != Some(candidate)).then(|| at.plus(TENURE_MS))
     }
 
     /// A newcomer to this group has listened for long enough. It is new, or its memory was lost
@@ -137,6 +138,7 @@ impl Group {
             || epoch <= self.config_epoch && core.holds(Guard::VoteAboveConfig)
             || bound && core.holds(Guard::VoteBinds)
             || self.listening.is_some() && core.holds(Guard::NewcomerListens)
+            || core.may_be_double() && core.holds(Guard::OneIdPerSentinel)
             || core.out.failure().is_some() && core.holds(Guard::DiskForVote);
         if refused {
             return;
@@ -144,7 +146,7 @@ impl Group {
         self.cast_vote(core, candidate.clone(), epoch);
         // Whoever has our vote gets the time to act.
         if core.holds(Guard::VoterHoldsBack) {
-            self.not_before = self.not_before.max(core.now().plus(self.tenure_ms()));
+            self.not_before = self.not_before.max(core.now().plus(TENURE_MS));
         }
     }
 

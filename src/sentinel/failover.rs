@@ -3,14 +3,14 @@
 
 use super::core::Core;
 use super::effect::Command;
-use super::election::{ELECTION_MS, rank_step_ms, retry_ms};
+use super::election::{ELECTION_MS, TENURE_MS, rank_step_ms, retry_ms};
 use super::event::{EventKind, Level};
 use super::group::Group;
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::INFO_PERIOD_AWAITED_MS;
 use super::repair::Repoint;
-use super::types::{Address, EPOCH_MAX, Epoch, Instant};
+use super::types::{Address, EPOCH_MAX, Epoch, Instant, LinkId};
 use crate::resp::Value;
 
 /// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
@@ -243,7 +243,7 @@ impl Group {
         if waiting && core.holds(Guard::FreshInfoAwaited) && !core.due(since.plus(patience_ms)) {
             return false;
         }
-        let Some(Failover { epoch, forced, .. }) = self.failover else { return false };
+        let Some(Failover { epoch, forced, started, .. }) = self.failover else { return false };
         let tally = self.tally(core, epoch);
         if tally.votes < tally.needed {
             // Whoever was met since the election has a say, too.
@@ -268,10 +268,16 @@ impl Group {
         ] {
             core.announce_durable(kind, Some(&self.name), details.clone());
         }
+        let tenure_ends = started.plus(self.tenure_ms());
+        let until = match core.holds(Guard::PromotionInTenure) {
+            true => tenure_ends,
+            false => Instant::from_ms(u64::MAX),
+        };
         if let Some(node) = self.node_mut(&replica) {
             node.refused = None;
             match core.holds(Guard::PromotionOnDisk) {
-                true => node.health.send_durable(core, Command::Promote),
+                // A disk may take its time; others may be asked for their votes meanwhile.
+                true => node.health.send_durable_until(core, Command::Promote, until),
                 false => node.health.send(core, Command::Promote),
             }
         }
@@ -349,7 +355,7 @@ impl Group {
         // Where all votes are needed, one sentinel still bound to the loser of the last election
         // loses the next: there must come a time in which nobody has stood for as long as a vote
         // binds.
-        let all_free_ms = 2 * self.tenure_ms() * u64::from(self.voters());
+        let all_free_ms = 2 * TENURE_MS * u64::from(self.voters());
         let pause = retry_ms(self.attempts, all_free_ms);
         let pause = pause / 2 + core.chance.below(pause / 2 + 1);
         if core.holds(Guard::RetryPause) {
@@ -363,11 +369,19 @@ impl Group {
     }
 
     /// Nobody acts any more on the vote that we gave to ourselves.
-    pub(super) fn give_up(&mut self, core: &Core) {
+    pub(super) fn give_up(&mut self, core: &mut Core) {
+        self.recall_orders(core);
         let own = self.voted_for.as_ref() == Some(&core.my_id);
         if self.failover.take().is_some() && own && core.holds(Guard::OwnVoteFreed) {
             self.voted_at = None;
         }
+    }
+
+    /// Orders to nodes that still wait for the disk do not go any more.
+    pub(super) fn recall_orders(&self, core: &mut Core) {
+        let nodes = std::iter::once(&self.master).chain(self.replicas.values());
+        let links: Vec<LinkId> = nodes.map(|node| node.link()).collect();
+        core.out.recall(&links);
     }
 
     /// The reply to the promotion or to a SLAVEOF: the transaction's replies, then INFO.

@@ -540,6 +540,7 @@ impl Group {
 
     /// The master of a new configuration starts with a clean slate, and so do all opinions of it.
     pub(super) fn confirm_master(&mut self, core: &mut Core) {
+        self.recall_orders(core);
         self.odown_since = None;
         self.failover = None;
         self.repoint = None;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::effect::{Command, Effect};
 use super::event::{Event, EventKind};
 use super::mutant::{Guard, Guards};
-use super::types::{GroupName, Instant, Revision};
+use super::types::{GroupName, Instant, LinkId, Revision};
 use crate::resp::Value;
 
 /// Pause before a failed write of the state is tried again, in ms.
@@ -22,6 +22,8 @@ struct Waiting {
     otherwise: Option<Value>,
     /// It waits only so as not to overtake another.
     in_line: bool,
+    /// After this it must not go any more.
+    until: Option<Instant>,
 }
 
 /// True for an announcement of what is so already, and stays so if this sentinel forgets it: the
@@ -92,10 +94,34 @@ impl Outbox {
                 return;
             }
             let needs = self.newest;
-            self.waiting.push_back(Waiting { needs, effect, otherwise, in_line: false });
+            let waiting = Waiting { needs, effect, otherwise, in_line: false, until: None };
+            self.waiting.push_back(waiting);
         } else {
             self.ready.push_back(effect);
         }
+    }
+
+    /// The same for an order that must not go later than `until`.
+    pub(super) fn emit_durable_until(&mut self, effect: Effect, until: Instant) {
+        let before = self.waiting.len();
+        self.emit_durable(effect);
+        if self.waiting.len() > before
+            && let Some(waiting) = self.waiting.back_mut()
+        {
+            waiting.until = Some(until);
+        }
+    }
+
+    /// Takes back orders to nodes that have not gone yet: what they were to bring about is given
+    /// up, or was overtaken.
+    pub(super) fn recall(&mut self, links: &[LinkId]) {
+        self.waiting.retain(|waiting| {
+            !matches!(
+                &waiting.effect,
+                Effect::Send { link, command: Command::Promote | Command::Follow { .. } }
+                    if links.contains(link)
+            )
+        });
     }
 
     /// Like `emit`, but not ahead of something that waits: announcements keep their order, as long
@@ -104,7 +130,9 @@ impl Outbox {
         match self.waiting.back() {
             Some(last) if self.failed.is_none() && self.waiting.len() < WAITING_MAX => {
                 let needs = last.needs;
-                self.waiting.push_back(Waiting { needs, effect, otherwise: None, in_line: true });
+                let waiting =
+                    Waiting { needs, effect, otherwise: None, in_line: true, until: None };
+                self.waiting.push_back(waiting);
             }
             _ => self.ready.push_back(effect),
         }
@@ -133,7 +161,9 @@ impl Outbox {
         self.write_ms = now.since(since).max(self.write_ms * 7 / 8);
         self.durable = revision.0;
         while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
-            if let Some(waiting) = self.waiting.pop_front() {
+            if let Some(waiting) = self.waiting.pop_front()
+                && waiting.until.is_none_or(|until| now < until)
+            {
                 self.ready.push_back(waiting.effect);
             }
         }
@@ -219,7 +249,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sentinel::types::{LinkId, RequestId};
+    use crate::sentinel::types::RequestId;
 
     fn send(n: u64) -> Effect {
         Effect::Disconnect { link: LinkId(n) }

@@ -56,6 +56,8 @@ const TILT_MS: Ms = 1_900;
 /// The group that an address or a name belongs to.
 type Group = String;
 
+/// Votes bind for so long, in ms, and a little more by a slow clock.
+const TENURE_MS: Ms = 5_050;
 /// No run gets anywhere near this epoch but by a lie.
 const CREDIBLE_EPOCH: Epoch = 1 << 32;
 
@@ -82,6 +84,8 @@ pub(super) struct Checkers {
     masters: BTreeMap<(Group, Epoch), Address>,
     /// The epoch in which each sentinel last stood for election, and its quorum then.
     candidacies: BTreeMap<(usize, Group), (Epoch, u32)>,
+    /// When that was.
+    stood_at: BTreeMap<(usize, Group), Ms>,
     /// Sentinels for which a quorum sees their master down.
     odown: BTreeSet<(usize, Group)>,
     /// Sentinels that were told to fail over.
@@ -98,8 +102,6 @@ pub(super) struct Checkers {
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     violation: Option<Violation>,
-    /// The sentinels' files name different first masters: epoch 0 has more than one.
-    files_differ: bool,
 }
 
 impl Checkers {
@@ -113,6 +115,7 @@ impl Checkers {
             current_epochs: BTreeMap::new(),
             masters: BTreeMap::new(),
             candidacies: BTreeMap::new(),
+            stood_at: BTreeMap::new(),
             odown: BTreeSet::new(),
             ordered: BTreeSet::new(),
             accusers: BTreeMap::new(),
@@ -122,13 +125,7 @@ impl Checkers {
             claims: Vec::new(),
             mixed: false,
             violation: None,
-            files_differ: false,
         }
-    }
-
-    /// The sentinels' files name different first masters.
-    pub(super) fn files_differ(&mut self) {
-        self.files_differ = true;
     }
 
     /// Says whether something fails from now on.
@@ -297,7 +294,7 @@ impl Checkers {
             return;
         }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
-        if *first != master && !(self.files_differ && config == 0) {
+        if *first != master {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");
             self.broken(speaker, "one master per config epoch", how);
         }
@@ -374,6 +371,11 @@ impl Checkers {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
         };
         self.needs_majority(speaker, &group, "promotes a replica");
+        let stood_at = self.stood_at.get(&(speaker.number, group.clone())).copied();
+        if let Some(since) = stood_at.filter(|at| speaker.at - at > TENURE_MS) {
+            let how = format!("promotes {} ms after it stood for election", speaker.at - since);
+            self.broken(speaker, "a promotion comes while the votes bind", how);
+        }
         if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
             let later = self.leaders.range((group.clone(), epoch + 1)..=(group, Epoch::MAX));
             let later = later.map(|((_, e), n)| (*e, *n)).find(|(_, n)| *n != speaker.number);
@@ -441,6 +443,7 @@ impl Checkers {
                 if leader == *speaker.id {
                     let known = speaker.disk.groups.get(&group);
                     let quorum = known.map_or(0, |known| known.settings.quorum);
+                    self.stood_at.insert((speaker.number, group.clone()), speaker.at);
                     self.candidacies.insert((speaker.number, group), (epoch, quorum));
                 }
             }

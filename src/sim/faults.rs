@@ -284,7 +284,7 @@ const MAKERS: &[Maker] = &[
     (2, |_, dice| FaultKind::Flaky(dice.skewed(20..=2_000))),
     (2, |_, dice| FaultKind::Lossy(dice.skewed(3..=200))),
     (2, |_, dice| FaultKind::Echo(dice.skewed(1..=20))),
-    (4, |t, dice| FaultKind::SlowDisk(t.sentinel(dice), dice.skewed(50..=4_000))),
+    (4, |t, dice| FaultKind::SlowDisk(t.sentinel(dice), dice.skewed(50..=12_000))),
     (4, |t, dice| FaultKind::BadDisk(t.sentinel(dice))),
     (1, |t, dice| {
         let ms = dice.skewed(1_000..=100_000_000) as i64;
@@ -395,6 +395,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 28, "every kind is drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 28, "most kinds are drawn: {kinds:?}");
     }
 }

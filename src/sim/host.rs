@@ -310,9 +310,15 @@ impl Host {
         self.doomed = false;
     }
 
-    /// Its id at present.
+    /// Its id, as its disk has it.
     pub(super) fn id(&self) -> &RunId {
-        &self.id
+        self.disk.content().map_or(&self.id, |state| &state.my_id)
+    }
+
+    /// It was stopped in the middle of something, and goes on with it.
+    pub(super) fn go_on(&mut self, net: &mut Net, watch: &mut Watch) {
+        self.inputs.push_back(Input::Wake);
+        self.run(net, watch);
     }
 
     /// It was only to be stopped: what it wanted still goes out once it goes on.

@@ -82,13 +82,19 @@ impl Story {
     }
 }
 
-/// A hash of everything that is written to it: the same on every machine.
+/// A hash of everything that is written to it: the same on every machine, however the writing is
+/// cut into pieces.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fingerprint(u64);
+pub(super) struct Fingerprint {
+    hash: u64,
+    /// The last bytes, not yet eight of them, and how many.
+    word: u64,
+    filled: u32,
+}
 
 impl Fingerprint {
     pub(super) fn new() -> Fingerprint {
-        Fingerprint(0xcbf2_9ce4_8422_2325)
+        Fingerprint { hash: 0xcbf2_9ce4_8422_2325, word: 0, filled: 0 }
     }
 
     /// Adds what was seen.
@@ -100,22 +106,30 @@ impl Fingerprint {
     /// Adds three numbers: for what is seen too often to be written out.
     pub(super) fn count(&mut self, at: Ms, who: u64, what: u64) {
         for number in [at, who, what] {
-            self.0 = (self.0 ^ number).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+            self.mix(number);
         }
     }
 
     /// Adds many bytes at once.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let mixed = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            self.0 = mixed.rotate_left(29);
+        for byte in bytes {
+            self.word |= u64::from(*byte) << (8 * self.filled);
+            self.filled += 1;
+            if self.filled == 8 {
+                let word = std::mem::take(&mut self.word);
+                self.filled = 0;
+                self.mix(word);
+            }
         }
     }
 
-    pub(super) fn value(self) -> u64 {
-        self.0
+    fn mix(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+
+    pub(super) fn value(mut self) -> u64 {
+        self.mix(self.word);
+        self.hash
     }
 }
 
@@ -190,6 +204,17 @@ mod tests {
         assert_eq!(tail.len(), TAIL_MAX);
         assert!(tail[0].to_string().ends_with(" 1"), "{}", tail[0]);
         Story::new(Telling::Silent).tell(0, &"x", || unreachable!("nobody listens"));
+    }
+
+    #[test]
+    fn a_fingerprint_does_not_depend_on_how_text_is_cut() {
+        let of = |pieces: &[&str]| {
+            let mut print = Fingerprint::new();
+            pieces.iter().for_each(|piece| print.bytes(piece.as_bytes()));
+            print.value()
+        };
+        assert_eq!(of(&["a sentinel spoke"]), of(&["a sen", "tinel", " spoke"]));
+        assert_ne!(of(&["a sentinel spoke"]), of(&["a sentinel spok"]));
     }
 
     #[test]

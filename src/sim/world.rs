@@ -223,7 +223,6 @@ impl World {
             self.net.remind(fault.at + fault.for_ms, NOTE_END + n as u64);
         }
         if !self.plan.shape.monitors.is_empty() {
-            self.watch.checkers.files_differ();
             self.watch.checkers.set_season(Season::Rough);
         } else if !self.plan.calm {
             let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
@@ -376,6 +375,12 @@ impl World {
             if self.net.running(proc) {
                 self.deliver(proc, news);
             }
+        }
+        if let Proc::Sentinel(n) = proc
+            && self.net.running(proc)
+        {
+            self.hosts[n].go_on(&mut self.net, &mut self.watch);
+            self.after_sentinel(n);
         }
     }
 

@@ -109,7 +109,7 @@ fn latecomer() -> Vec<u8> {
 
 /// Quorum 1, below the majority: a sentinel that knows nobody needs no vote but its own.
 fn quorum_one(newcomers: Newcomers) -> World {
-    let rules = Rules { newcomers, ..Rules::CORE };
+    let rules = Rules { newcomers, ..Rules::LEAST };
     World { rules, slow_disk: false, known: vec![0; 3], ..World::of(3, 1, 2) }
 }
 
@@ -128,7 +128,7 @@ fn the_gated_rules_hold() {
 
 #[test]
 fn votes_spoken_before_durable_elect_two_leaders() {
-    let rules = Rules { persist_before_speaking: false, ..Rules::CORE };
+    let rules = Rules { persist_before_speaking: false, ..Rules::LEAST };
     let world = World { rules, crashes: 1, ..three(1) };
     for property in [ON_DISK, ONE_VOTE, ONE_LEADER] {
         breaks("votes spoken before they are durable", world.clone(), property);
@@ -137,7 +137,7 @@ fn votes_spoken_before_durable_elect_two_leaders() {
 
 #[test]
 fn two_writes_in_flight_elect_two_leaders() {
-    let rules = Rules { one_write_in_flight: false, ..Rules::CORE };
+    let rules = Rules { one_write_in_flight: false, ..Rules::LEAST };
     let world = World { rules, crashes: 1, known: latecomer(), ..three(1) };
     for property in [ON_DISK, ONE_VOTE] {
         breaks("two writes in flight", world.clone(), property);
@@ -165,7 +165,7 @@ fn strangers_elect_two_leaders_under_a_quorum_below_the_majority() {
     let reset = World { known: acquainted, resets: 1, ..core };
     breaks("quorum 1, a RESET", reset, ONE_LEADER);
     for newcomers in [Newcomers::TakePart, Newcomers::UntilMet] {
-        let rules = Rules { newcomers, ..Rules::CORE };
+        let rules = Rules { newcomers, ..Rules::LEAST };
         let known = vec![0b00110, 0b00101, 0b00011, 0b10000, 0b01000];
         let five = World { rules, slow_disk: false, known, ..World::of(5, 2, 1) };
         breaks("5 sentinels, quorum 2, three and two that have not met", five, ONE_LEADER);
@@ -200,7 +200,7 @@ fn a_sentinel_that_lost_its_disk_votes_again() {
         ..World::of(4, 2, 1)
     };
     breaks("a lost disk", core.clone(), ONE_LEADER);
-    let listen = Rules { newcomers: Newcomers::Listen, ..Rules::CORE };
+    let listen = Rules { newcomers: Newcomers::Listen, ..Rules::LEAST };
     let world = World { rules: listen, ..core };
     breaks("a lost disk, newcomers listen", world.clone(), ONE_LEADER);
     let rules = Rules { no_vote_in_epochs_found: true, ..listen };

@@ -23,8 +23,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The rules of the core as it is.
-    pub(crate) const CORE: Rules = Rules {
+    /// What the core keeps at the least: without its rules for newcomers, which some worlds add.
+    pub(crate) const LEAST: Rules = Rules {
         persist_before_speaking: true,
         one_write_in_flight: true,
         newcomers: Newcomers::TakePart,

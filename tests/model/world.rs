@@ -246,7 +246,7 @@ impl World {
         assert!(sentinels <= SENTINELS_MAX && usize::from(epochs) <= EPOCHS_MAX);
         let all = only(sentinels) - 1;
         World {
-            rules: Rules::CORE,
+            rules: Rules::LEAST,
             quorum,
             known: (0..sentinels).map(|n| all & !only(n)).collect(),
             epochs,
