@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::complain;
 use crate::sim::minimise::minimise_seed;
-use crate::sim::sweep::{FAILURES_MAX, Summary, grouped, span, sweep};
+use crate::sim::sweep::{Summary, grouped, span, sweep};
 use crate::sim::{Fault, Options, Outcome, Plan, Telling, replay, run as live};
 
 /// How many runs there are if nothing is said.
@@ -205,6 +205,11 @@ fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> 
     let mut progress = Progress::new(total);
     let summary = sweep(seeds.clone(), jobs, options, |summary, outcome| {
         progress.show(summary);
+        if let Some((outcome, violation)) = outcome.and_then(|o| Some((o, o.violation.as_ref()?))) {
+            // Said at once: a sweep of hours may be interrupted.
+            progress.wipe();
+            say(format_args!("Seed {}: {violation}", outcome.seed));
+        }
         match outcome.and_then(|outcome| outcome.violation.as_ref()) {
             Some(_) if !keep_going => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -212,14 +217,6 @@ fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> 
     });
     progress.wipe();
     let took = progress.since.elapsed();
-    for outcome in summary.failures.values() {
-        if let Some(violation) = &outcome.violation {
-            say(format_args!("Seed {}: {violation}", outcome.seed));
-        }
-    }
-    if summary.broken > FAILURES_MAX as u64 {
-        say(format_args!("... and {} more", grouped(summary.broken - FAILURES_MAX as u64)));
-    }
     if summary.broken > 0 {
         say(format_args!(""));
     }

@@ -293,6 +293,10 @@ impl Checkers {
         if config == 0 || self.mixed {
             return;
         }
+        if !self.leaders.contains_key(&(group.into(), config)) {
+            let how = format!("says config epoch {config} of {group}, in which nobody was elected");
+            self.broken(speaker, "configurations are elected", how);
+        }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
         if *first != master {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");

@@ -85,6 +85,11 @@ impl Court {
         self.says(number, disk, effect, Some(question));
     }
 
+    /// Somebody was elected in this epoch.
+    fn elected(&mut self, epoch: Epoch) {
+        self.0.leaders.insert((GROUP.into(), epoch), 0);
+    }
+
     fn stands(&mut self, number: u64, epoch: Epoch) -> State {
         let disk = disk(epoch, 0, Some((epoch, number)));
         let payload = format!("{} {epoch}", id(number));
@@ -145,6 +150,8 @@ fn finds_a_vote_given_twice() {
 #[test]
 fn finds_epochs_that_go_back() {
     let mut court = Court::new();
+    court.elected(5);
+    court.elected(4);
     court.hello(0, &disk(5, 5, None), 5, 1, 5);
     court.hello(0, &disk(5, 5, None), 5, 2, 4);
     court.finds("config epochs never go back");
@@ -157,6 +164,7 @@ fn finds_epochs_that_go_back() {
 #[test]
 fn finds_two_masters_in_one_config_epoch() {
     let mut court = Court::new();
+    court.elected(4);
     court.hello(0, &disk(5, 4, None), 5, 1, 4);
     court.hello(1, &disk(5, 6, None), 5, 2, 4);
     court.finds("one master per config epoch");
@@ -248,4 +256,14 @@ fn finds_a_master_from_elsewhere() {
     let payload = "g 10.0.0.1 6379 10.0.0.77 6379".to_owned();
     court.announces(0, &disk(0, 0, None), EventKind::SwitchMaster, payload);
     court.finds("masters are nodes of their group");
+}
+
+#[test]
+fn finds_a_configuration_that_nobody_was_elected_for() {
+    let mut court = Court::new();
+    court.elected(3);
+    court.hello(0, &disk(5, 3, None), 5, 1, 3);
+    court.finds("");
+    court.hello(0, &disk(5, 4, None), 5, 1, 4);
+    court.finds("configurations are elected");
 }
