@@ -138,6 +138,14 @@ impl World {
             }
             FaultKind::Freeze(proc) => self.thaw(proc, true),
             FaultKind::Order(n, order) => self.end_order(n, &order),
+            FaultKind::FalseName(_, other) => {
+                self.change_weather();
+                // A replica that took another node for its master would stay there: whoever puts
+                // the name right has it connect again.
+                for n in 0..self.nodes.len() {
+                    self.net.cut_between(Proc::Node(n), Proc::Node(other));
+                }
+            }
             FaultKind::Cut(..) | FaultKind::HalfOpen(..) | FaultKind::Join(_) => {}
             _ => self.change_weather(),
         }
