@@ -32,7 +32,7 @@ pub(super) struct Client {
     step: Step,
     since: Ms,
     next_write: Write,
-    /// Writes that a node confirmed, with the time of that, in order.
+    /// Writes that a node confirmed, with the time at which they were sent, in order.
     acked: Vec<(Ms, Write)>,
     dice: Dice,
 }
@@ -140,7 +140,7 @@ impl Client {
             (Step::Connecting(_), Packet::Greeted) => self.enter(net, Step::Ready(conn)),
             (Step::Writing(_, write), Packet::Reply(reply)) => match *reply {
                 Value::Simple(_) => {
-                    self.acked.push((net.now(), write));
+                    self.acked.push((self.since, write));
                     self.enter(net, Step::Ready(conn));
                 }
                 // READONLY, LOADING: this is not the master any more.

@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// In the end all nodes hold the same, and whatever was confirmed since all is well; without
+    /// In the end all nodes hold the same, and whatever was written since all is well; without
     /// any fault, whatever was ever confirmed.
     pub(super) fn check_data(&mut self, well_since: Ms) {
         let now = self.net.now();
@@ -172,8 +172,7 @@ impl World {
                     self.watch.checkers.fail(now, what);
                 }
                 if let Some((at, write)) = recent.find(|(_, write)| !held.contains(write)) {
-                    let what =
-                        format!("confirmed writes stay: {write}, confirmed at {at} ms, is lost");
+                    let what = format!("confirmed writes stay: {write}, sent at {at} ms, is lost");
                     self.watch.checkers.fail(now, what);
                 }
             }
