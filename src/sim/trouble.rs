@@ -86,6 +86,9 @@ impl World {
         self.tell(|_| format!("ends: {} (fault {number})", fault.kind));
         match fault.kind {
             FaultKind::CrashNode(n, data, as_master) => {
+                // A stranger at a given-away address that says master and has no replicas looks just
+                // like an old master that is back: nobody could tell.
+                let as_master = as_master && !self.swapped.contains(&n);
                 self.nodes[n].refit(data, as_master.then_some(None));
                 self.put_up(Proc::Node(n));
             }
@@ -248,6 +251,7 @@ impl World {
         for (n, (machine, port), master) in [(a, places[1], master_a), (b, places[0], master_b)] {
             self.place_node(n, machine, port);
             self.nodes[n].refit(Data::Same, Some(Some(master)));
+            self.swapped.insert(n);
         }
         self.must_reset = true;
     }

@@ -71,6 +71,8 @@ pub(super) struct World {
     pub(super) errands: VecDeque<(usize, Request)>,
     /// Something is gone for good, and the sentinels have to be told to forget it.
     pub(super) must_reset: bool,
+    /// Nodes that got another one's address.
+    pub(super) swapped: BTreeSet<usize>,
     /// A sentinel lost its memory, and with it maybe a node that nobody else knew.
     pub(super) forgetful: bool,
     pub(super) dice: Dice,
@@ -111,6 +113,7 @@ impl World {
             ambushed: BTreeSet::new(),
             errands: VecDeque::new(),
             must_reset: false,
+            swapped: BTreeSet::new(),
             forgetful: false,
             dice: Dice::new(plan.seed, "world"),
             sabotage,
