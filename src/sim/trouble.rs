@@ -86,8 +86,8 @@ impl World {
         self.tell(|_| format!("ends: {} (fault {number})", fault.kind));
         match fault.kind {
             FaultKind::CrashNode(n, data, as_master) => {
-                // A stranger at a given-away address that says master and has no replicas looks just
-                // like an old master that is back: nobody could tell.
+                // A stranger at a given-away address that says master and has no replicas looks
+                // just like an old master that is back: nobody could tell.
                 let as_master = as_master && !self.swapped.contains(&n);
                 self.nodes[n].refit(data, as_master.then_some(None));
                 self.put_up(Proc::Node(n));
