@@ -398,7 +398,11 @@ impl World {
                 known.extend(entries.iter().filter_map(address_of));
             }
             for n in self.plan.shape.nodes_of(group) {
-                if known.contains(&self.nodes[n].address) {
+                // Or it follows an address at which nobody is any more.
+                let lost = self.nodes[n]
+                    .following()
+                    .is_some_and(|master| self.nodes.iter().all(|node| node.address != *master));
+                if known.contains(&self.nodes[n].address) && !lost {
                     continue;
                 }
                 let master = self.told_master(group, usize::MAX);

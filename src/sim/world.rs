@@ -368,6 +368,7 @@ impl World {
         let now = self.net.now();
         if let Proc::Sentinel(n) = proc
             && judged
+            && self.net.running(proc)
             && now - self.shell(proc).frozen_at > LONG_FREEZE_MS
             // Else what was decided before may still wait to be said.
             && self.hosts[n].disk.is_settled()
