@@ -223,11 +223,14 @@ impl Group {
         }
     }
 
-    /// Another node of this group shows the same run id: one of the two names is wrong.
+    /// Another node of this group that answers shows the same run id: it has two addresses, or one
+    /// of the two names is wrong.
     pub(super) fn is_double(&self, node: &Node) -> bool {
         let mut nodes = std::iter::once(&self.master).chain(self.replicas.values());
         node.run_id.is_some()
-            && nodes.any(|other| other.address != node.address && other.run_id == node.run_id)
+            && nodes.any(|other| {
+                other.address != node.address && other.health.up && other.run_id == node.run_id
+            })
     }
 
     fn is_demoted(&self, node: &Node) -> bool {

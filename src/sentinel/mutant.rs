@@ -89,7 +89,7 @@ pub(crate) enum Guard {
     CandidateLinkTime,
     /// A replica that started without data and never reached the master is not promoted.
     EmptyNotPromoted,
-    /// A node that shows the run id of another is not promoted.
+    /// A node that shows the run id of another is promoted only where nobody else can be.
     DoubleNotPromoted,
     /// `replica-priority 0` is respected.
     PriorityZero,

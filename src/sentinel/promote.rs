@@ -51,7 +51,9 @@ impl Group {
             let offset = info.map_or(0, |i| i.offset);
             let run_id = node.run_id.clone();
             let behind = self.fell_behind(core, node);
-            (!promoted, behind, priority, Reverse(offset), run_id.is_none(), run_id)
+            // One node under two addresses may as well be one name that means another's machine.
+            let double = self.is_double(node) && core.holds(Guard::DoubleNotPromoted);
+            (double, !promoted, behind, priority, Reverse(offset), run_id.is_none(), run_id)
         };
         match good.iter().min_by_key(rank) {
             Some(node) => Ok(node.address.clone()),
@@ -87,9 +89,6 @@ impl Group {
         };
         if !node.info_within(core, info_ms) && core.holds(Guard::CandidateInfoFresh) {
             return Some("its INFO is too old".into());
-        }
-        if self.is_double(node) && core.holds(Guard::DoubleNotPromoted) {
-            return Some("another node shows the same run id: one of two names is wrong".into());
         }
         let foreign = info.role == Role::Slave && self.is_foreign(core, node);
         if foreign && core.holds(Guard::ForeignNotPromoted) {

@@ -450,16 +450,34 @@ fn an_empty_replica_that_never_reached_its_master_is_passed_over() {
 
 #[test]
 fn a_node_that_shows_the_run_id_of_another_is_passed_over() {
+    let double = format!("run_id:{}\r\n", id(9));
+    let doubles = |desk: &mut Desk| {
+        for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
+            desk.infos.insert(at(port), replica_info(MASTER, offset, true) + &double);
+        }
+    };
+    let promoted = |mut desk: Desk| {
+        desk.pass(12_000);
+        desk.master_dies();
+        desk.win();
+        desk.pass(1_000);
+        desk.promotions()
+    };
+    // Nobody else is there: it has two addresses, and either will do.
     let mut desk = Desk::new(1, 2);
-    let run_id = format!("run_id:{}\r\n", id(9));
-    for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
-        desk.infos.insert(at(port), replica_info(MASTER, offset, true) + &run_id);
-    }
-    desk.pass(12_000);
-    desk.master_dies();
-    desk.win();
-    desk.pass(1_000);
-    assert!(desk.has(EventKind::AbortNoGoodSlave) && desk.promotions().is_empty());
+    doubles(&mut desk);
+    assert_eq!(promoted(desk), [REPLICA]);
+    // Another one is, with less data.
+    let third = 7004;
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    let (_, mut state) = desk.writes.last().cloned().expect("a write");
+    state.groups.get_mut("mymaster").expect("the group").replicas.push(at(third));
+    let mut desk = Desk::restored(state);
+    doubles(&mut desk);
+    let own = format!("run_id:{}\r\n", id(8));
+    desk.infos.insert(at(third), replica_info(MASTER, 300, true) + &own);
+    assert_eq!(promoted(desk), [third]);
 }
 
 #[test]
