@@ -225,7 +225,7 @@ impl Node {
     pub(super) fn start(&mut self, net: &mut Net) {
         self.run_id = self.dice.run_id();
         self.started_at = net.now();
-        self.loading_until = net.now() + self.dice.skewed(0..=self.shape.loading_ms);
+        self.loading_until = net.now() + self.takes(self.shape.loading_ms);
         self.following = self.filed.clone();
         if self.following.is_none() {
             // Only a replica finds the name of its history in its file.
@@ -237,6 +237,11 @@ impl Node {
         self.sessions.clear();
         self.waiting.clear();
         net.timer(self.proc, self.dice.below(CRON_MS), Timer::Tick);
+    }
+
+    /// How long it takes to read or copy all data, in ms; none need no time.
+    fn takes(&mut self, most: Ms) -> Ms {
+        if self.history.is_empty() { 0 } else { self.dice.skewed(1..=most.max(1)) }
     }
 
     /// Its life ended.
@@ -284,7 +289,7 @@ impl Node {
                 self.history = history;
                 (self.offset, self.replid, self.before) = (offset, replid, None);
                 self.backlog_from = offset;
-                self.loading_until = net.now() + self.dice.skewed(0..=self.shape.loading_ms / 4);
+                self.loading_until = net.now() + self.takes(self.shape.loading_ms / 4);
                 self.linked(net, conn);
             }
             Packet::Continue { replid, missed, offset } if self.upstream.conn() == Some(conn) => {
@@ -328,7 +333,7 @@ impl Node {
                 if online {
                     self.send_missed(net, conn, offset);
                 } else {
-                    let after = self.dice.skewed(1..=self.shape.copy_ms);
+                    let after = self.takes(self.shape.copy_ms);
                     net.timer(self.proc, after, Timer::CopyReady { conn });
                 }
                 self.sessions.insert(conn, Session::Replica { address, online });

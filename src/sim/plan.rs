@@ -13,8 +13,10 @@ use super::wire::{Machine, Ms, Proc};
 use crate::config::settings::{GroupSettings, SENTINEL_PORT, SentinelSettings};
 use crate::sentinel::types::Address;
 
-/// Nothing fails before all sentinels have met: an INFO period and a hello period, and some more.
-pub const WARM_UP_MS: Ms = 13_000;
+/// Sentinels start when the nodes have found their masters.
+pub(super) const NODES_FIRST_MS: Ms = 1_300;
+/// Nothing fails before all sentinels have met: that takes a hello period, and newcomers listen.
+pub const WARM_UP_MS: Ms = 6_000;
 /// The port of the nodes of the first group; the next group has the next one.
 const NODE_PORT: u16 = 6379;
 
@@ -166,11 +168,20 @@ impl Default for Shape {
 
 impl Shape {
     fn draw(options: &Options, dice: &mut Dice) -> Shape {
-        let sentinels = *dice.pick(&[3, 3, 3, 5, 5, 4, 7]);
+        // Hellos grow with the cube of the size, and most of what can happen can happen among few:
+        // many small worlds show more than few large ones in the same time.
+        let large = dice.one_in(12);
+        let sentinels = match large {
+            true => *dice.pick(&[4, 5, 5, 6, 7]),
+            false => *dice.pick(&[3, 3, 3, 3, 3, 3, 3, 4, 5]),
+        };
         let majority = sentinels as u64 / 2 + 1;
         let mut shape = Shape {
             sentinels,
-            groups: *dice.pick(&[1, 1, 1, 2, 3]),
+            groups: match large {
+                true => *dice.pick(&[1, 2, 3]),
+                false => *dice.pick(&[1, 1, 1, 1, 1, 2]),
+            },
             nodes_per_group: dice.within(2..=4) as usize,
             quorum: *dice.pick(&[majority, majority, 2, sentinels as u64]) as u32,
             down_after_ms: dice.skewed(500..=10_000),
@@ -178,7 +189,7 @@ impl Shape {
             parallel_syncs: dice.within(1..=2) as u32,
             together: dice.one_in(2),
             named: dice.one_in(5),
-            faults_ms: dice.within(10_000..=70_000),
+            faults_ms: dice.skewed(if large { 20_000..=60_000 } else { 6_000..=40_000 }),
             jitter_ms: dice.skewed(0..=20),
             patience_ms: dice.skewed(3_000..=60_000),
             rewrites: dice.one_in(2),

@@ -37,6 +37,10 @@ impl World {
             let address = self.nodes[master].address.clone();
             for n in nodes.filter(|n| *n != master) {
                 let node = &self.nodes[n];
+                // A link that is half open looks like one that is quiet.
+                if !self.nodes[master].history().starts_with(node.history()) {
+                    return Some(format!("node {n} holds what node {master} does not"));
+                }
                 if node.following() != Some(&address) || !node.in_sync() {
                     let state = if node.in_sync() { "in sync" } else { "not in sync" };
                     let follows = node.following();

@@ -9,7 +9,7 @@ use super::dice::Dice;
 use super::host::{Host, Watch};
 use super::net::Net;
 use super::node::Node;
-use super::plan::{Plan, Shape, WARM_UP_MS};
+use super::plan::{NODES_FIRST_MS, Plan, Shape, WARM_UP_MS};
 use super::sabotage::Sabotage;
 use super::story::{Fingerprint, Story, Telling};
 use super::wire::{Happening, Ms, News, Proc};
@@ -21,7 +21,7 @@ use crate::sentinel::types::Address;
 /// Pause between two looks whether all is well, in ms.
 const PROBE_MS: Ms = 250;
 /// How long all must stay well before a run ends, in ms, and `down-after` on top of it.
-const SETTLE_MS: Ms = 8_000;
+const SETTLE_MS: Ms = 5_000;
 /// So long after healing an operator looks after nodes that RESET made the sentinels forget, in ms.
 const FORGOTTEN_MS: Ms = 20_000;
 /// So long after healing an operator who had to say RESET looks again, in ms.
@@ -40,6 +40,7 @@ const NOTE_HEAL: u64 = 3 << 32;
 const NOTE_PROBE: u64 = NOTE_HEAL + 1;
 const NOTE_CALM_OVER: u64 = NOTE_HEAL + 2;
 const NOTE_OPERATOR: u64 = NOTE_HEAL + 3;
+const NOTE_SENTINELS: u64 = NOTE_HEAL + 4;
 
 /// A process as the system sees it: it may be frozen, and then what comes waits.
 #[derive(Default)]
@@ -188,6 +189,7 @@ impl World {
                 Happening::Reminder(NOTE_HEAL) if !self.plan.heals => break,
                 Happening::Reminder(NOTE_HEAL) => self.heal(),
                 Happening::Reminder(NOTE_OPERATOR) => self.run_errands(),
+                Happening::Reminder(NOTE_SENTINELS) => self.start_sentinels(),
                 Happening::Reminder(NOTE_CALM_OVER) => {
                     self.watch.checkers.set_season(Season::Rough);
                 }
@@ -213,14 +215,9 @@ impl World {
             self.start(Proc::Node(n));
         }
         for n in 0..self.hosts.len() {
-            match self.plan.shape.late.contains(&n) {
-                true => self.shell(Proc::Sentinel(n)).down = 1,
-                false => self.start(Proc::Sentinel(n)),
-            }
+            self.shell(Proc::Sentinel(n)).down = 1;
         }
-        for n in 0..self.clients.len() {
-            self.start(Proc::Client(n));
-        }
+        self.net.remind(NODES_FIRST_MS, NOTE_SENTINELS);
         for (n, fault) in self.plan.faults.iter().enumerate() {
             self.net.remind(fault.at, NOTE_BEGIN + n as u64);
             self.net.remind(fault.at + fault.for_ms, NOTE_END + n as u64);
@@ -231,6 +228,17 @@ impl World {
             let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
             let first = self.plan.faults.first().map_or(heal_at, |fault| fault.at);
             self.net.remind(first, NOTE_CALM_OVER);
+        }
+    }
+
+    fn start_sentinels(&mut self) {
+        for n in 0..self.hosts.len() {
+            if !self.plan.shape.late.contains(&n) {
+                self.put_up(Proc::Sentinel(n));
+            }
+        }
+        for n in 0..self.clients.len() {
+            self.start(Proc::Client(n));
         }
     }
 
