@@ -25,10 +25,24 @@ pub struct Hello {
 impl Hello {
     /// Reads a payload; the error says which field is wrong and why.
     pub fn parse(payload: &str) -> Result<Hello, String> {
-        let fields: Vec<&str> = payload.split(',').collect();
-        let [ip, port, id, current_epoch, group, master_ip, master_port, config_epoch] = fields[..]
+        let mut fields = payload.split(',');
+        let eight: [_; 8] = std::array::from_fn(|_| fields.next());
+        let (
+            [
+                Some(ip),
+                Some(port),
+                Some(id),
+                Some(current_epoch),
+                Some(group),
+                Some(master_ip),
+                Some(master_port),
+                Some(config_epoch),
+            ],
+            None,
+        ) = (eight, fields.next())
         else {
-            return Err(format!("it has {} fields where 8 are due", fields.len()));
+            let count = payload.split(',').count();
+            return Err(format!("it has {count} fields where 8 are due"));
         };
         let id = RunId::parse(id).ok_or("its third field is no id of 40 hexadecimal digits")?;
         if group.is_empty() {

@@ -487,7 +487,7 @@ impl Host {
             watch.print.count(now, self.number as u64, link.0);
             watch.print.bytes(payload.as_bytes());
         } else if !matches!(effect, Effect::Reply { .. }) || !self.probed {
-            watch.print.add(now, format_args!("{} {effect:?}", self.number));
+            watch.print.effect(now, self.number as u64, effect);
         }
         let link = match effect {
             Effect::Send { link, .. } => self.links.get(link),
@@ -567,8 +567,12 @@ impl Host {
     fn send(&mut self, net: &mut Net, id: LinkId, command: Command) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
-        link.commands.unanswered.push_back(command.clone());
-        net.send(self.proc, conn, Packet::Ask(Box::new(Ask::Command(command))));
+        let packet = match command {
+            Command::Ping => Packet::Ping,
+            _ => Packet::Ask(Box::new(Ask::Command(command.clone()))),
+        };
+        link.commands.unanswered.push_back(command);
+        net.send(self.proc, conn, packet);
     }
 
     fn reply(&mut self, net: &mut Net, id: RequestId, reply: Value) {
@@ -594,12 +598,15 @@ impl Host {
                 self.sessions.insert(conn, Session::default());
                 net.send(self.proc, conn, Packet::Greeted);
             }
+            Packet::Ping => match self.sessions.get_mut(&conn) {
+                Some(session) if session.busy => {
+                    session.queue.push_back(Ask::Command(Command::Ping));
+                }
+                Some(_) => net.send(self.proc, conn, Packet::Pong),
+                None => {}
+            },
             Packet::Ask(ask) => {
                 let Some(session) = self.sessions.get_mut(&conn) else { return };
-                if *ask == Ask::Command(Command::Ping) && !session.busy {
-                    net.send(self.proc, conn, Packet::Pong);
-                    return;
-                }
                 session.queue.push_back(*ask);
                 self.serve(net, conn);
             }

@@ -271,6 +271,13 @@ impl Node {
     fn packet(&mut self, net: &mut Net, conn: ConnId, packet: Packet) {
         match packet {
             Packet::Greet(purpose) => self.greet(net, conn, *purpose),
+            Packet::Ping if self.is_quick() && !self.loading(net) => {
+                net.send(self.proc, conn, Packet::Pong);
+            }
+            Packet::Ping => {
+                let ask = Box::new(Ask::Command(Command::Ping));
+                self.packet(net, conn, Packet::Ask(ask));
+            }
             Packet::Ask(ask) => {
                 if self.ailment.slow_ms > 0 || !self.waiting.is_empty() {
                     let after = self.dice.below(self.ailment.slow_ms + 1);
@@ -310,6 +317,12 @@ impl Node {
             }
             _ => {}
         }
+    }
+
+    /// True if it answers a PING at once, and well.
+    fn is_quick(&self) -> bool {
+        let Ailment { hung, slow_ms, error, locked, .. } = &self.ailment;
+        self.waiting.is_empty() && !hung && *slow_ms == 0 && error.is_none() && !locked
     }
 
     fn linked(&mut self, net: &Net, conn: ConnId) {
@@ -473,14 +486,6 @@ impl Node {
 
     fn answer(&mut self, net: &mut Net, conn: ConnId, ask: Ask) {
         if self.ailment.hung {
-            return;
-        }
-        if ask == Ask::Command(Command::Ping)
-            && self.ailment.error.is_none()
-            && !self.ailment.locked
-            && !self.loading(net)
-        {
-            net.send(self.proc, conn, Packet::Pong);
             return;
         }
         let reply = self.execute(net, conn, ask);

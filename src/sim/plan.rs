@@ -16,7 +16,7 @@ use crate::sentinel::types::Address;
 /// Sentinels start when the nodes have found their masters.
 pub(super) const NODES_FIRST_MS: Ms = 1_300;
 /// Nothing fails before all sentinels have met: that takes a hello period, and newcomers listen.
-pub const WARM_UP_MS: Ms = 6_000;
+pub const WARM_UP_MS: Ms = 5_000;
 /// The port of the nodes of the first group; the next group has the next one.
 const NODE_PORT: u16 = 6379;
 

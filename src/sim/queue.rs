@@ -7,12 +7,25 @@ use super::wire::Ms;
 /// So many ms of the near future have a slot each; a power of two.
 const SLOTS: usize = 4_096;
 
+/// No thing: the end of a list.
+const NONE: u32 = u32::MAX;
+
+/// A thing in the wheel, and the one after it in its slot or in the list of free places.
+struct Place<T> {
+    what: Option<T>,
+    next: u32,
+}
+
 /// A wheel of slots for the near future, where nearly everything lies, and a map for the rest.
 pub(super) struct Queue<T> {
     now: Ms,
-    slots: Vec<VecDeque<T>>,
+    /// The first and the last place of each slot; where a slot is not filled they mean nothing.
+    slots: Vec<(u32, u32)>,
     /// One bit for each slot that holds something.
     filled: Vec<u64>,
+    /// What all slots hold, close together: few things wait at a time.
+    places: Vec<Place<T>>,
+    free: u32,
     far: BTreeMap<Ms, VecDeque<T>>,
 }
 
@@ -20,8 +33,10 @@ impl<T> Queue<T> {
     pub(super) fn new() -> Queue<T> {
         Queue {
             now: 0,
-            slots: (0..SLOTS).map(|_| VecDeque::new()).collect(),
+            slots: vec![(NONE, NONE); SLOTS],
             filled: vec![0; SLOTS / 64],
+            places: Vec::new(),
+            free: NONE,
             far: BTreeMap::new(),
         }
     }
@@ -39,9 +54,27 @@ impl<T> Queue<T> {
     }
 
     fn slot(&mut self, at: Ms, what: T) {
+        let place = Place { what: Some(what), next: NONE };
+        let new = match self.free {
+            NONE => {
+                self.places.push(place);
+                self.places.len() as u32 - 1
+            }
+            free => {
+                self.free = std::mem::replace(&mut self.places[free as usize], place).next;
+                free
+            }
+        };
         let slot = at as usize % SLOTS;
-        self.filled[slot / 64] |= 1 << (slot % 64);
-        self.slots[slot].push_back(what);
+        let (word, bit) = (slot / 64, 1 << (slot % 64));
+        let ends = &mut self.slots[slot];
+        if self.filled[word] & bit == 0 {
+            self.filled[word] |= bit;
+            ends.0 = new;
+        } else {
+            self.places[ends.1 as usize].next = new;
+        }
+        ends.1 = new;
     }
 
     /// The next thing, with time set to its moment; `None`, and time as it was, if that lies beyond
@@ -60,8 +93,13 @@ impl<T> Queue<T> {
             }
         }
         let slot = next as usize % SLOTS;
-        let what = self.slots[slot].pop_front();
-        if self.slots[slot].is_empty() {
+        let first = self.slots[slot].0;
+        let place = &mut self.places[first as usize];
+        let what = place.what.take();
+        let after = std::mem::replace(&mut place.next, self.free);
+        self.free = first;
+        self.slots[slot].0 = after;
+        if after == NONE {
             self.filled[slot / 64] &= !(1 << (slot % 64));
         }
         what

@@ -110,6 +110,22 @@ impl Fingerprint {
         }
     }
 
+    /// Adds an effect: what of it can differ between two runs.
+    pub(super) fn effect(&mut self, at: Ms, who: u64, effect: &Effect) {
+        let Effect::Persist { revision, state } = effect else {
+            return self.add(at, format_args!("{who} {effect:?}"));
+        };
+        self.count(at, who, revision.0);
+        self.mix(state.current_epoch);
+        for (name, group) in &state.groups {
+            self.bytes(name.as_bytes());
+            self.bytes(group.settings.master.host.as_bytes());
+            self.count(group.settings.master.port.into(), group.config_epoch, group.leader_epoch);
+            self.bytes(group.voted_for.as_ref().map_or("-", RunId::short).as_bytes());
+            self.count(group.sentinels.len() as u64, group.replicas.len() as u64, 0);
+        }
+    }
+
     /// Adds many bytes at once.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         for byte in bytes {

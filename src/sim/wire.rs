@@ -82,9 +82,11 @@ pub(super) enum Packet {
     Greeted,
     /// A request.
     Ask(Box<Ask>),
-    /// Its reply.
+    /// `PING`, by far the most frequent request.
+    Ping,
+    /// A request's reply.
     Reply(Box<Value>),
-    /// `+PONG`, by far the most frequent reply.
+    /// `+PONG`.
     Pong,
     /// A message of the hello channel.
     Published(String),

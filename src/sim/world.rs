@@ -19,9 +19,9 @@ use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
 /// Pause between two looks whether all is well, in ms.
-const PROBE_MS: Ms = 250;
+const PROBE_MS: Ms = 500;
 /// How long all must stay well before a run ends, in ms, and `down-after` on top of it.
-const SETTLE_MS: Ms = 5_000;
+const SETTLE_MS: Ms = 4_000;
 /// So long after healing an operator looks after nodes that RESET made the sentinels forget, in ms.
 const FORGOTTEN_MS: Ms = 20_000;
 /// So long after healing an operator who had to say RESET looks again, in ms.
