@@ -1,6 +1,7 @@
 //! Small types that configuration and the decision core share.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,20 +10,21 @@ use serde::{Deserialize, Serialize};
 pub const EPOCH_MAX: u64 = 1 << 62;
 
 /// The id of a sentinel or the run id of a node: 40 lower-case hexadecimal digits.
+/// Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct RunId(String);
+pub struct RunId(Arc<str>);
 
 impl RunId {
     /// Takes exactly 40 hexadecimal digits (upper case is folded); `None` for anything else.
     pub fn parse(text: &str) -> Option<RunId> {
         let good = text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        good.then(|| RunId(text.to_ascii_lowercase()))
+        good.then(|| RunId(text.to_ascii_lowercase().into()))
     }
 
     /// Builds an id from 20 bytes of a random source, which belongs to the caller.
     pub fn from_bytes(bytes: [u8; 20]) -> RunId {
-        RunId(bytes.iter().map(|b| format!("{b:02x}")).collect())
+        RunId(bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into())
     }
 
     /// The 40 digits.
@@ -45,7 +47,7 @@ impl TryFrom<String> for RunId {
 
 impl From<RunId> for String {
     fn from(id: RunId) -> String {
-        id.0
+        id.as_str().to_owned()
     }
 }
 
