@@ -9,6 +9,7 @@ use super::host::{Ambush, Moment};
 use super::node::Data;
 use super::plan::Shape;
 use super::wire::{Machine, Ms, Proc};
+use super::words;
 use crate::sentinel::Request;
 
 /// One thing that goes wrong, and for how long.
@@ -170,7 +171,7 @@ impl fmt::Display for FaultKind {
             FaultKind::FalseName(n, other) => {
                 write!(f, "the name of node {n} means the machine of node {other}")
             }
-            FaultKind::Order(n, order) => write!(f, "order to sentinel {n}: {order:?}"),
+            FaultKind::Order(n, order) => write!(f, "order to sentinel {n}: {order}"),
             FaultKind::Join(n) => write!(f, "sentinel {n} joins"),
             FaultKind::Replace(n) => write!(f, "sentinel {n} is lost and will be replaced"),
             FaultKind::Clone(n, of) => {
@@ -178,6 +179,21 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Move(n) => write!(f, "node {n} moves to another address"),
             FaultKind::Swap(a, b) => write!(f, "nodes {a} and {b} swap addresses"),
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Order::Failover(group) => write!(f, "FAILOVER g{group}"),
+            Order::Reset(group) => write!(f, "RESET g{group}"),
+            Order::Remove(group) => write!(f, "REMOVE g{group}"),
+            Order::Set(group, option, value) => write!(f, "SET g{group} {option} {value}"),
+            Order::Poison(group, candidate, epoch) => {
+                write!(f, "a vote in g{group} for sentinel {candidate} in epoch {epoch}, please")
+            }
+            Order::Say(request) => f.write_str(&words::typed(request)),
         }
     }
 }

@@ -10,8 +10,9 @@ use super::disk::{Disk, Memory};
 use super::net::Net;
 use super::sabotage::{EAGER_DISK_MS, Sabotage, tamper};
 use super::stock::Stock;
-use super::story::{Fingerprint, Story, told};
+use super::story::{Fingerprint, Story};
 use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer};
+use super::words::told;
 use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
@@ -262,6 +263,7 @@ impl Host {
         if self.disk.content().is_none() || forgets {
             self.disk.install(state.clone());
         }
+        watch.story.introduce(&state.my_id, &self.proc);
         let seed = self.dice.number();
         let (now, settings) = (self.now(net), self.settings.clone());
         self.mind = Some(match self.stock {
@@ -513,7 +515,7 @@ impl Host {
             _ => {}
         }
         if watch.story.is_heard()
-            && let Some(line) = told(effect, to, question)
+            && let Some(line) = told(effect, to, question, self.disk.content())
         {
             watch.story.tell(now, &self.proc, || line);
         }

@@ -33,6 +33,7 @@ pub mod sweep;
 mod trouble;
 mod wellness;
 mod wire;
+mod words;
 mod world;
 
 use std::collections::BTreeSet;

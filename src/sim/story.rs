@@ -3,13 +3,12 @@
 //! A run costs nothing for stories nobody reads: lines are made only when asked for. After a
 //! failure the run is simply played again with the story on, since the seed decides everything.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 
 use super::wire::Ms;
-use crate::resp::Value;
-use crate::sentinel::types::{Address, RunId};
-use crate::sentinel::{Command, Effect, Level, Request};
+use crate::sentinel::Effect;
+use crate::sentinel::types::RunId;
 
 /// Lines kept for the report of a failure.
 const TAIL_MAX: usize = 80;
@@ -49,11 +48,36 @@ impl fmt::Display for Line {
 pub(super) struct Story {
     telling: Telling,
     tail: VecDeque<Line>,
+    /// Who has, or had, which id.
+    ids: BTreeMap<String, String>,
 }
 
 impl Story {
     pub(super) fn new(telling: Telling) -> Story {
-        Story { telling, tail: VecDeque::new() }
+        Story { telling, tail: VecDeque::new(), ids: BTreeMap::new() }
+    }
+
+    /// From now on this id is told with its owner's name.
+    pub(super) fn introduce(&mut self, id: &RunId, who: &dyn fmt::Display) {
+        if self.is_heard() {
+            self.ids.insert(id.to_string(), who.to_string());
+        }
+    }
+
+    /// The same text with the owner of each id in place of most of its digits.
+    fn named(&self, text: &str) -> String {
+        let mut named = String::new();
+        for word in text.split_inclusive([' ', ',', ':', '"']) {
+            let id = word.trim_end_matches([' ', ',', ':', '"']);
+            match self.ids.get(id) {
+                Some(who) => {
+                    named.push_str(&id[..8]);
+                    named = named + "(" + who + ")" + &word[id.len()..];
+                }
+                None => named.push_str(word),
+            }
+        }
+        named
     }
 
     /// True if it is worth while to make a line.
@@ -66,7 +90,7 @@ impl Story {
         if self.telling == Telling::Silent {
             return;
         }
-        let line = Line { at_ms: at, who: who.to_string(), what: what() };
+        let line = Line { at_ms: at, who: who.to_string(), what: self.named(&what()) };
         if self.telling == Telling::Print {
             println!("{line}");
         }
@@ -156,56 +180,6 @@ impl fmt::Write for Fingerprint {
     }
 }
 
-/// An effect as a line of the story; `None` for the everyday.
-pub(super) fn told(
-    effect: &Effect,
-    to: Option<&Address>,
-    question: Option<&Request>,
-) -> Option<String> {
-    Some(match effect {
-        Effect::Persist { revision, state } => {
-            let groups: Vec<String> = state
-                .groups
-                .iter()
-                .map(|(name, g)| {
-                    let vote = g.voted_for.as_ref().map_or("nobody", RunId::short);
-                    format!(
-                        "{name}: master {}, config epoch {}, vote in {} for {vote}",
-                        g.settings.master, g.config_epoch, g.leader_epoch
-                    )
-                })
-                .collect();
-            let epoch = state.current_epoch;
-            format!("writes revision {}: epoch {epoch}; {}", revision.0, groups.join("; "))
-        }
-        Effect::Announce(event) if event.kind.level() > Level::Debug => {
-            format!("{} {}", event.kind.name(), event.payload)
-        }
-        Effect::Say { text, .. } => format!("\"{text}\""),
-        Effect::Send {
-            command:
-                Command::Ping
-                | Command::Info
-                | Command::Hello { .. }
-                | Command::IsMasterDown { candidate: None, .. },
-            ..
-        } => return None,
-        Effect::Send { command, .. } => match to {
-            Some(to) => format!("sends {command:?} to {to}"),
-            None => format!("sends {command:?} nowhere"),
-        },
-        Effect::Reply { reply: Value::Array(items), .. } => match question {
-            Some(Request::IsMasterDown { candidate: Some(id), epoch, .. }) => {
-                let vote = items.get(1).and_then(Value::text).unwrap_or("?");
-                let (id, vote) = (id.get(..8).unwrap_or(id), vote.get(..8).unwrap_or(vote));
-                format!("answers {id}, who stands in epoch {epoch}: {vote}, {:?}", items.last())
-            }
-            _ => return None,
-        },
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +194,16 @@ mod tests {
         assert_eq!(tail.len(), TAIL_MAX);
         assert!(tail[0].to_string().ends_with(" 1"), "{}", tail[0]);
         Story::new(Telling::Silent).tell(0, &"x", || unreachable!("nobody listens"));
+    }
+
+    #[test]
+    fn an_id_is_told_with_its_owner() {
+        let id = RunId::from_bytes([0xab; 20]);
+        let mut story = Story::new(Telling::All);
+        story.introduce(&id, &"sentinel 4");
+        story.tell(7, &"sentinel 0", || format!("+vote-for-leader {id} 1"));
+        let told = story.into_lines();
+        assert_eq!(told[0].what, "+vote-for-leader abababab(sentinel 4) 1");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::plan::{NODES_FIRST_MS, Plan, Shape, WARM_UP_MS};
 use super::sabotage::Sabotage;
 use super::story::{Fingerprint, Story, Telling};
 use super::wire::{Happening, Ms, News, Proc};
-use super::{Outcome, faults::FaultKind};
+use super::{Outcome, faults::FaultKind, words};
 use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
@@ -167,7 +167,11 @@ impl World {
 
     /// Lives the whole run.
     pub(super) fn run(mut self) -> Outcome {
-        self.tell(|w| format!("seed {}: {:?}", w.plan.seed, w.plan.shape));
+        if self.watch.story.is_heard() {
+            for line in words::legend(&self.plan.shape) {
+                self.tell(|_| line);
+            }
+        }
         self.begin();
         let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
         self.net.remind(heal_at, NOTE_HEAL);
@@ -422,9 +426,12 @@ impl World {
             Request::Monitor { name, .. } => self.watch.checkers.monitored(n, name),
             _ => {}
         }
-        let text = format!("{request:?}");
+        let text = words::typed(&request);
         let reply = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
-        self.tell(|_| format!("an operator asks {proc} for {text}: {reply:?}"));
+        self.tell(|_| {
+            let reply = reply.as_ref().map_or_else(|| "answered later".into(), words::reply);
+            format!("an operator asks {proc}: {text} ({reply})")
+        });
         self.after_sentinel(n);
         Some(reply)
     }
