@@ -202,6 +202,8 @@ fn tell_end(outcome: &Outcome) {
 
 fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> ExitCode {
     let total = seeds.end - seeds.start;
+    // Nobody else would find work.
+    let jobs = jobs.min(usize::try_from(total).unwrap_or(usize::MAX));
     let mut progress = Progress::new(total);
     let summary = sweep(seeds.clone(), jobs, options, |summary, outcome| {
         progress.show(summary);

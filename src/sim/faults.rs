@@ -285,6 +285,7 @@ const MAKERS: &[Maker] = &[
         let error: &&'static str = dice.pick(&errors);
         FaultKind::Sick(t.node(dice), error)
     }),
+    (1, |t, dice| FaultKind::WrongPassword(t.node(dice))),
     (2, |t, dice| FaultKind::Boast(t.node(dice), dice.skewed(1..=10_000))),
     (2, |t, dice| FaultKind::Unlinked(t.node(dice))),
     (4, |t, dice| FaultKind::Partition { from: t.side(dice), both: true, flap_ms: 0 }),
@@ -411,6 +412,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 28, "most kinds are drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 29, "most kinds are drawn: {kinds:?}");
     }
 }

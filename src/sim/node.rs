@@ -168,6 +168,11 @@ impl Node {
         self.following.as_ref()
     }
 
+    /// Whom it follows after a start, as its file says.
+    pub(super) fn starts_behind(&self) -> Option<&Address> {
+        self.filed.as_ref()
+    }
+
     /// True for a replica that has a copy and gets the stream.
     pub(super) fn in_sync(&self) -> bool {
         matches!(self.upstream, Upstream::Up { .. })

@@ -242,6 +242,14 @@ impl World {
         if self.is_told_master(a) || self.is_told_master(b) {
             return;
         }
+        // Who starts with a file that names the address would follow the stranger there.
+        let named = |n: usize| {
+            let address = &self.nodes[n].address;
+            self.nodes.iter().any(|node| node.starts_behind() == Some(address))
+        };
+        if named(a) || named(b) {
+            return;
+        }
         let places = [a, b].map(|n| (self.net.machine(Proc::Node(n)), self.nodes[n].address.port));
         // Both leave before one of them comes.
         for n in [a, b] {
