@@ -146,6 +146,13 @@ impl Checkers {
         self.removed.retain(|(number, _)| *number != sentinel);
     }
 
+    /// No sentinel remembers anything of later epochs than this one: they begin anew.
+    pub(super) fn nobody_remembers(&mut self, beyond: Epoch) {
+        self.votes.retain(|(_, epoch), _| *epoch <= beyond);
+        self.leaders.retain(|(_, epoch), _| *epoch <= beyond);
+        self.masters.retain(|(_, epoch), _| *epoch <= beyond);
+    }
+
     /// A sentinel was told to remove a group.
     pub(super) fn removed(&mut self, sentinel: usize, group: &str) {
         self.config_epochs.remove(&(sentinel, group.into()));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::{Plan, WARM_UP_MS};
+use super::plan::Plan;
 use super::wire::Ms;
 use super::{Options, Telling, Violation, live};
 
@@ -127,7 +127,7 @@ impl<F: FnMut(&Plan) -> Option<Ms>> Search<'_, F> {
 
     /// Heals the world right after the rule was broken, and then earlier, as long as it breaks.
     fn be_shorter(&mut self) {
-        let enough = (self.broken_at + 1).saturating_sub(WARM_UP_MS).max(1);
+        let enough = (self.broken_at + 1).saturating_sub(self.whole.shape.warm_up_ms).max(1);
         if enough < self.faults_ms {
             self.try_until(enough);
         }
@@ -141,7 +141,7 @@ impl<F: FnMut(&Plan) -> Option<Ms>> Search<'_, F> {
     }
 
     fn try_until(&mut self, faults_ms: Ms) -> bool {
-        self.try_part(self.begun_before(WARM_UP_MS + faults_ms), faults_ms)
+        self.try_part(self.begun_before(self.whole.shape.warm_up_ms + faults_ms), faults_ms)
     }
 }
 
@@ -151,6 +151,9 @@ mod tests {
     use super::super::plan::Shape;
     use super::super::{Sabotage, run_with};
     use super::*;
+
+    /// The warm-up of a world that is not drawn, in ms.
+    const WARM_UP_MS: Ms = 13_000;
 
     /// Faults of 100 ms, one each second from the end of the warm-up on.
     fn plan(count: u64) -> Plan {

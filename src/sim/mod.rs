@@ -44,7 +44,7 @@ pub use disk::Memory;
 pub use faults::{Fault, FaultKind, Order};
 pub use host::{Ambush, Moment};
 pub use node::Data;
-pub use plan::{Plan, Shape, WARM_UP_MS};
+pub use plan::{Plan, Shape};
 pub use sabotage::Sabotage;
 pub use story::{Line, Telling};
 pub use wire::{Machine, Ms, Proc};
@@ -183,7 +183,7 @@ pub fn run_with(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Ou
 
 fn live(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
     // What would begin when all is healed, in a plan that was made shorter, does not.
-    let end = WARM_UP_MS + plan.shape.faults_ms;
+    let end = plan.shape.heal_at();
     let begun = plan.keep(|_, fault| fault.at < end);
     let result = panics::caught(|| world::World::new(&begun, telling, sabotage).run());
     result.unwrap_or_else(|panic| match telling {

@@ -13,10 +13,10 @@ use super::wire::{Machine, Ms, Proc};
 use crate::config::settings::{GroupSettings, SENTINEL_PORT, SentinelSettings};
 use crate::sentinel::types::Address;
 
-/// Sentinels start when the nodes have found their masters.
-pub(super) const NODES_FIRST_MS: Ms = 1_300;
-/// Nothing fails before all sentinels have met: that takes a hello period, and newcomers listen.
-pub const WARM_UP_MS: Ms = 5_000;
+/// In a drawn world sentinels start when the nodes have found their masters.
+const NODES_FIRST_MS: Ms = 1_300;
+/// Then they have met, and listened as newcomers do, before anything fails.
+const WARM_UP_MS: Ms = 5_000;
 /// The port of the nodes of the first group; the next group has the next one.
 const NODE_PORT: u16 = 6379;
 
@@ -40,8 +40,8 @@ impl Plan {
     pub fn draw(seed: u64, options: &Options) -> Plan {
         let mut shape = Shape::draw(options, &mut Dice::new(seed, "shape"));
         let targets = Targets::of(&shape);
-        let until = WARM_UP_MS + shape.faults_ms;
-        let mut faults = draw(&targets, WARM_UP_MS, until, &mut Dice::new(seed, "faults"));
+        let mut faults =
+            draw(&targets, shape.warm_up_ms, shape.heal_at(), &mut Dice::new(seed, "faults"));
         if options.calm {
             faults.clear();
             shape.late.clear();
@@ -58,7 +58,7 @@ impl Plan {
     }
 
     /// A story told by hand: this world, and these things that go wrong at their times. All is
-    /// mended once `shape.faults_ms` have passed since [`WARM_UP_MS`].
+    /// mended once `shape.faults_ms` have passed since `shape.warm_up_ms`.
     pub fn scripted(seed: u64, shape: Shape, mut faults: Vec<Fault>) -> Plan {
         faults.sort_by_key(|fault| fault.at);
         Plan { seed, shape, faults, calm: false, heals: true }
@@ -98,6 +98,10 @@ pub struct Shape {
     pub together: bool,
     /// Nodes are known by names, which have to be resolved.
     pub named: bool,
+    /// When sentinels start, in ms; nodes do so in the beginning.
+    pub sentinels_ms: Ms,
+    /// Nothing fails before, in ms.
+    pub warm_up_ms: Ms,
     /// How long things fail, in ms.
     pub faults_ms: Ms,
     /// Packets take 1 ms and up to so much more.
@@ -147,6 +151,9 @@ impl Default for Shape {
             parallel_syncs: 1,
             together: false,
             named: false,
+            sentinels_ms: 0,
+            // An INFO period, a hello period, and some more.
+            warm_up_ms: 13_000,
             faults_ms: 60_000,
             jitter_ms: 1,
             patience_ms: 30_000,
@@ -188,6 +195,8 @@ impl Shape {
             failover_timeout_ms: dice.skewed(2_000..=20_000),
             parallel_syncs: dice.within(1..=2) as u32,
             together: dice.one_in(2),
+            sentinels_ms: NODES_FIRST_MS,
+            warm_up_ms: WARM_UP_MS,
             named: dice.one_in(5),
             faults_ms: dice.skewed(if large { 20_000..=60_000 } else { 6_000..=40_000 }),
             jitter_ms: dice.skewed(0..=20),
@@ -329,6 +338,11 @@ impl Shape {
         settings.failover_timeout_ms = self.failover_timeout_ms;
         settings.parallel_syncs = self.parallel_syncs;
         settings
+    }
+
+    /// When all is healed, in ms.
+    pub fn heal_at(&self) -> Ms {
+        self.warm_up_ms + self.faults_ms
     }
 
     /// How long a healed world may take until all is well, in ms. Connections that stood through

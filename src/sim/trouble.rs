@@ -109,6 +109,7 @@ impl World {
             FaultKind::Clone(n, of) => {
                 let files = self.hosts[of].disk.content().cloned();
                 self.hosts[n].get_files(files, &mut self.watch);
+                self.forget_what_nobody_remembers();
                 self.put_up(Proc::Sentinel(n));
             }
             FaultKind::Move(n) => {
@@ -185,10 +186,18 @@ impl World {
             return self.put_up(Proc::Sentinel(sentinel));
         }
         self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
+        self.forget_what_nobody_remembers();
         match memory {
             Memory::Lost => self.join(sentinel),
             _ => self.put_up(Proc::Sentinel(sentinel)),
         }
+    }
+
+    /// Votes bind as long as one sentinel remembers their epoch: all others listen to it.
+    fn forget_what_nobody_remembers(&mut self) {
+        let states = self.hosts.iter().filter_map(|host| host.disk.content());
+        let newest = states.map(|state| state.current_epoch).max();
+        self.watch.checkers.nobody_remembers(newest.unwrap_or(0));
     }
 
     /// A sentinel without a memory starts, with a file that names the masters of today.

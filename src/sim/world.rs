@@ -9,7 +9,7 @@ use super::dice::Dice;
 use super::host::{Host, Watch};
 use super::net::Net;
 use super::node::Node;
-use super::plan::{NODES_FIRST_MS, Plan, Shape, WARM_UP_MS};
+use super::plan::{Plan, Shape};
 use super::sabotage::Sabotage;
 use super::story::{Fingerprint, Story, Telling};
 use super::wire::{Happening, Ms, News, Proc};
@@ -173,7 +173,7 @@ impl World {
             }
         }
         self.begin();
-        let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
+        let heal_at = self.plan.shape.heal_at();
         self.net.remind(heal_at, NOTE_HEAL);
         let settle = SETTLE_MS + self.plan.shape.down_after_ms;
         let end = heal_at + self.plan.shape.bound_ms() + settle + PROBE_MS;
@@ -221,7 +221,7 @@ impl World {
         for n in 0..self.hosts.len() {
             self.shell(Proc::Sentinel(n)).down = 1;
         }
-        self.net.remind(NODES_FIRST_MS, NOTE_SENTINELS);
+        self.net.remind(self.plan.shape.sentinels_ms, NOTE_SENTINELS);
         for (n, fault) in self.plan.faults.iter().enumerate() {
             self.net.remind(fault.at, NOTE_BEGIN + n as u64);
             self.net.remind(fault.at + fault.for_ms, NOTE_END + n as u64);
@@ -229,7 +229,7 @@ impl World {
         if !self.plan.shape.monitors.is_empty() {
             self.watch.checkers.set_season(Season::Rough);
         } else if !self.plan.calm {
-            let heal_at = WARM_UP_MS + self.plan.shape.faults_ms;
+            let heal_at = self.plan.shape.heal_at();
             let first = self.plan.faults.first().map_or(heal_at, |fault| fault.at);
             self.net.remind(first, NOTE_CALM_OVER);
         }

@@ -31,7 +31,9 @@ fn story(kind: Kind, seed: u64, held_up_at: u64) -> Plan {
 
 /// An observer sends the promoted replica back.
 fn shows_undone_promotion(outcome: &Outcome) -> bool {
-    let Some(promotion) = first(outcome, "sentinel 0", "sends Promote to ") else { return false };
+    let Some(promotion) = first(outcome, "sentinel 0", "sends SLAVEOF NO ONE to ") else {
+        return false;
+    };
     let promoted = promotion.what.rsplit(' ').next().expect("an address");
     let undone = format!("+convert-to-slave slave {promoted} ");
     lines(outcome, "sentinel", &undone).any(|line| line.who != "sentinel 0")
@@ -54,7 +56,7 @@ fn an_observer_undoes_a_promotion() {
 #[test]
 fn a_leader_that_comes_too_late_does_not_announce_an_undone_promotion() {
     let free = live(&story(Kind::Ours, 1, 39_000));
-    let promoted_at = first(&free, "sentinel 0", "sends Promote").expect("a failover").at_ms;
+    let promoted_at = first(&free, "sentinel 0", "sends SLAVEOF NO ONE").expect("a failover").at_ms;
     let outcome = live(&story(Kind::Ours, 1, promoted_at + 1));
     assert!(shows_undone_promotion(&outcome), "the moment is hit");
     let announced = lines(&outcome, "sentinel 0", "+promoted-slave").next();
