@@ -147,9 +147,10 @@ fn a_run_is_told_as_a_story() {
     let arguments = format!("sim --seed {seed} --verbose");
     let (first, story) = output(&arguments);
     assert_eq!(first.status.code(), Some(0), "{story}");
-    let begin = format!("seed {seed}: Shape");
+    let begin = format!("seed {seed}: ");
     for what in [
         &begin,
+        "node 0: machine ",
         " s  world       begins, for ",
         "ends: ",
         " (fault 0)",

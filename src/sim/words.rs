@@ -112,11 +112,11 @@ pub(super) fn reply(value: &Value) -> String {
 }
 
 /// Who is who in a world, and what it is like; a line each.
-pub(super) fn legend(shape: &Shape) -> Vec<String> {
+pub(super) fn legend(seed: u64, shape: &Shape) -> Vec<String> {
     let Shape { sentinels, groups, nodes_per_group, quorum, .. } = shape;
     let mut lines = vec![
         format!(
-            "{sentinels} sentinels, {groups} groups of {nodes_per_group} nodes; quorum {quorum}, \
+            "seed {seed}: {sentinels} sentinels, {groups} x {nodes_per_group} nodes; quorum {quorum}, \
              down-after {} ms, failover-timeout {} ms, parallel-syncs {}",
             shape.down_after_ms, shape.failover_timeout_ms, shape.parallel_syncs
         ),

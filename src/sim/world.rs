@@ -168,7 +168,7 @@ impl World {
     /// Lives the whole run.
     pub(super) fn run(mut self) -> Outcome {
         if self.watch.story.is_heard() {
-            for line in words::legend(&self.plan.shape) {
+            for line in words::legend(self.plan.seed, &self.plan.shape) {
                 self.tell(|_| line);
             }
         }
