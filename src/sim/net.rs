@@ -115,6 +115,8 @@ struct Conn {
     /// Where they were when it was opened.
     machines: [Machine; 2],
     open: [bool; 2],
+    /// Who moved away since, maybe to another port of the same machine, is not met here any more.
+    moved: [bool; 2],
     greeted: bool,
     /// Whatever is sent over it from now on vanishes: a router forgot it.
     deaf: bool,
@@ -177,6 +179,11 @@ impl Net {
     /// A process that does not run moves to another machine; nobody listens where it was.
     pub(super) fn relocate(&mut self, proc: Proc, machine: Machine, port: Option<u16>) {
         self.addresses.retain(|_, at| *at != proc);
+        for (id, end) in self.ends_of(proc) {
+            if let Some(conn) = self.conn_mut(id) {
+                conn.moved[end as usize] = true;
+            }
+        }
         self.host_mut(proc).machine = machine;
         self.listen(proc, machine, port);
     }
@@ -297,6 +304,7 @@ impl Net {
             procs,
             machines: procs.map(|proc| self.machine(proc)),
             open: [true, server.is_some()],
+            moved: [false, false],
             greeted: false,
             deaf: false,
             unresolved,
@@ -447,9 +455,7 @@ impl Net {
     fn blocks(&self, conn: &Conn, to: End) -> bool {
         let way = (conn.machines[to.other() as usize], conn.machines[to as usize]);
         let Weather { blocked, dark, .. } = &self.weather;
-        // Who moved away is not met where he was.
-        let moved = self.machine(conn.procs[to as usize]) != way.1;
-        moved
+        conn.moved[to as usize]
             || (!blocked.is_empty() && blocked.contains(&way))
             || (!dark.is_empty() && (dark.contains(&way.0) || dark.contains(&way.1)))
     }

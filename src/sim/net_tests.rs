@@ -153,6 +153,18 @@ fn a_forgotten_connection_is_half_open_and_a_new_one_works() {
 }
 
 #[test]
+fn who_moved_to_another_port_of_the_machine_is_not_met_at_the_old_one() {
+    let (mut net, address) = net();
+    net.kill(B);
+    let conn = net.dial(A, &address, Purpose::Commands, 1_000);
+    net.relocate(B, 1, Some(6380));
+    net.start(B);
+    let seen = all(&mut net, 9_000);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(seen[0].1, Happening::To(A, News::Lost(conn, LostReason::TimedOut)));
+}
+
+#[test]
 fn names_hang_and_lie_as_the_weather_says() {
     let (mut net, _) = net();
     net.add(Proc::Node(1), 2, Some(6379));

@@ -9,7 +9,6 @@ use super::net::Weather;
 use super::node::{Ailment, Data};
 use super::plan::Shape;
 use super::sabotage::Sabotage;
-use super::wellness::address_of;
 use super::wire::{Machine, Ms, Proc};
 use super::world::{NOTE_FLAP, World};
 use crate::resp::Value;
@@ -406,13 +405,8 @@ impl World {
         }
         for group in 0..self.plan.shape.groups {
             let mut known = BTreeSet::from([self.told_master(group, usize::MAX)]);
-            for host in &mut self.hosts {
-                let request = Request::Replicas(Shape::group_name(group));
-                let Some(Value::Array(entries)) = host.ask(&mut self.net, &mut self.watch, request)
-                else {
-                    continue;
-                };
-                known.extend(entries.iter().filter_map(address_of));
+            for n in 0..self.hosts.len() {
+                known.extend(self.known_replicas(n, group));
             }
             for n in self.plan.shape.nodes_of(group) {
                 // Or it follows an address at which nobody is any more.

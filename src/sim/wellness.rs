@@ -77,10 +77,22 @@ impl World {
         for (name, value) in expected {
             let found = field(&entry, name);
             if found != Some(&value) {
-                return Some(format!("{name} is {found:?}, not {value}"));
+                let found = found.unwrap_or("missing");
+                let known = self.known_replicas(n, group).into_iter().map(|at| at.to_string());
+                let known = known.collect::<Vec<_>>().join(" ");
+                return Some(format!("{name} is {found}, not {value}; replicas: {known}"));
             }
         }
         field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
+    }
+
+    /// The replicas that a sentinel names.
+    pub(super) fn known_replicas(&mut self, n: usize, group: usize) -> Vec<Address> {
+        let request = Request::Replicas(Shape::group_name(group));
+        match self.hosts[n].ask(&mut self.net, &mut self.watch, request) {
+            Some(Value::Array(entries)) => entries.iter().filter_map(address_of).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// What a sentinel says of a node is so, and it sends none to a master of another group.
@@ -221,7 +233,7 @@ fn writes(history: &[Entry]) -> impl Iterator<Item = u32> {
 }
 
 /// The address in an entry of SENTINEL REPLICAS.
-pub(super) fn address_of(entry: &Value) -> Option<Address> {
+fn address_of(entry: &Value) -> Option<Address> {
     Some(Address::new(field(entry, "ip")?, field(entry, "port")?.parse().ok()?))
 }
 
