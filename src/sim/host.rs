@@ -1,7 +1,7 @@
 //! A sentinel process: the real core, and a model of the daemon around it: links that reconnect,
 //! sessions of those who ask, a disk, a clock that drifts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::checkers::{Checkers, Said, Speaker};
 use super::clock::Skewed;
@@ -47,6 +47,8 @@ pub(super) struct Watch {
     pub(super) inputs: u64,
     /// Failovers begun (`+try-failover`) and switches of a leader or observer (`+switch-master`).
     pub(super) tries: u64,
+    /// Addresses of nodes of which the log says that they are left alone.
+    pub(super) left_alone: BTreeSet<String>,
     pub(super) switches: u64,
 }
 
@@ -512,6 +514,9 @@ impl Host {
         match effect {
             Effect::Announce(Event { kind: EventKind::TryFailover, .. }) => watch.tries += 1,
             Effect::Announce(Event { kind: EventKind::SwitchMaster, .. }) => watch.switches += 1,
+            Effect::Say { text, .. } if text.contains("it is left alone") => {
+                watch.left_alone.extend(text.split(' ').next().map(str::to_owned));
+            }
             _ => {}
         }
         if watch.story.is_heard()

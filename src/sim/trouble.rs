@@ -384,8 +384,9 @@ impl World {
     }
 
     /// Some time after all is healed an operator looks around. A node that was down at a RESET or
-    /// REMOVE is known to nobody when it is back, and has to be sent to its master; a sentinel with
-    /// an old file may not watch a group that it was told to watch since.
+    /// REMOVE is known to nobody when it is back, and has to be sent to its master, as has one of
+    /// which the log says that it is left alone; a sentinel with an old file may not watch a group
+    /// that it was told to watch since.
     pub(super) fn adopt_forgotten(&mut self) {
         let groups = self.plan.shape.groups;
         for at in 0..self.hosts.len() * groups {
@@ -404,7 +405,8 @@ impl World {
             return;
         }
         for group in 0..self.plan.shape.groups {
-            let mut known = BTreeSet::from([self.told_master(group, usize::MAX)]);
+            let master = self.told_master(group, usize::MAX);
+            let mut known = BTreeSet::from([master.clone()]);
             for n in 0..self.hosts.len() {
                 known.extend(self.known_replicas(n, group));
             }
@@ -413,7 +415,10 @@ impl World {
                 let lost = self.nodes[n]
                     .following()
                     .is_some_and(|master| self.nodes.iter().all(|node| node.address != *master));
-                if known.contains(&self.nodes[n].address) && !lost {
+                let address = &self.nodes[n].address;
+                let left_alone =
+                    *address != master && self.watch.left_alone.contains(&address.to_string());
+                if known.contains(address) && !lost && !left_alone {
                     continue;
                 }
                 let master = self.told_master(group, usize::MAX);

@@ -103,6 +103,7 @@ impl World {
                 effects: 0,
                 inputs: 0,
                 tries: 0,
+                left_alone: BTreeSet::new(),
                 switches: 0,
             },
             hosts: Vec::new(),
