@@ -1,7 +1,14 @@
 //! What must hold at every moment of every run, whatever fails. Checked on all that sentinels say:
 //! hellos, questions, votes, commands, events.
 
+mod choice;
+mod told;
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use choice::Progress;
+pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
 use super::wire::{Ms, Proc};
 use crate::config::state::State;
@@ -56,8 +63,6 @@ const TILT_MS: Ms = 1_900;
 /// The group that an address or a name belongs to.
 type Group = String;
 
-/// Votes bind for so long, in ms, and a little more by a slow clock.
-const TENURE_MS: Ms = 5_050;
 /// No run gets anywhere near this epoch but by a lie.
 const CREDIBLE_EPOCH: Epoch = 1 << 32;
 
@@ -99,6 +104,8 @@ pub(super) struct Checkers {
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
     claims: Vec<Claim>,
+    /// What each sentinel is about.
+    progress: Progress,
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     violation: Option<Violation>,
@@ -123,6 +130,7 @@ impl Checkers {
             tuned: BTreeSet::new(),
             removed: BTreeSet::new(),
             claims: Vec::new(),
+            progress: Progress::default(),
             mixed: false,
             violation: None,
         }
@@ -162,6 +170,7 @@ impl Checkers {
         self.thawed.remove(&sentinel);
         self.odown.retain(|(number, _)| *number != sentinel);
         self.ordered.retain(|(number, _)| *number != sentinel);
+        self.progress.forget(sentinel);
     }
 
     /// An operator changes what a sentinel was told in the beginning.
@@ -289,6 +298,7 @@ impl Checkers {
             let how = format!("says config epoch {config} of {group} after {before}");
             self.broken(speaker, "config epochs never go back", how);
         }
+        self.overdue(speaker, group, config);
         // In epoch 0 nobody was elected: it is what an operator told each of them.
         if config == 0 || self.mixed {
             return;
@@ -375,11 +385,6 @@ impl Checkers {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
         };
         self.needs_majority(speaker, &group, "promotes a replica");
-        let stood_at = self.stood_at.get(&(speaker.number, group.clone())).copied();
-        if let Some(since) = stood_at.filter(|at| speaker.at - at > TENURE_MS) {
-            let how = format!("promotes {} ms after it stood for election", speaker.at - since);
-            self.broken(speaker, "a promotion comes while the votes bind", how);
-        }
         if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
             let later = self.leaders.range((group.clone(), epoch + 1)..=(group, Epoch::MAX));
             let later = later.map(|((_, e), n)| (*e, *n)).find(|(_, n)| *n != speaker.number);

@@ -185,12 +185,13 @@ impl fmt::Display for FaultKind {
 /// What there is that can fail.
 #[derive(Debug, Clone)]
 pub(super) struct Targets {
-    sentinels: usize,
+    pub(super) sentinels: usize,
     late: Vec<usize>,
-    nodes: usize,
-    groups: usize,
+    pub(super) nodes: usize,
+    pub(super) groups: usize,
     machines: usize,
-    named: bool,
+    pub(super) named: bool,
+    pub(super) down_after_ms: Ms,
     /// Stock sentinels take part, and do not stand everything.
     mixed: bool,
 }
@@ -204,6 +205,7 @@ impl Targets {
             groups: shape.groups,
             machines: shape.machines(),
             named: shape.named,
+            down_after_ms: shape.down_after_ms,
             mixed: !shape.stock.is_empty(),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::checkers::{Checkers, Said, Speaker};
+use super::checkers::{Checkers, Ear, Hellos, Said, Seat, Speaker, is_weighed};
 use super::clock::Skewed;
 use super::dice::Dice;
 use super::disk::{Disk, Memory};
@@ -155,6 +155,7 @@ struct Link {
     target: Box<Target>,
     commands: Wire,
     subscription: Wire,
+    ear: Ear,
 }
 
 impl Link {
@@ -199,6 +200,13 @@ pub(super) struct Host {
     /// The world asks, which is no part of the run.
     probed: bool,
     inputs: VecDeque<Input>,
+    /// What was heard over links that are closed, and the last hello of everybody.
+    ears: BTreeMap<Address, Ear>,
+    hellos: Hellos,
+    /// When the last two writes began.
+    writes: [Ms; 2],
+    /// What goes out now may have been decided so long ago, in ms.
+    waited_ms: Ms,
     /// When a wake-up is under way, and its token; an earlier one replaces it.
     alarm: Option<Ms>,
     alarm_token: u64,
@@ -241,6 +249,10 @@ impl Host {
             answer: None,
             probed: false,
             inputs: VecDeque::new(),
+            ears: BTreeMap::new(),
+            hellos: Hellos::default(),
+            writes: [0; 2],
+            waited_ms: 0,
             alarm: None,
             alarm_token: 0,
             spins: (0, 0),
@@ -304,6 +316,9 @@ impl Host {
         self.sessions.clear();
         self.asked.clear();
         self.inputs.clear();
+        self.ears.clear();
+        self.hellos = Hellos::default();
+        self.waited_ms = 0;
         self.alarm = None;
         self.alarm_token += 1;
         self.ambush = None;
@@ -325,6 +340,7 @@ impl Host {
     pub(super) fn spare(&mut self) {
         self.doomed = false;
         self.ambush = None;
+        self.waited_ms = Ms::MAX;
     }
 
     /// True once the crash that lay in ambush is due; the world carries it out.
@@ -410,6 +426,9 @@ impl Host {
         while let Some(input) = self.inputs.pop_front() {
             let clock = self.now(net);
             let Some(mind) = &mut self.mind else { return };
+            if let Input::Persisted { .. } | Input::PersistFailed { .. } = input {
+                self.waited_ms = self.waited_ms.max(net.now() - self.writes[1]);
+            }
             watch.inputs += 1;
             mind.handle(clock, input);
             while let Some(effect) = self.mind.as_mut().and_then(Mind::poll) {
@@ -425,6 +444,7 @@ impl Host {
                     }
                 }
             }
+            self.waited_ms = 0;
         }
         self.set_alarm(net);
     }
@@ -444,7 +464,7 @@ impl Host {
                     self.disk.install(*state);
                 }
             }
-            Effect::Persist { revision, state } => match self.write(revision, state) {
+            Effect::Persist { revision, state } => match self.write(net.now(), revision, state) {
                 None => {
                     let what =
                         format!("one write at a time: sentinel {} begins another", self.number);
@@ -468,7 +488,8 @@ impl Host {
         !self.doomed
     }
 
-    fn write(&mut self, revision: Revision, state: Box<State>) -> Option<Ms> {
+    fn write(&mut self, now: Ms, revision: Revision, state: Box<State>) -> Option<Ms> {
+        self.writes = [now, self.writes[0]];
         if self.sabotage == Some(Sabotage::EagerDisk) {
             self.disk.finish();
         }
@@ -503,7 +524,12 @@ impl Host {
             let speaker = Speaker { at: now, number: self.number, id: &disk.my_id, disk };
             let said = Said { effect, to, receiver, question };
             match self.stock {
-                false => watch.checkers.hear(&speaker, &said),
+                false => {
+                    if is_weighed(effect) {
+                        watch.checkers.weigh(&speaker, &said, &self.seat());
+                    }
+                    watch.checkers.hear(&speaker, &said);
+                }
                 true => watch.checkers.overhear(&speaker, &said),
             }
         }
@@ -517,6 +543,19 @@ impl Host {
         {
             watch.story.tell(now, &self.proc, || line);
         }
+    }
+
+    /// What it was told until now.
+    fn seat(&self) -> Seat<'_> {
+        let mut ears = BTreeMap::new();
+        let mut twice = Vec::new();
+        for link in self.links.values().filter(|link| link.target.kind == TargetKind::Node) {
+            if ears.insert(&link.target.address, &link.ear).is_some() {
+                twice.push(&link.target.address);
+            }
+        }
+        ears.retain(|address, _| !twice.contains(address));
+        Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms }
     }
 
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too
@@ -537,7 +576,9 @@ impl Host {
 
     fn connect(&mut self, net: &mut Net, id: LinkId, target: Box<Target>) {
         let subscribe = target.kind == TargetKind::Node;
-        let link = Link { target, commands: Wire::default(), subscription: Wire::default() };
+        let ear = self.ears.remove(&target.address).unwrap_or_default().reopen(net.now());
+        let (commands, subscription) = (Wire::default(), Wire::default());
+        let link = Link { target, commands, subscription, ear };
         self.links.insert(id, link);
         self.dial(net, id, false);
         if subscribe {
@@ -558,6 +599,7 @@ impl Host {
 
     fn disconnect(&mut self, net: &mut Net, id: LinkId) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.ears.insert(link.target.address, link.ear);
         for conn in [link.commands.conn, link.subscription.conn].into_iter().flatten() {
             self.conns.remove(&conn);
             net.close(self.proc, conn);
@@ -566,6 +608,7 @@ impl Host {
 
     fn send(&mut self, net: &mut Net, id: LinkId, command: Command) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        link.ear.send(net.now(), &command);
         let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
         link.commands.unanswered.push_back(command.clone());
         net.send(self.proc, conn, Packet::Ask(Box::new(Ask::Command(command))));
@@ -618,6 +661,7 @@ impl Host {
                 match (subscription, remote_ip) {
                     (true, _) => LinkEvent::Subscribed,
                     (false, Some(remote_ip)) => {
+                        link.ear.connected(true);
                         LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
                     }
                     // Closed again, as will be heard.
@@ -630,9 +674,13 @@ impl Host {
                     Packet::Reply(reply) => *reply,
                     _ => Value::Simple("PONG".into()),
                 };
+                link.ear.answer(net.now(), &command, &reply);
                 LinkEvent::Reply { command, reply }
             }
-            Packet::Published(payload) => LinkEvent::Hello { payload },
+            Packet::Published(payload) => {
+                self.hellos.hear(net.now(), &payload);
+                LinkEvent::Hello { payload }
+            }
             _ => return,
         };
         self.inputs.push_back(Input::Link { link: id, event });
@@ -651,7 +699,10 @@ impl Host {
         net.timer(self.proc, pause, Timer::Redial { link: id.0, subscription });
         let event = match subscription {
             true => LinkEvent::Unsubscribed { reason: reason.to_string() },
-            false => LinkEvent::Down { reason },
+            false => {
+                link.ear.connected(false);
+                LinkEvent::Down { reason }
+            }
         };
         self.inputs.push_back(Input::Link { link: id, event });
     }
@@ -665,6 +716,9 @@ impl Host {
             match read_ask(ask) {
                 Ok(request) => {
                     session.busy = true;
+                    if let Request::Hello(payload) = &request {
+                        self.hellos.hear(net.now(), payload);
+                    }
                     self.submit(request, Some(conn));
                 }
                 Err(packet) => net.send(self.proc, conn, packet),

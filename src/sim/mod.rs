@@ -30,6 +30,7 @@ mod sabotage;
 mod stock;
 mod story;
 pub mod sweep;
+mod themes;
 mod trouble;
 mod wellness;
 mod wire;

@@ -9,6 +9,7 @@ use super::faults::{Fault, Targets, draw};
 use super::host::HostShape;
 use super::net::{NetShape, ip_of};
 use super::node::NodeShape;
+use super::themes;
 use super::wire::{Machine, Ms, Proc};
 use crate::config::settings::{GroupSettings, SENTINEL_PORT, SentinelSettings};
 use crate::sentinel::types::Address;
@@ -40,6 +41,11 @@ impl Plan {
         let targets = Targets::of(&shape);
         let until = WARM_UP_MS + shape.faults_ms;
         let mut faults = draw(&targets, WARM_UP_MS, until, &mut Dice::new(seed, "faults"));
+        if faults.len() > shape.late.len() {
+            let dice = &mut Dice::new(seed, "theme");
+            faults.extend(themes::draw(&targets, WARM_UP_MS, until, dice));
+            faults.sort_by_key(|fault| fault.at);
+        }
         if options.calm {
             faults.clear();
             shape.late.clear();

@@ -360,6 +360,25 @@ fn what_was_said_before_the_order_shows_no_promotion() {
 }
 
 #[test]
+fn what_was_said_at_the_moment_of_the_order_shows_no_promotion() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let run_id = format!("run_id:{}\r\n", id(9));
+    desk.infos.insert(at(REPLICA), replica_info(MASTER, 500, true) + &run_id);
+    desk.pass(12_000);
+    desk.master_dies();
+    desk.pass(20);
+    desk.infos.remove(&at(REPLICA));
+    desk.win();
+    assert!(desk.promotions().is_empty());
+    // The last answer that the choice waits for: an earlier leader has promoted that one.
+    let said = Value::bulk("role:master\r\n".to_owned() + &run_id);
+    desk.reply_from(REPLICA, Command::Info, said);
+    assert_eq!(desk.promotions(), [REPLICA]);
+    assert!(!desk.has(EventKind::SwitchMaster));
+}
+
+#[test]
 fn a_leader_waits_a_moment_for_fresh_info() {
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
