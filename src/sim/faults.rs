@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::ambush::{Ambush, Moment};
 use super::dice::Dice;
 use super::disk::Memory;
-use super::host::{Ambush, Moment};
 use super::node::Data;
 use super::plan::Shape;
 use super::wire::{Machine, Ms, Proc};

@@ -43,7 +43,8 @@ impl Plan {
         let mut faults = draw(&targets, WARM_UP_MS, until, &mut Dice::new(seed, "faults"));
         if faults.len() > shape.late.len() {
             let dice = &mut Dice::new(seed, "theme");
-            faults.extend(themes::draw(&targets, WARM_UP_MS, until, dice));
+            let theme = themes::draw(&targets, &faults, WARM_UP_MS, until, dice);
+            faults.extend(theme);
             faults.sort_by_key(|fault| fault.at);
         }
         if options.calm {

@@ -1,9 +1,10 @@
 //! Faults that belong together: what has to happen at once, or one after the other, to make the
 //! choice of a new master a hard one. Chance alone seldom puts them together.
 
+use super::ambush::Moment;
 use super::dice::Dice;
+use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Targets};
-use super::host::Moment;
 use super::node::Data;
 use super::wire::{Ms, Proc};
 
@@ -30,8 +31,19 @@ const ONE_IN: u64 = 3;
 const AWAY_MS: Ms = 8_000;
 
 const THEMES: &[Theme] = &[
-    lagging, lagging, empty, empty, second_master, slow, slow, hung, refusing, stalled, stalled,
-    renamed, renamed,
+    lagging,
+    lagging,
+    empty,
+    empty,
+    second_master,
+    slow,
+    slow,
+    hung,
+    refusing,
+    stalled,
+    stalled,
+    renamed,
+    renamed,
 ];
 
 /// The link of the replica breaks long before the master dies.
@@ -124,15 +136,23 @@ fn absence(t: &Targets, cast: &Cast, dice: &mut Dice, at: Ms) -> Vec<Part> {
     if dice.one_in(3) {
         return Vec::new();
     }
-    let crash = |n: &usize| {
-        (at, t.down_after_ms + AWAY_MS, FaultKind::CrashNode(*n, Data::Same, false))
-    };
+    let crash =
+        |n: &usize| (at, t.down_after_ms + AWAY_MS, FaultKind::CrashNode(*n, Data::Same, false));
     cast.others.iter().map(crash).collect()
 }
 
-/// The theme of a run between two moments, if it has one.
-pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> Vec<Fault> {
-    if !dice.one_in(ONE_IN) {
+/// The theme of a run between two moments, if it has one, to come on top of these faults.
+pub(super) fn draw(
+    targets: &Targets,
+    faults: &[Fault],
+    from: Ms,
+    until: Ms,
+    dice: &mut Dice,
+) -> Vec<Fault> {
+    // An old state that is put back can repeat a vote, as is known: a leader that stands still
+    // would bring that about again and again.
+    let old = |fault: &Fault| matches!(fault.kind, FaultKind::CrashSentinel(_, Memory::Old));
+    if !dice.one_in(ONE_IN) || faults.iter().any(old) {
         return Vec::new();
     }
     let group = dice.below(targets.groups as u64) as usize;

@@ -36,8 +36,8 @@ pub(super) struct Progress {
     down: BTreeSet<(usize, Address)>,
     /// Since when it has called the master down.
     pub(super) master_down: BTreeMap<Place, Ms>,
-    /// When it last changed its mind about a node.
-    pub(super) judged: BTreeMap<(usize, Address), Ms>,
+    /// When it last changed its mind about a node, at the earliest, and when it said so.
+    pub(super) judged: BTreeMap<(usize, Address), (Ms, Ms)>,
     /// It led the last failover, and sends the replicas to the new master.
     pub(super) leading: BTreeSet<Place>,
     /// When it was last told of, or made, another master.
@@ -64,14 +64,15 @@ impl Progress {
     }
 
     /// What it announces tells what it is about.
-    fn note(&mut self, sentinel: usize, event: &Event, since: Ms) {
+    fn note(&mut self, sentinel: usize, event: &Event, at: Ms, waited_ms: Ms) {
+        let since = at.saturating_sub(waited_ms);
         let place = (sentinel, event.group.as_deref().unwrap_or_default().to_owned());
         match event.kind {
             EventKind::Sdown | EventKind::SdownEnd => {
                 let down = event.kind == EventKind::Sdown;
                 let Some((is_master, node)) = named(&event.payload) else { return };
                 let node = (sentinel, node);
-                self.judged.insert(node.clone(), since);
+                self.judged.insert(node.clone(), (since, at));
                 match (is_master, down) {
                     (true, true) => _ = self.master_down.insert(place, since),
                     (true, false) => _ = self.master_down.remove(&place),
@@ -113,6 +114,9 @@ impl Progress {
                 self.leading.remove(&place);
                 self.master_down.remove(&place);
                 self.down.retain(|(number, _)| *number != sentinel);
+                if event.kind == EventKind::Monitor {
+                    self.switched.insert(place, since);
+                }
             }
             _ => {}
         }
@@ -127,10 +131,11 @@ fn named(payload: &str) -> Option<(bool, Address)> {
 }
 
 /// The only group of which this address is a node.
-pub(super) fn group_at<'a>(speaker: &'a Speaker, at: &Address) -> Option<(&'a str, &'a GroupState)> {
-    let knows = |group: &GroupState| {
-        group.settings.master == *at || group.replicas.contains(at)
-    };
+pub(super) fn group_at<'a>(
+    speaker: &'a Speaker,
+    at: &Address,
+) -> Option<(&'a str, &'a GroupState)> {
+    let knows = |group: &GroupState| group.settings.master == *at || group.replicas.contains(at);
     let mut groups = speaker.disk.groups.iter().filter(|(_, group)| knows(group));
     let (name, group) = groups.next()?;
     groups.next().is_none().then_some((name, group))
@@ -164,8 +169,7 @@ impl Checkers {
                     EventKind::Sdown => self.weigh_sdown(speaker, &place, event, seat),
                     _ => {}
                 }
-                let since = speaker.at.saturating_sub(seat.waited_ms);
-                self.progress.note(speaker.number, event, since);
+                self.progress.note(speaker.number, event, speaker.at, seat.waited_ms);
             }
             _ => {}
         }
@@ -181,7 +185,8 @@ impl Checkers {
 
     /// How long the votes bind that a sentinel has, in ms, by a slow clock.
     fn tenure_ms(&self, speaker: &Speaker, group: &str) -> Ms {
-        let known = speaker.disk.groups.get(group).filter(|_| !self.tuned.contains(&speaker.number));
+        let known =
+            speaker.disk.groups.get(group).filter(|_| !self.tuned.contains(&speaker.number));
         let tenure = known.map_or(TENURE_MS, |g| g.settings.failover_timeout_ms.min(TENURE_MS));
         slack(tenure)
     }
@@ -307,9 +312,9 @@ impl Checkers {
         if slack(waited_ms) >= FRESH_MS {
             return None;
         }
-        let silent = self.candidates(speaker, group, seat).find(|(_, ear)| {
-            ear.up && ear.info.as_ref().is_none_or(|info| info.at + 2 < elected)
-        });
+        let silent = self
+            .candidates(speaker, group, seat)
+            .find(|(_, ear)| ear.up && ear.info.as_ref().is_none_or(|info| info.at + 2 < elected));
         silent.map(|(other, _)| {
             let how = format!("{waited_ms} ms after the election, {other} has not said yet");
             ("all are asked before one is promoted", how)
@@ -403,3 +408,7 @@ impl Checkers {
 pub(super) fn slack(ms: Ms) -> Ms {
     ms + ms / 100 + 20
 }
+
+#[cfg(test)]
+#[path = "choice_tests.rs"]
+mod tests;

@@ -31,7 +31,7 @@ pub(in crate::sim) struct Ear {
     followed: Option<String>,
     /// The last order to become a master.
     pub(super) promotion: Option<Promotion>,
-    /// The last order to follow another: when, and whom.
+    /// The last order to follow another, until it does: when, and whom.
     pub(super) repointed: Option<(Ms, Address)>,
     /// It refused the last order.
     pub(super) refused: bool,
@@ -129,7 +129,9 @@ impl Ear {
                     _ => false,
                 };
                 match replies.split_last() {
-                    Some((info, replies)) if !replies.iter().any(errs) => self.read(at, info.text()),
+                    Some((info, replies)) if !replies.iter().any(errs) => {
+                        self.read(at, info.text())
+                    }
                     _ => self.refused = true,
                 }
             }
@@ -154,6 +156,9 @@ impl Ear {
             false => self.followed = Some(info.run_id.clone()),
         }
         self.info = Some(info);
+        if self.repointed.as_ref().is_some_and(|(_, master)| self.is_in_sync_with(master)) {
+            self.repointed = None;
+        }
     }
 
     /// It says that it is a master, and this process never said that it was anything else.

@@ -77,8 +77,12 @@ impl Checkers {
         if self.progress.leading.contains(place) {
             return None;
         }
-        let judged = self.progress.judged.get(&(speaker.number, to.clone())).copied();
-        let since = ear.steady_since.max(judged.unwrap_or_default());
+        let judged = self.progress.judged.get(&(speaker.number, to.clone()));
+        let since = ear.steady_since.max(judged.map_or(0, |(since, _)| *since));
+        if since > speaker.at.saturating_sub(seat.waited_ms) {
+            // It changed while the order had to wait.
+            return None;
+        }
         let for_ms = speaker.at - since;
         if slack(for_ms) < NEWS_MS {
             let how = format!("it has been as it is for {for_ms} ms");
@@ -115,11 +119,13 @@ impl Checkers {
         let switched = self.progress.switched.get(&place).copied().unwrap_or_default();
         let under_way = |at: &&Address| {
             let Some(ear) = seat.ears.get(*at) else { return false };
+            // Whoever was down meanwhile is no longer waited for.
+            let judged = self.progress.judged.get(&(speaker.number, (*at).clone()));
+            let since = switched.max(judged.map_or(0, |(_, said_at)| said_at + 1));
             let sent = ear.repointed.as_ref().is_some_and(|(at, whom)| {
-                whom == master && *at >= switched && slack(speaker.at - at) < REPOINT_MS
+                whom == master && *at >= since && slack(speaker.at - at) < REPOINT_MS
             });
-            let down = self.progress.is_down(speaker.number, at);
-            *at != to && sent && !ear.refused && !down && !ear.is_in_sync_with(master)
+            *at != to && sent && !ear.refused && !ear.is_in_sync_with(master)
         };
         let others = group.replicas.iter().filter(under_way).count();
         let most = group.settings.parallel_syncs as usize;
