@@ -593,3 +593,20 @@ fn a_removed_group_falls_silent_and_stays_removed() {
     let (_, state) = desk.writes.last().expect("a write");
     assert!(state.groups.is_empty() && state.removed.contains_key("mymaster"));
 }
+
+#[test]
+fn a_vote_that_waits_for_the_disk_is_not_given_once_its_group_is_removed() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    desk.ask(Request::FlushConfig);
+    assert_eq!(desk.vote_for(2, 5), None);
+    desk.ask(Request::Remove("mymaster".into()));
+    // The write under way ends; the next one holds what is so by now.
+    desk.disk_works = true;
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    assert!(desk.writes.last().is_some_and(|(_, state)| state.groups.is_empty()));
+    assert!(desk.replies.contains(&opinion(0, 0, 0)), "{:?}", desk.replies);
+    assert!(!desk.replies.contains(&opinion(0, 2, 5)), "{:?}", desk.replies);
+}
