@@ -30,21 +30,10 @@ const ONE_IN: u64 = 3;
 /// The master of a theme is away for so long at least, in ms, beyond `down-after`.
 const AWAY_MS: Ms = 8_000;
 
-const THEMES: &[Theme] = &[
-    lagging,
-    lagging,
-    empty,
-    empty,
-    second_master,
-    slow,
-    slow,
-    hung,
-    refusing,
-    stalled,
-    stalled,
-    renamed,
-    renamed,
-];
+const THEMES: &[Theme] =
+    &[lagging, lagging, empty, second_master, slow, hung, refusing, stalled, stalled, stalled];
+/// Where nodes have names; the more of them, since few runs have.
+const NAME_THEMES: &[Theme] = &[renamed, renamed, renamed, renamed, renamed];
 
 /// The link of the replica breaks long before the master dies.
 fn lagging(t: &Targets, cast: &Cast, dice: &mut Dice) -> Vec<Part> {
@@ -106,7 +95,7 @@ fn refusing(t: &Targets, cast: &Cast, dice: &mut Dice) -> Vec<Part> {
 /// Whoever is elected stands still, some time before or after it has promoted.
 fn stalled(t: &Targets, cast: &Cast, dice: &mut Dice) -> Vec<Part> {
     let moment = *dice.pick(&[Moment::Lead, Moment::Promote]);
-    let for_ms = t.down_after_ms + dice.within(500..=9_000);
+    let for_ms = t.down_after_ms + dice.within(1_500..=5_500);
     let stalls = (0..t.sentinels).map(|n| (0, for_ms, FaultKind::Stall(n, moment)));
     stalls.chain([death(t, cast, dice, 0)]).collect()
 }
@@ -117,10 +106,7 @@ fn renamed(t: &Targets, cast: &Cast, dice: &mut Dice) -> Vec<Part> {
     let for_ms = dies_at + t.down_after_ms + AWAY_MS;
     let meant = cast.others.first().copied().unwrap_or(cast.master);
     let cut = |n: usize| (20, 20, FaultKind::Cut(Proc::Sentinel(n), Proc::Node(cast.replica)));
-    let name = match t.named {
-        true => FaultKind::FalseName(cast.replica, meant),
-        false => FaultKind::Freeze(Proc::Node(meant)),
-    };
+    let name = FaultKind::FalseName(cast.replica, meant);
     let parts = vec![(0, for_ms, name), death(t, cast, dice, dies_at)];
     parts.into_iter().chain((0..t.sentinels).map(cut)).collect()
 }
@@ -163,7 +149,8 @@ pub(super) fn draw(
     let cast = Cast { master, replica, others };
     // Early, while the first master is still one.
     let begin = from + dice.below((until - from) / 4 + 1);
-    let theme = dice.pick(THEMES);
+    let names: &[Theme] = if targets.named { NAME_THEMES } else { &[] };
+    let theme = *dice.pick(&[THEMES, names].concat());
     let parts = theme(targets, &cast, dice).into_iter();
     let faults = parts.filter(|(at, ..)| begin + at < until).map(|(at, for_ms, kind)| {
         let at = begin + at;
