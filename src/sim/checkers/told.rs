@@ -116,10 +116,10 @@ impl Ear {
     /// It answers a command.
     pub(in crate::sim) fn answer(&mut self, at: Ms, command: &Command, reply: &Value) {
         match (command, reply) {
-            (Command::Ping, Value::Simple(text) | Value::Error(text)) => {
-                if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) {
-                    self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
-                }
+            (Command::Ping, Value::Simple(text) | Value::Error(text))
+                if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) =>
+            {
+                self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
             }
             (Command::Info, reply) => self.read(at, reply.text()),
             (Command::Promote | Command::Follow { .. }, Value::Array(replies)) => {
