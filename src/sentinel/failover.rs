@@ -39,8 +39,9 @@ pub(super) enum State {
     Election,
     /// Elected; the replicas are asked for fresh INFO.
     Choosing { since: Instant },
-    /// `SLAVEOF NO ONE` is sent; the replica is asked until it says master.
-    Promoting { replica: Address, since: Instant, next_info: Instant },
+    /// `SLAVEOF NO ONE` is sent; the replica, which had answered so many INFOs until then, is asked
+    /// until it says master.
+    Promoting { replica: Address, infos: u64, next_info: Instant },
 }
 
 impl Failover {
@@ -273,7 +274,9 @@ impl Group {
             true => tenure_ends,
             false => Instant::from_ms(u64::MAX),
         };
+        let mut infos = 0;
         if let Some(node) = self.node_mut(&replica) {
+            infos = node.infos;
             node.refused = None;
             match core.holds(Guard::PromotionOnDisk) {
                 // A disk may take its time; others may be asked for their votes meanwhile.
@@ -281,19 +284,18 @@ impl Group {
                 false => node.health.send(core, Command::Promote),
             }
         }
-        let since = core.now();
-        let next_info = since.plus(INFO_PERIOD_AWAITED_MS);
-        self.set_state(State::Promoting { replica, since, next_info });
+        let next_info = core.now().plus(INFO_PERIOD_AWAITED_MS);
+        self.set_state(State::Promoting { replica, infos, next_info });
         true
     }
 
     fn await_promotion(&mut self, core: &mut Core) -> bool {
         let tenure_ms = self.tenure_ms();
         let Some(failover) = &mut self.failover else { return false };
-        let State::Promoting { replica, since, next_info } = &mut failover.state else {
+        let State::Promoting { replica, infos, next_info } = &mut failover.state else {
             return false;
         };
-        let (replica, since) = (replica.clone(), *since);
+        let (replica, infos) = (replica.clone(), *infos);
         let demoted_master = self.master.address == replica;
         let Some(node) = (match demoted_master {
             true => Some(&mut self.master),
@@ -306,7 +308,7 @@ impl Group {
         let late = core.due(failover.started.plus(tenure_ms));
         // Too late it may not count: others may have undone it, and told nobody why.
         let in_time = !late || !core.holds(Guard::PromotionCounts);
-        let fresh = node.info_at.is_some_and(|at| at >= since) || !core.holds(Guard::PromotionSeen);
+        let fresh = node.infos > infos || !core.holds(Guard::PromotionSeen);
         if is_master && in_time && fresh {
             self.promoted(core, replica);
             return true;

@@ -480,6 +480,7 @@ impl Group {
         }
         node.info = Some(info);
         node.info_at = Some(now);
+        node.infos += 1;
         if rebooted {
             let details = self.node_details(core, address);
             core.announce(EventKind::Reboot, Some(&self.name), details);

@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub(super) info_at: Option<Instant>,
     info_asked_at: Option<Instant>,
     info_in_flight: bool,
+    /// How many times it has answered INFO.
+    pub(super) infos: u64,
     /// Replies to INFO that were none.
     pub(super) bad_infos: u64,
     /// Since when it has reported its present role.
@@ -105,6 +107,7 @@ impl Node {
             info_at: None,
             info_asked_at: None,
             info_in_flight: false,
+            infos: 0,
             bad_infos: 0,
             role_since: now,
             settled_since: now,

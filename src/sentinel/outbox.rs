@@ -20,6 +20,8 @@ struct Waiting {
     needs: u64,
     effect: Effect,
     otherwise: Option<Value>,
+    /// A reply that holds our vote in this group.
+    vote_in: Option<GroupName>,
     /// It waits only so as not to overtake another.
     in_line: bool,
     /// After this it must not go any more.
@@ -94,14 +96,26 @@ impl Outbox {
                 return;
             }
             let needs = self.newest;
-            let waiting = Waiting { needs, effect, otherwise, in_line: false, until: None };
+            let waiting =
+                Waiting { needs, effect, otherwise, vote_in: None, in_line: false, until: None };
             self.waiting.push_back(waiting);
         } else {
             self.ready.push_back(effect);
         }
     }
 
-    /// The same for an order that must not go later than `until`.
+    /// The same for a reply that holds our vote in a group.
+    pub(super) fn emit_vote(&mut self, group: &GroupName, reply: Effect, otherwise: Value) {
+        let before = self.waiting.len();
+        self.emit_durable_or(reply, Some(otherwise));
+        if self.waiting.len() > before
+            && let Some(waiting) = self.waiting.back_mut()
+        {
+            waiting.vote_in = Some(group.clone());
+        }
+    }
+
+    /// Like `emit_durable`, for an order that must not go later than `until`.
     pub(super) fn emit_durable_until(&mut self, effect: Effect, until: Instant) {
         let before = self.waiting.len();
         self.emit_durable(effect);
@@ -130,8 +144,14 @@ impl Outbox {
         match self.waiting.back() {
             Some(last) if self.failed.is_none() && self.waiting.len() < WAITING_MAX => {
                 let needs = last.needs;
-                let waiting =
-                    Waiting { needs, effect, otherwise: None, in_line: true, until: None };
+                let waiting = Waiting {
+                    needs,
+                    effect,
+                    otherwise: None,
+                    vote_in: None,
+                    in_line: true,
+                    until: None,
+                };
                 self.waiting.push_back(waiting);
             }
             _ => self.ready.push_back(effect),
@@ -209,7 +229,8 @@ impl Outbox {
         news
     }
 
-    /// Forgets what is still to be said of a group that is not watched any more.
+    /// Forgets what is still to be said of a group that is not watched any more. A vote that waits
+    /// for the disk is not given: what is written now holds none.
     pub(super) fn forget(&mut self, group: &GroupName) {
         let of_group = |effect: &Effect| match effect {
             Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
@@ -221,6 +242,13 @@ impl Outbox {
             _ => false,
         };
         self.ready.retain(|effect| !of_group(effect));
+        for waiting in self.waiting.iter_mut().filter(|w| w.vote_in.as_ref() == Some(group)) {
+            if let Effect::Reply { reply, .. } = &mut waiting.effect
+                && let Some(unvoted) = waiting.otherwise.clone()
+            {
+                *reply = unvoted;
+            }
+        }
         self.waiting.retain(|waiting| !of_group(&waiting.effect));
     }
 

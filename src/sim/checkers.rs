@@ -1,7 +1,14 @@
 //! What must hold at every moment of every run, whatever fails. Checked on all that sentinels say:
 //! hellos, questions, votes, commands, events.
 
+mod choice;
+mod told;
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use choice::Progress;
+pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
 use super::wire::{Ms, Proc};
 use crate::config::state::State;
@@ -56,8 +63,6 @@ const TILT_MS: Ms = 1_900;
 /// The group that an address or a name belongs to.
 type Group = String;
 
-/// Votes bind for so long, in ms, and a little more by a slow clock.
-const TENURE_MS: Ms = 5_050;
 /// No run gets anywhere near this epoch but by a lie.
 const CREDIBLE_EPOCH: Epoch = 1 << 32;
 
@@ -86,8 +91,8 @@ pub(super) struct Checkers {
     candidacies: BTreeMap<(usize, Group), (Epoch, u32)>,
     /// When that was.
     stood_at: BTreeMap<(usize, Group), Ms>,
-    /// Sentinels for which a quorum sees their master down.
-    odown: BTreeSet<(usize, Group)>,
+    /// Sentinels for which a quorum sees their master down, and that master.
+    odown: BTreeMap<(usize, Group), Address>,
     /// Sentinels that were told to fail over.
     ordered: BTreeSet<(usize, Group)>,
     /// Who has ever said of a master that it is down.
@@ -99,6 +104,8 @@ pub(super) struct Checkers {
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
     claims: Vec<Claim>,
+    /// What each sentinel is about.
+    progress: Progress,
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     violation: Option<Violation>,
@@ -116,13 +123,14 @@ impl Checkers {
             masters: BTreeMap::new(),
             candidacies: BTreeMap::new(),
             stood_at: BTreeMap::new(),
-            odown: BTreeSet::new(),
+            odown: BTreeMap::new(),
             ordered: BTreeSet::new(),
             accusers: BTreeMap::new(),
             thawed: BTreeMap::new(),
             tuned: BTreeSet::new(),
             removed: BTreeSet::new(),
             claims: Vec::new(),
+            progress: Progress::default(),
             mixed: false,
             violation: None,
         }
@@ -167,8 +175,9 @@ impl Checkers {
     /// A sentinel dies; what it saw is forgotten.
     pub(super) fn died(&mut self, sentinel: usize) {
         self.thawed.remove(&sentinel);
-        self.odown.retain(|(number, _)| *number != sentinel);
+        self.odown.retain(|(number, _), _| *number != sentinel);
         self.ordered.retain(|(number, _)| *number != sentinel);
+        self.progress.forget(sentinel);
     }
 
     /// An operator changes what a sentinel was told in the beginning.
@@ -296,6 +305,7 @@ impl Checkers {
             let how = format!("says config epoch {config} of {group} after {before}");
             self.broken(speaker, "config epochs never go back", how);
         }
+        self.overdue(speaker, group, config);
         // In epoch 0 nobody was elected: it is what an operator told each of them.
         if config == 0 || self.mixed {
             return;
@@ -382,11 +392,6 @@ impl Checkers {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
         };
         self.needs_majority(speaker, &group, "promotes a replica");
-        let stood_at = self.stood_at.get(&(speaker.number, group.clone())).copied();
-        if let Some(since) = stood_at.filter(|at| speaker.at - at > TENURE_MS) {
-            let how = format!("promotes {} ms after it stood for election", speaker.at - since);
-            self.broken(speaker, "a promotion comes while the votes bind", how);
-        }
         if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
             let later = self.leaders.range((group.clone(), epoch + 1)..=(group, Epoch::MAX));
             let later = later.map(|((_, e), n)| (*e, *n)).find(|(_, n)| *n != speaker.number);
@@ -473,10 +478,10 @@ impl Checkers {
         let words: Vec<&str> = event.payload.split(' ').collect();
         match event.kind {
             EventKind::Odown => {
-                self.odown.insert(key.clone());
                 let [_, _, host, port, _, count] = words[..] else { return };
                 let count = count.split('/').next().and_then(|count| count.parse().ok());
                 let master = Address::new(host, port.parse().unwrap_or(0));
+                self.odown.insert(key.clone(), master.clone());
                 let others = self
                     .accusers
                     .get(&master)
@@ -487,11 +492,15 @@ impl Checkers {
                     self.broken(speaker, "opinions are of the present master", how);
                 }
             }
-            EventKind::OdownEnd | EventKind::SwitchMaster => {
-                self.odown.remove(key);
+            EventKind::OdownEnd => _ = self.odown.remove(key),
+            EventKind::SwitchMaster => {
+                // While the disk fails, the new master may be called down before it is named.
+                let [.., host, port] = words[..] else { return };
+                let named = Address::new(host, port.parse().unwrap_or(0));
+                self.odown.retain(|place, master| place != key || *master == named);
             }
             EventKind::TryFailover => {
-                let caused = self.ordered.remove(key) || self.odown.contains(key);
+                let caused = self.ordered.remove(key) || self.odown.contains_key(key);
                 if !caused {
                     let how = format!("announces +try-failover {} without +odown", event.payload);
                     self.broken(speaker, "a quorum before an election", how);

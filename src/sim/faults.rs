@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::ambush::{Ambush, Moment};
 use super::dice::Dice;
 use super::disk::Memory;
-use super::host::{Ambush, Moment};
 use super::node::Data;
 use super::plan::Shape;
 use super::wire::{Machine, Ms, Proc};
@@ -201,12 +201,13 @@ impl fmt::Display for Order {
 /// What there is that can fail.
 #[derive(Debug, Clone)]
 pub(super) struct Targets {
-    sentinels: usize,
+    pub(super) sentinels: usize,
     late: Vec<usize>,
-    nodes: usize,
-    groups: usize,
+    pub(super) nodes: usize,
+    pub(super) groups: usize,
     machines: usize,
-    named: bool,
+    pub(super) named: bool,
+    pub(super) down_after_ms: Ms,
     /// Stock sentinels take part, and do not stand everything.
     mixed: bool,
 }
@@ -220,6 +221,7 @@ impl Targets {
             groups: shape.groups,
             machines: shape.machines(),
             named: shape.named,
+            down_after_ms: shape.down_after_ms,
             mixed: !shape.stock.is_empty(),
         }
     }

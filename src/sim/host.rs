@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::checkers::{Checkers, Said, Speaker};
+use super::ambush::Ambush;
+use super::checkers::{Checkers, Ear, Hellos, Said, Seat, Speaker, is_weighed};
 use super::clock::Skewed;
 use super::dice::Dice;
 use super::disk::{Disk, Memory};
@@ -52,68 +53,6 @@ pub(super) struct Watch {
     pub(super) switches: u64,
 }
 
-/// The moment at which a crash is set to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// It writes its state.
-    Persist,
-    /// It asks for a vote.
-    AskForVotes,
-    /// It announces a vote.
-    Vote,
-    /// It announces that it was elected.
-    Lead,
-    /// It promotes a replica.
-    Promote,
-    /// It sends a node to another master.
-    Repoint,
-    /// It announces another master.
-    Switch,
-    /// It says hello.
-    Hello,
-}
-
-impl Moment {
-    pub(super) const ALL: &[Moment] = &[
-        Moment::Persist,
-        Moment::AskForVotes,
-        Moment::Vote,
-        Moment::Lead,
-        Moment::Promote,
-        Moment::Repoint,
-        Moment::Switch,
-        Moment::Hello,
-    ];
-
-    fn is(self, effect: &Effect) -> bool {
-        let announces = |kind| matches!(effect, Effect::Announce(event) if event.kind == kind);
-        match self {
-            Moment::Persist => matches!(effect, Effect::Persist { .. }),
-            Moment::AskForVotes => matches!(
-                effect,
-                Effect::Send { command: Command::IsMasterDown { candidate: Some(_), .. }, .. }
-            ),
-            Moment::Vote => announces(EventKind::VoteForLeader),
-            Moment::Lead => announces(EventKind::ElectedLeader),
-            Moment::Promote => matches!(effect, Effect::Send { command: Command::Promote, .. }),
-            Moment::Repoint => {
-                matches!(effect, Effect::Send { command: Command::Follow { .. }, .. })
-            }
-            Moment::Switch => announces(EventKind::SwitchMaster),
-            Moment::Hello => matches!(effect, Effect::Send { command: Command::Hello { .. }, .. }),
-        }
-    }
-}
-
-/// A crash that waits for its moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ambush {
-    /// What it waits for.
-    pub moment: Moment,
-    /// The effect itself is still carried out.
-    pub after: bool,
-}
-
 /// What decides: the core that ships, or the model of a stock sentinel.
 enum Mind {
     Ours(Box<Sentinel>),
@@ -158,6 +97,7 @@ struct Link {
     target: Box<Target>,
     commands: Wire,
     subscription: Wire,
+    ear: Ear,
 }
 
 impl Link {
@@ -202,6 +142,13 @@ pub(super) struct Host {
     /// The world asks, which is no part of the run.
     probed: bool,
     inputs: VecDeque<Input>,
+    /// What was heard over links that are closed, and the last hello of everybody.
+    ears: BTreeMap<Address, Ear>,
+    hellos: Hellos,
+    /// When the last two writes began.
+    writes: [Ms; 2],
+    /// What goes out now may have been decided so long ago, in ms.
+    waited_ms: Ms,
     /// When a wake-up is under way, and its token; an earlier one replaces it.
     alarm: Option<Ms>,
     alarm_token: u64,
@@ -244,6 +191,10 @@ impl Host {
             answer: None,
             probed: false,
             inputs: VecDeque::new(),
+            ears: BTreeMap::new(),
+            hellos: Hellos::default(),
+            writes: [0; 2],
+            waited_ms: 0,
             alarm: None,
             alarm_token: 0,
             spins: (0, 0),
@@ -308,6 +259,9 @@ impl Host {
         self.sessions.clear();
         self.asked.clear();
         self.inputs.clear();
+        self.ears.clear();
+        self.hellos = Hellos::default();
+        self.waited_ms = 0;
         self.alarm = None;
         self.alarm_token += 1;
         self.ambush = None;
@@ -329,6 +283,7 @@ impl Host {
     pub(super) fn spare(&mut self) {
         self.doomed = false;
         self.ambush = None;
+        self.waited_ms = Ms::MAX;
     }
 
     /// True once the crash that lay in ambush is due; the world carries it out.
@@ -414,6 +369,9 @@ impl Host {
         while let Some(input) = self.inputs.pop_front() {
             let clock = self.now(net);
             let Some(mind) = &mut self.mind else { return };
+            if let Input::Persisted { .. } | Input::PersistFailed { .. } = input {
+                self.waited_ms = self.waited_ms.max(net.now() - self.writes[1]);
+            }
             watch.inputs += 1;
             mind.handle(clock, input);
             while let Some(effect) = self.mind.as_mut().and_then(Mind::poll) {
@@ -429,6 +387,7 @@ impl Host {
                     }
                 }
             }
+            self.waited_ms = 0;
         }
         self.set_alarm(net);
     }
@@ -448,7 +407,7 @@ impl Host {
                     self.disk.install(*state);
                 }
             }
-            Effect::Persist { revision, state } => match self.write(revision, state) {
+            Effect::Persist { revision, state } => match self.write(net.now(), revision, state) {
                 None => {
                     let what =
                         format!("one write at a time: sentinel {} begins another", self.number);
@@ -472,7 +431,8 @@ impl Host {
         !self.doomed
     }
 
-    fn write(&mut self, revision: Revision, state: Box<State>) -> Option<Ms> {
+    fn write(&mut self, now: Ms, revision: Revision, state: Box<State>) -> Option<Ms> {
+        self.writes = [now, self.writes[0]];
         if self.sabotage == Some(Sabotage::EagerDisk) {
             self.disk.finish();
         }
@@ -507,7 +467,12 @@ impl Host {
             let speaker = Speaker { at: now, number: self.number, id: &disk.my_id, disk };
             let said = Said { effect, to, receiver, question };
             match self.stock {
-                false => watch.checkers.hear(&speaker, &said),
+                false => {
+                    if is_weighed(effect) {
+                        watch.checkers.weigh(&speaker, &said, &self.seat());
+                    }
+                    watch.checkers.hear(&speaker, &said);
+                }
                 true => watch.checkers.overhear(&speaker, &said),
             }
         }
@@ -524,6 +489,19 @@ impl Host {
         {
             watch.story.tell(now, &self.proc, || line);
         }
+    }
+
+    /// What it was told until now.
+    fn seat(&self) -> Seat<'_> {
+        let mut ears = BTreeMap::new();
+        let mut twice = Vec::new();
+        for link in self.links.values().filter(|link| link.target.kind == TargetKind::Node) {
+            if ears.insert(&link.target.address, &link.ear).is_some() {
+                twice.push(&link.target.address);
+            }
+        }
+        ears.retain(|address, _| !twice.contains(address));
+        Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms }
     }
 
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too
@@ -544,7 +522,9 @@ impl Host {
 
     fn connect(&mut self, net: &mut Net, id: LinkId, target: Box<Target>) {
         let subscribe = target.kind == TargetKind::Node;
-        let link = Link { target, commands: Wire::default(), subscription: Wire::default() };
+        let ear = self.ears.remove(&target.address).unwrap_or_default().reopen(net.now());
+        let (commands, subscription) = (Wire::default(), Wire::default());
+        let link = Link { target, commands, subscription, ear };
         self.links.insert(id, link);
         self.dial(net, id, false);
         if subscribe {
@@ -565,6 +545,7 @@ impl Host {
 
     fn disconnect(&mut self, net: &mut Net, id: LinkId) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.ears.insert(link.target.address, link.ear);
         for conn in [link.commands.conn, link.subscription.conn].into_iter().flatten() {
             self.conns.remove(&conn);
             net.close(self.proc, conn);
@@ -573,6 +554,7 @@ impl Host {
 
     fn send(&mut self, net: &mut Net, id: LinkId, command: Command) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        link.ear.send(net.now(), &command);
         let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
         let packet = match command {
             Command::Ping => Packet::Ping,
@@ -632,6 +614,7 @@ impl Host {
                 match (subscription, remote_ip) {
                     (true, _) => LinkEvent::Subscribed,
                     (false, Some(remote_ip)) => {
+                        link.ear.connected(true);
                         LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
                     }
                     // Closed again, as will be heard.
@@ -644,9 +627,13 @@ impl Host {
                     Packet::Reply(reply) => *reply,
                     _ => Value::Simple("PONG".into()),
                 };
+                link.ear.answer(net.now(), &command, &reply);
                 LinkEvent::Reply { command, reply }
             }
-            Packet::Published(payload) => LinkEvent::Hello { payload },
+            Packet::Published(payload) => {
+                self.hellos.hear(net.now(), &payload);
+                LinkEvent::Hello { payload }
+            }
             _ => return,
         };
         self.inputs.push_back(Input::Link { link: id, event });
@@ -665,7 +652,10 @@ impl Host {
         net.timer(self.proc, pause, Timer::Redial { link: id.0, subscription });
         let event = match subscription {
             true => LinkEvent::Unsubscribed { reason: reason.to_string() },
-            false => LinkEvent::Down { reason },
+            false => {
+                link.ear.connected(false);
+                LinkEvent::Down { reason }
+            }
         };
         self.inputs.push_back(Input::Link { link: id, event });
     }
@@ -679,6 +669,9 @@ impl Host {
             match read_ask(ask) {
                 Ok(request) => {
                     session.busy = true;
+                    if let Request::Hello(payload) = &request {
+                        self.hellos.hear(net.now(), payload);
+                    }
                     self.submit(request, Some(conn));
                 }
                 Err(packet) => net.send(self.proc, conn, packet),

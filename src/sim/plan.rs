@@ -9,6 +9,7 @@ use super::faults::{Fault, Targets, draw};
 use super::host::HostShape;
 use super::net::{NetShape, ip_of};
 use super::node::NodeShape;
+use super::themes;
 use super::wire::{Machine, Ms, Proc};
 use crate::config::settings::{GroupSettings, SENTINEL_PORT, SentinelSettings};
 use crate::sentinel::types::Address;
@@ -40,8 +41,16 @@ impl Plan {
     pub fn draw(seed: u64, options: &Options) -> Plan {
         let mut shape = Shape::draw(options, &mut Dice::new(seed, "shape"));
         let targets = Targets::of(&shape);
-        let mut faults =
-            draw(&targets, shape.warm_up_ms, shape.heal_at(), &mut Dice::new(seed, "faults"));
+        let (from, until) = (shape.warm_up_ms, shape.heal_at());
+        let mut faults = draw(&targets, from, until, &mut Dice::new(seed, "faults"));
+        if faults.len() > shape.late.len() {
+            let dice = &mut Dice::new(seed, "theme");
+            faults.extend(themes::draw(&targets, &faults, from, until, dice));
+            faults.sort_by_key(|fault| fault.at);
+            // What a theme began is seen to its end.
+            let end = faults.iter().map(|fault| fault.at + fault.for_ms).max().unwrap_or(0);
+            shape.faults_ms = shape.faults_ms.max(end.saturating_sub(from));
+        }
         if options.calm {
             faults.clear();
             shape.late.clear();

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ambush::Ambush;
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
-use super::host::{Ambush, Host};
+use super::host::Host;
 use super::net::Weather;
 use super::node::{Ailment, Data};
 use super::plan::Shape;

@@ -379,6 +379,9 @@ impl World {
             return;
         }
         let now = self.net.now();
+        if let Proc::Sentinel(n) = proc {
+            self.watch.checkers.goes_on(n, now);
+        }
         if let Proc::Sentinel(n) = proc
             && judged
             && self.net.running(proc)

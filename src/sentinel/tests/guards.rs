@@ -360,6 +360,25 @@ fn what_was_said_before_the_order_shows_no_promotion() {
 }
 
 #[test]
+fn what_was_said_at_the_moment_of_the_order_shows_no_promotion() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let run_id = format!("run_id:{}\r\n", id(9));
+    desk.infos.insert(at(REPLICA), replica_info(MASTER, 500, true) + &run_id);
+    desk.pass(12_000);
+    desk.master_dies();
+    desk.pass(20);
+    desk.infos.remove(&at(REPLICA));
+    desk.win();
+    assert!(desk.promotions().is_empty());
+    // The last answer that the choice waits for: an earlier leader has promoted that one.
+    let said = Value::bulk("role:master\r\n".to_owned() + &run_id);
+    desk.reply_from(REPLICA, Command::Info, said);
+    assert_eq!(desk.promotions(), [REPLICA]);
+    assert!(!desk.has(EventKind::SwitchMaster));
+}
+
+#[test]
 fn a_leader_waits_a_moment_for_fresh_info() {
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
@@ -573,4 +592,21 @@ fn a_removed_group_falls_silent_and_stays_removed() {
     assert!(!desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
     let (_, state) = desk.writes.last().expect("a write");
     assert!(state.groups.is_empty() && state.removed.contains_key("mymaster"));
+}
+
+#[test]
+fn a_vote_that_waits_for_the_disk_is_not_given_once_its_group_is_removed() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    desk.ask(Request::FlushConfig);
+    assert_eq!(desk.vote_for(2, 5), None);
+    desk.ask(Request::Remove("mymaster".into()));
+    // The write under way ends; the next one holds what is so by now.
+    desk.disk_works = true;
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    assert!(desk.writes.last().is_some_and(|(_, state)| state.groups.is_empty()));
+    assert!(desk.replies.contains(&opinion(0, 0, 0)), "{:?}", desk.replies);
+    assert!(!desk.replies.contains(&opinion(0, 2, 5)), "{:?}", desk.replies);
 }

@@ -1,0 +1,414 @@
+//! The rules by which a replica is chosen and promoted, judged by what the sentinel was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::told::{Ear, Info, Seat};
+use super::{Checkers, Group, Said, Speaker};
+use crate::config::state::GroupState;
+use crate::sentinel::types::{Address, Epoch};
+use crate::sentinel::{Command, Effect, Event, EventKind};
+use crate::sim::wire::Ms;
+
+/// Votes bind for so long at most, in ms.
+const TENURE_MS: Ms = 5_000;
+/// After a freeze it takes so long until a sentinel decides again, in ms.
+const AWAKE_MS: Ms = 2_500;
+/// Replicas have so long to tell how far they are, in ms.
+const FRESH_MS: Ms = 200;
+/// Who is promoted has answered within so long, in ms.
+const ANSWERED_MS: Ms = 5_000;
+/// The same while the master lives, in ms: three times Sentinel's INFO period.
+const ANSWERED_IN_PEACE_MS: Ms = 30_000;
+
+/// A sentinel, and a group that it watches.
+pub(super) type Place = (usize, Group);
+
+/// What each sentinel is about, as its own words tell.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// When it was elected.
+    elected: BTreeMap<Place, Ms>,
+    /// An operator wanted the present failover.
+    forced: BTreeSet<Place>,
+    /// Promotions that must have come to an end at some moment, and their epochs.
+    open: BTreeMap<Place, (Ms, Epoch)>,
+    /// Replicas that it calls down.
+    down: BTreeSet<(usize, Address)>,
+    /// Since when it has called the master down.
+    pub(super) master_down: BTreeMap<Place, Ms>,
+    /// When it last changed its mind about a node, at the earliest, and when it said so.
+    pub(super) judged: BTreeMap<(usize, Address), (Ms, Ms)>,
+    /// It led the last failover, and sends the replicas to the new master.
+    pub(super) leading: BTreeSet<Place>,
+    /// When it was last told of, or made, another master.
+    pub(super) switched: BTreeMap<Place, Ms>,
+}
+
+impl Progress {
+    /// A sentinel dies.
+    pub(super) fn forget(&mut self, sentinel: usize) {
+        let other = |place: &Place| place.0 != sentinel;
+        let other_node = |node: &(usize, Address)| node.0 != sentinel;
+        self.elected.retain(|place, _| other(place));
+        self.forced.retain(other);
+        self.open.retain(|place, _| other(place));
+        self.down.retain(other_node);
+        self.master_down.retain(|place, _| other(place));
+        self.judged.retain(|node, _| other_node(node));
+        self.leading.retain(other);
+        self.switched.retain(|place, _| other(place));
+    }
+
+    pub(super) fn is_down(&self, sentinel: usize, node: &Address) -> bool {
+        self.down.contains(&(sentinel, node.clone()))
+    }
+
+    /// What it announces tells what it is about.
+    fn note(&mut self, sentinel: usize, event: &Event, at: Ms, waited_ms: Ms) {
+        let since = at.saturating_sub(waited_ms);
+        let place = (sentinel, event.group.as_deref().unwrap_or_default().to_owned());
+        match event.kind {
+            EventKind::Sdown | EventKind::SdownEnd => {
+                let down = event.kind == EventKind::Sdown;
+                let Some((is_master, node)) = named(&event.payload) else { return };
+                let node = (sentinel, node);
+                self.judged.insert(node.clone(), (since, at));
+                match (is_master, down) {
+                    (true, true) => _ = self.master_down.insert(place, since),
+                    (true, false) => _ = self.master_down.remove(&place),
+                    (false, true) => _ = self.down.insert(node),
+                    (false, false) => _ = self.down.remove(&node),
+                }
+            }
+            EventKind::TryFailover => {
+                self.elected.remove(&place);
+                self.leading.remove(&place);
+            }
+            EventKind::PromotedSlave => {
+                self.open.remove(&place);
+                self.master_down.remove(&place);
+                self.switched.insert(place.clone(), since);
+                self.leading.insert(place);
+            }
+            EventKind::SwitchMaster => {
+                self.open.remove(&place);
+                self.master_down.remove(&place);
+                let words: Vec<&str> = event.payload.split(' ').collect();
+                if let [.., host, port] = words[..] {
+                    self.down.remove(&(sentinel, Address::new(host, port.parse().unwrap_or(0))));
+                }
+                self.switched.insert(place, since);
+            }
+            EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {
+                self.leading.remove(&place);
+            }
+            EventKind::ConfigUpdateFrom => {
+                self.open.remove(&place);
+                self.leading.remove(&place);
+            }
+            EventKind::AbortNotElected
+            | EventKind::AbortNoGoodSlave
+            | EventKind::AbortSlaveTimeout => _ = self.open.remove(&place),
+            EventKind::ResetMaster | EventKind::Monitor | EventKind::Unmonitor => {
+                self.open.remove(&place);
+                self.leading.remove(&place);
+                self.master_down.remove(&place);
+                self.down.retain(|(number, _)| *number != sentinel);
+                if event.kind == EventKind::Monitor {
+                    self.switched.insert(place, since);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The node that an event is about, and whether it is the master.
+fn named(payload: &str) -> Option<(bool, Address)> {
+    let words: Vec<&str> = payload.split(' ').collect();
+    let [kind @ ("master" | "slave"), _, host, port, ..] = words[..] else { return None };
+    Some((kind == "master", Address::new(host, port.parse().ok()?)))
+}
+
+/// The only group of which this address is a node.
+pub(super) fn group_at<'a>(
+    speaker: &'a Speaker,
+    at: &Address,
+) -> Option<(&'a str, &'a GroupState)> {
+    let knows = |group: &GroupState| group.settings.master == *at || group.replicas.contains(at);
+    let mut groups = speaker.disk.groups.iter().filter(|(_, group)| knows(group));
+    let (name, group) = groups.next()?;
+    groups.next().is_none().then_some((name, group))
+}
+
+impl Checkers {
+    /// A sentinel says something, having been told so much.
+    pub(in crate::sim) fn weigh(&mut self, speaker: &Speaker, said: &Said, seat: &Seat) {
+        match said.effect {
+            Effect::Send { command: Command::Promote, .. } => {
+                if let Some(to) = said.to {
+                    self.weigh_choice(speaker, to, seat);
+                }
+            }
+            Effect::Send { command: Command::Follow { master }, .. } => {
+                if let Some(to) = said.to {
+                    self.weigh_repair(speaker, to, master, seat);
+                }
+            }
+            Effect::Announce(event) => {
+                let place = (speaker.number, event.group.as_deref().unwrap_or_default().to_owned());
+                match event.kind {
+                    EventKind::TryFailover if self.ordered.contains(&place) => {
+                        self.progress.forced.insert(place);
+                    }
+                    EventKind::TryFailover => _ = self.progress.forced.remove(&place),
+                    EventKind::ElectedLeader if seat.waited_ms == 0 => {
+                        self.progress.elected.insert(place, speaker.at);
+                    }
+                    EventKind::PromotedSlave => self.weigh_promotion(speaker, place, event, seat),
+                    EventKind::Sdown => self.weigh_sdown(speaker, &place, event, seat),
+                    _ => {}
+                }
+                self.progress.note(speaker.number, event, speaker.at, seat.waited_ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// A sentinel that stood still goes on.
+    pub(in crate::sim) fn goes_on(&mut self, sentinel: usize, at: Ms) {
+        let open = self.progress.open.iter_mut().filter(|((number, _), _)| *number == sentinel);
+        for (_, (due, _)) in open {
+            *due = (*due).max(at + AWAKE_MS);
+        }
+    }
+
+    /// How long the votes bind that a sentinel has, in ms, by a slow clock.
+    fn tenure_ms(&self, speaker: &Speaker, group: &str) -> Ms {
+        let known =
+            speaker.disk.groups.get(group).filter(|_| !self.tuned.contains(&speaker.number));
+        let tenure = known.map_or(TENURE_MS, |g| g.settings.failover_timeout_ms.min(TENURE_MS));
+        slack(tenure)
+    }
+
+    /// A promotion that shows no effect while the votes bind is given up, and that is said.
+    pub(super) fn overdue(&mut self, speaker: &Speaker, group: &str, config: Epoch) {
+        let place = (speaker.number, group.to_owned());
+        let Some((due, epoch)) = self.progress.open.get(&place).copied() else { return };
+        if config >= epoch {
+            self.progress.open.remove(&place);
+        } else if speaker.at > due {
+            let how = format!("says hello {} ms later, and nothing came of it", speaker.at - due);
+            self.broken(speaker, "a promotion without effect is given up", how);
+        }
+    }
+
+    /// A replica is promoted: it can be, and nobody else was to be preferred.
+    fn weigh_choice(&mut self, speaker: &Speaker, to: &Address, seat: &Seat) {
+        let Some((name, group)) = group_at(speaker, to) else { return };
+        let place = (speaker.number, name.to_owned());
+        let Some(stood_at) = self.stood_at.get(&place).copied() else { return };
+        let until = stood_at + self.tenure_ms(speaker, name);
+        if speaker.at > until && seat.waited_ms < Ms::MAX {
+            let how = format!("promotes {} ms after it stood", speaker.at - stood_at);
+            self.broken(speaker, "a promotion comes while the votes bind", how);
+        }
+        let epoch = self.candidacies.get(&place).map_or(Epoch::MAX, |(epoch, _)| *epoch);
+        self.progress.open.insert(place.clone(), (until, epoch));
+        let Some(ear) = seat.ears.get(to) else { return };
+        let mut wrong = Vec::new();
+        if *to != group.settings.master {
+            wrong.extend(self.unfit(speaker, &place, to, ear, seat));
+            wrong.extend(self.too_old(speaker, &place, group, ear, seat));
+        }
+        if seat.waited_ms == 0 {
+            wrong.extend(self.hasty(speaker, &place, group, seat));
+            wrong.extend(self.better(speaker, &place, group, to, seat));
+        }
+        for (rule, how) in wrong {
+            self.broken(speaker, rule, format!("promotes {to}: {how}"));
+        }
+    }
+
+    /// Who is promoted answers, and has said lately what it is.
+    fn unfit(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        to: &Address,
+        ear: &Ear,
+        seat: &Seat,
+    ) -> Option<(&'static str, String)> {
+        let ago = |at: Ms| speaker.at.saturating_sub(at).saturating_sub(seat.waited_ms);
+        let rule = "who is promoted answers";
+        if seat.waited_ms == 0 && !ear.up {
+            return Some((rule, "there is no connection to it".into()));
+        }
+        if seat.waited_ms < Ms::MAX && self.progress.is_down(speaker.number, to) {
+            return Some((rule, "the sentinel itself calls it down".into()));
+        }
+        let answered_ms = ago(ear.pongs[0].map_or(ear.opened_at, |at| at.max(ear.opened_at)));
+        if answered_ms > slack(ANSWERED_MS) {
+            return Some((rule, format!("its last PONG is {answered_ms} ms old")));
+        }
+        let rule = "who is promoted has said lately what it is";
+        let Some(info) = &ear.info else { return Some((rule, "it said nothing yet".into())) };
+        let limit_ms = match self.progress.master_down.contains_key(place) {
+            true => ANSWERED_MS,
+            false => ANSWERED_IN_PEACE_MS,
+        };
+        (ago(info.at) > slack(limit_ms))
+            .then(|| (rule, format!("its INFO is {} ms old", ago(info.at))))
+    }
+
+    /// Old data are promoted only where an operator wants it, and no stranger ever; unless the
+    /// master itself says that it follows somebody.
+    fn too_old(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        group: &GroupState,
+        ear: &Ear,
+        seat: &Seat,
+    ) -> Option<(&'static str, String)> {
+        let info = ear.info.as_ref()?;
+        let master = seat.ears.get(&group.settings.master)?;
+        if master.info.as_ref().is_some_and(|info| !info.is_master) || seat.waited_ms == Ms::MAX {
+            return None;
+        }
+        if info.is_master {
+            let how = || "it says master, and never said that it follows anybody".to_owned();
+            return ear.is_stray().then(|| ("who is promoted was a replica", how()));
+        }
+        if self.progress.forced.contains(place) || self.tuned.contains(&speaker.number) {
+            return None;
+        }
+        match info.unlinked_ms {
+            None if info.linked || info.has_data => None,
+            None => Some((
+                "emptiness is not promoted",
+                "it started without data and has not reached its master since".into(),
+            )),
+            Some(unlinked_ms) => {
+                let called = self.progress.master_down.get(place).copied().unwrap_or(speaker.at);
+                let silent_since = master.pongs[0]?.min(called);
+                let limit = speaker.at - silent_since + 10 * group.settings.down_after_ms;
+                let how = || format!("its link has been down for {unlinked_ms} ms");
+                (unlinked_ms > slack(limit)).then(|| ("old data are not promoted", how()))
+            }
+        }
+    }
+
+    /// Whoever can be asked is, and has time to answer, before one of them is chosen.
+    fn hasty(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        group: &GroupState,
+        seat: &Seat,
+    ) -> Option<(&'static str, String)> {
+        let elected = *self.progress.elected.get(place)?;
+        let waited_ms = speaker.at - elected;
+        if slack(waited_ms) >= FRESH_MS {
+            return None;
+        }
+        let silent = self
+            .candidates(speaker, group, seat)
+            .find(|(_, ear)| ear.up && ear.info.as_ref().is_none_or(|info| info.at + 2 < elected));
+        silent.map(|(other, _)| {
+            let how = format!("{waited_ms} ms after the election, {other} has not said yet");
+            ("all are asked before one is promoted", how)
+        })
+    }
+
+    /// Of those that can be promoted without any doubt none is to be preferred.
+    fn better(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        group: &GroupState,
+        to: &Address,
+        seat: &Seat,
+    ) -> Option<(&'static str, String)> {
+        let elected = *self.progress.elected.get(place)?;
+        let chosen = seat.ears.get(to)?.info.as_ref()?;
+        let runs: Vec<&str> = group
+            .replicas
+            .iter()
+            .chain([&group.settings.master])
+            .filter_map(|at| seat.ears.get(at).filter(|ear| ear.up))
+            .filter_map(|ear| Some(ear.info.as_ref()?.run_id.as_str()))
+            .collect();
+        let double = |info: &Info| runs.iter().filter(|run| **run == info.run_id).count() > 1;
+        let kept_up = |info: &Info| {
+            let lag_ms = if info.linked { Some(0) } else { info.unlinked_ms };
+            lag_ms.is_some_and(|ms| ms <= group.settings.down_after_ms)
+        };
+        let fit = |(at, ear): &(&Address, &Ear)| {
+            let info = ear.info.as_ref().filter(|info| info.at > elected && !info.is_master);
+            let answers = ear.up && ear.pongs[0].is_some_and(|at| speaker.at - at < ANSWERED_MS);
+            *at != to
+                && answers
+                && info.is_some_and(|info| {
+                    let ours = info.follows.as_ref() == Some(&group.settings.master);
+                    ours && info.priority > 0 && kept_up(info) && !double(info)
+                })
+        };
+        for (other, ear) in self.candidates(speaker, group, seat).filter(fit) {
+            let info = ear.info.as_ref()?;
+            if double(chosen) {
+                let how = format!("it is two nodes or none, and {other} is one");
+                return Some(("who is promoted is one node", how));
+            }
+            let rank = |info: &Info| (info.priority, u64::MAX - info.offset);
+            if !chosen.is_master && rank(info) < rank(chosen) {
+                let of = |info: &Info| format!("{} at {}", info.priority, info.offset);
+                let how = format!("{} where {other} has {}", of(chosen), of(info));
+                return Some(("the best replica is promoted", how));
+            }
+        }
+        None
+    }
+
+    /// The replicas that the sentinel does not call down.
+    fn candidates<'a>(
+        &'a self,
+        speaker: &'a Speaker,
+        group: &'a GroupState,
+        seat: &'a Seat,
+    ) -> impl Iterator<Item = (&'a Address, &'a Ear)> {
+        let down = |at: &Address| self.progress.is_down(speaker.number, at);
+        let ear = |at: &'a Address| Some((at, *seat.ears.get(at)?));
+        group.replicas.iter().filter(move |at| !down(at)).filter_map(ear)
+    }
+
+    /// What is announced as promoted has said that it is a master: after it was told to become one,
+    /// and while the votes bound.
+    fn weigh_promotion(&mut self, speaker: &Speaker, place: Place, event: &Event, seat: &Seat) {
+        let Some((_, at)) = named(&event.payload) else { return };
+        let stood_at = self.stood_at.get(&place).copied();
+        let order = seat.ears.get(&at).and_then(|ear| ear.promotion);
+        let (Some(stood_at), Some(order)) = (stood_at, order) else { return };
+        if order.at < stood_at {
+            // It was one already, and the order never left.
+            return;
+        }
+        let Some(shown_at) = order.shown_at else {
+            let how = format!("announces {at}, which has not said master since its order");
+            return self.broken(speaker, "a promotion is seen before it is told", how);
+        };
+        if shown_at > stood_at + self.tenure_ms(speaker, &place.1) {
+            let how = format!("counts {at}, a master {} ms after it stood", shown_at - stood_at);
+            self.broken(speaker, "a promotion counts while the votes bind", how);
+        }
+    }
+}
+
+/// So much by the slowest clock.
+pub(super) fn slack(ms: Ms) -> Ms {
+    ms + ms / 100 + 20
+}
+
+#[cfg(test)]
+#[path = "choice_tests.rs"]
+mod tests;

@@ -1,0 +1,343 @@
+//! Choices and repairs put before the checkers, good and bad.
+
+use super::super::super::dice::Dice;
+use super::super::*;
+use crate::config::settings::GroupSettings;
+use crate::config::state::GroupState;
+use crate::sentinel::LinkId;
+
+const GROUP: &str = "g";
+/// When the election was won, or the node looked at.
+const NOW: Ms = 100_000;
+
+fn address(n: usize) -> Address {
+    Address::new(format!("10.0.0.{n}"), 6379)
+}
+
+fn id(n: u64) -> RunId {
+    Dice::new(n, "id").run_id()
+}
+
+/// A sentinel that leads a failover of node 1, whose replicas are 2 and 3, and what it was told.
+struct Court {
+    checkers: Checkers,
+    disk: State,
+    ears: BTreeMap<Address, Ear>,
+    hellos: Hellos,
+    at: Ms,
+    waited_ms: Ms,
+}
+
+impl Court {
+    fn new() -> Court {
+        let nodes = (1..=3).map(address).collect();
+        let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]));
+        checkers.set_season(Season::Rough);
+        let mut settings = GroupSettings::new(address(1), 2);
+        settings.down_after_ms = 1_000;
+        let mut group = GroupState::fresh(settings, None);
+        group.replicas = [2, 3].map(address).into();
+        group.sentinels = (1..3).map(|n| (id(n), address(n as usize))).collect();
+        let groups = BTreeMap::from([(GROUP.into(), group)]);
+        let disk = State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new() };
+        let (ears, hellos) = (BTreeMap::new(), Hellos::default());
+        let mut court = Court { checkers, disk, ears, hellos, at: NOW, waited_ms: 0 };
+        court.at = NOW - 2_000;
+        for n in 1..=3 {
+            let ear = court.ears.entry(address(n)).or_default();
+            ear.connected(true);
+            for _ in 0..3 {
+                ear.answer(court.at, &Command::Ping, &Value::Simple("PONG".into()));
+            }
+        }
+        court.tells(1, &master(1));
+        court.at = NOW;
+        let place = (0, GROUP.to_owned());
+        court.checkers.stood_at.insert(place.clone(), NOW);
+        court.checkers.candidacies.insert(place, (5, 2));
+        court.announces(EventKind::Sdown, "master g 10.0.0.1 6379");
+        court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
+        for n in [2, 3] {
+            court.pongs(n);
+            court.tells(n, &replica(n, 100, 500));
+        }
+        court.at += 1;
+        for n in [2, 3] {
+            court.tells(n, &replica(n, 100, 500));
+        }
+        court
+    }
+
+    fn pongs(&mut self, n: usize) {
+        let ear = self.ears.entry(address(n)).or_default();
+        ear.answer(self.at, &Command::Ping, &Value::Simple("PONG".into()));
+    }
+
+    /// A node answers INFO.
+    fn tells(&mut self, n: usize, info: &str) {
+        let ear = self.ears.entry(address(n)).or_default();
+        ear.answer(self.at, &Command::Info, &Value::bulk(info));
+    }
+
+    fn says(&mut self, to: usize, effect: Effect) {
+        let (id, to) = (id(0), address(to));
+        let speaker = Speaker { at: self.at, number: 0, id: &id, disk: &self.disk };
+        let said = Said { effect: &effect, to: Some(&to), receiver: None, question: None };
+        let ears = self.ears.iter().collect();
+        let seat = Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms };
+        self.checkers.weigh(&speaker, &said, &seat);
+        if let Effect::Send { command, .. } = effect {
+            self.ears.entry(to).or_default().send(self.at, &command);
+        }
+    }
+
+    fn announces(&mut self, kind: EventKind, payload: &str) {
+        let event = Event { kind, group: Some(GROUP.into()), payload: payload.into() };
+        self.says(1, Effect::Announce(event));
+    }
+
+    fn promotes(&mut self, n: usize) {
+        self.says(n, Effect::Send { link: LinkId(1), command: Command::Promote });
+    }
+
+    fn sends(&mut self, n: usize, master: usize) {
+        let command = Command::Follow { master: address(master) };
+        self.says(n, Effect::Send { link: LinkId(1), command });
+    }
+
+    /// A hello of the sentinel itself, which shows that it goes on.
+    fn lives(&mut self, config: Epoch) {
+        let id = id(0);
+        let speaker = Speaker { at: self.at, number: 0, id: &id, disk: &self.disk };
+        self.checkers.overdue(&speaker, GROUP, config);
+    }
+
+    #[track_caller]
+    fn finds(&self, rule: &str) {
+        let found = self.checkers.violation().map(|broken| broken.what.clone());
+        match &found {
+            None => assert_eq!(rule, "", "nothing is found"),
+            Some(what) => assert!(!rule.is_empty() && what.starts_with(rule), "{what}"),
+        }
+    }
+}
+
+fn master(n: usize) -> String {
+    format!("run_id:{n}\r\nrole:master\r\n")
+}
+
+fn replica(n: usize, priority: u32, offset: u64) -> String {
+    format!(
+        "run_id:{n}\r\nuptime_in_seconds:90\r\nrole:slave\r\nmaster_host:10.0.0.1\r\n\
+         master_port:6379\r\nmaster_link_status:up\r\nslave_repl_offset:{offset}\r\n\
+         slave_priority:{priority}\r\ndb0:keys=1\r\n"
+    )
+}
+
+/// One without a link, and why not, in s.
+fn unlinked(n: usize, for_s: i64) -> String {
+    let down = format!("status:down\r\nmaster_link_down_since_seconds:{for_s}");
+    replica(n, 100, 500).replace("status:up", &down)
+}
+
+/// What is found when replica 2 is promoted after it, or something else, has changed.
+#[track_caller]
+fn promoted_after(change: impl FnOnce(&mut Court), rule: &str) {
+    let mut court = Court::new();
+    change(&mut court);
+    court.promotes(2);
+    court.finds(rule);
+}
+
+#[test]
+fn a_choice_by_the_rules_breaks_none() {
+    promoted_after(|_| {}, "");
+    promoted_after(|court| court.tells(2, &unlinked(2, 11)), "");
+    promoted_after(|court| court.tells(3, &replica(3, 100, 400)), "");
+}
+
+#[test]
+fn finds_a_promotion_of_somebody_silent() {
+    let answers = "who is promoted answers";
+    promoted_after(|court| court.ears.entry(address(2)).or_default().connected(false), answers);
+    let down = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
+    promoted_after(|court| court.announces(EventKind::Sdown, down), answers);
+    promoted_after(|court| court.at += 6_000, "a promotion comes while the votes bind");
+    let late = |court: &mut Court| {
+        court.checkers.stood_at.insert((0, GROUP.into()), NOW + 6_000);
+        court.at += 6_000;
+    };
+    promoted_after(late, answers);
+    let speechless = |court: &mut Court| {
+        late(court);
+        court.pongs(2);
+    };
+    promoted_after(speechless, "who is promoted has said lately what it is");
+}
+
+#[test]
+fn finds_a_promotion_of_old_data() {
+    promoted_after(|court| court.tells(2, &unlinked(2, 15)), "old data are not promoted");
+    let empty = unlinked(2, -1).replace("db0", "none");
+    promoted_after(|court| court.tells(2, &empty), "emptiness is not promoted");
+    let forced = |court: &mut Court| {
+        court.checkers.ordered.insert((0, GROUP.into()));
+        court.announces(EventKind::TryFailover, "master g 10.0.0.1 6379");
+        court.tells(2, &empty);
+    };
+    promoted_after(forced, "");
+}
+
+#[test]
+fn finds_a_promotion_of_a_stranger() {
+    promoted_after(|court| court.tells(2, &master(2)), "");
+    promoted_after(|court| court.tells(2, &master(7)), "who is promoted was a replica");
+}
+
+#[test]
+fn finds_a_choice_that_was_made_too_soon_or_not_well() {
+    let silent = |court: &mut Court| {
+        court.at -= 1;
+        court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
+        court.at += 100;
+        court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
+    };
+    promoted_after(silent, "all are asked before one is promoted");
+    let waited = |court: &mut Court| {
+        silent(court);
+        court.at += 200;
+    };
+    promoted_after(waited, "");
+    let best = "the best replica is promoted";
+    promoted_after(|court| court.tells(3, &replica(3, 100, 600)), best);
+    promoted_after(|court| court.tells(3, &replica(3, 50, 400)), best);
+    let double = |court: &mut Court| court.tells(2, &replica(1, 100, 500));
+    promoted_after(double, "who is promoted is one node");
+}
+
+#[test]
+fn finds_a_promotion_that_has_no_end() {
+    let mut court = Court::new();
+    court.promotes(2);
+    court.at += 6_000;
+    court.checkers.goes_on(0, court.at);
+    court.lives(4);
+    court.finds("");
+    court.at += 6_000;
+    court.lives(4);
+    court.finds("a promotion without effect is given up");
+    let mut court = Court::new();
+    court.promotes(2);
+    court.at += 6_000;
+    court.lives(5);
+    court.finds("");
+}
+
+#[test]
+fn finds_a_promotion_that_was_not_seen_or_not_in_time() {
+    let promoted = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
+    let after = |ms: Ms, rule: &str| {
+        let mut court = Court::new();
+        court.tells(2, &master(2));
+        court.promotes(2);
+        if ms > 0 {
+            court.at += ms;
+            court.tells(2, &master(2));
+        }
+        court.announces(EventKind::PromotedSlave, promoted);
+        court.finds(rule);
+    };
+    after(0, "a promotion is seen before it is told");
+    after(10, "");
+    after(6_000, "a promotion counts while the votes bind");
+}
+
+#[test]
+fn finds_a_node_that_is_sent_to_no_master() {
+    let rule = "nodes are sent to a master";
+    let mut court = Court::new();
+    court.at += 10_000;
+    court.tells(1, &master(1));
+    court.sends(2, 1);
+    court.finds(rule);
+    let sent_after = |change: fn(&mut Court), rule: &str| {
+        let mut court = Court::new();
+        court.at += 10_000;
+        court.announces(EventKind::SdownEnd, "master g 10.0.0.1 6379");
+        change(&mut court);
+        court.sends(2, 1);
+        court.finds(rule);
+    };
+    sent_after(|_| {}, "");
+    sent_after(|court| court.tells(1, &replica(1, 100, 500)), rule);
+    sent_after(|court| court.at += 20_000, rule);
+}
+
+#[test]
+fn finds_a_node_that_is_put_right_too_soon() {
+    let mut court = Court::new();
+    court.announces(EventKind::SdownEnd, "master g 10.0.0.1 6379");
+    court.tells(2, &master(7));
+    let changed = court.at;
+    let hello = |n| format!("10.0.0.9,26379,{},0,{GROUP},10.0.0.1,6379,0", id(n));
+    court.at = changed + 2_500;
+    court.hellos.hear(court.at, &hello(1));
+    court.sends(2, 1);
+    court.finds("");
+    court.hellos = Hellos::default();
+    court.sends(2, 1);
+    court.finds("a majority knows of no news");
+    let mut court = Court::new();
+    court.announces(EventKind::SdownEnd, "master g 10.0.0.1 6379");
+    court.tells(2, &master(7));
+    court.at += 1_000;
+    court.sends(2, 1);
+    court.finds("news have time to come");
+}
+
+#[test]
+fn finds_too_many_replicas_on_their_way() {
+    let sent_after = |change: fn(&mut Court), rule: &str| {
+        let mut court = Court::new();
+        court.at += 10_000;
+        court.announces(EventKind::SdownEnd, "master g 10.0.0.1 6379");
+        court.sends(2, 1);
+        change(&mut court);
+        court.sends(3, 1);
+        court.finds(rule);
+    };
+    sent_after(|_| {}, "");
+    let lost = |court: &mut Court| {
+        court.tells(2, &unlinked(2, -1));
+        court.sends(2, 1);
+    };
+    sent_after(lost, "parallel-syncs is respected");
+}
+
+#[test]
+fn finds_a_master_that_is_called_down_without_a_reason() {
+    let rule = "a master is down for a reason";
+    let called_after = |change: fn(&mut Court), rule: &str| {
+        let mut court = Court::new();
+        court.announces(EventKind::SdownEnd, "master g 10.0.0.1 6379");
+        change(&mut court);
+        court.announces(EventKind::Sdown, "master g 10.0.0.1 6379");
+        court.finds(rule);
+    };
+    let answers = |court: &mut Court| (0..3).for_each(|_| court.pongs(1));
+    called_after(|_| {}, "");
+    called_after(answers, rule);
+    let follows = |court: &mut Court| {
+        court.tells(1, &replica(1, 100, 500));
+        court.at += 25_000;
+        (0..3).for_each(|_| court.pongs(1));
+    };
+    called_after(follows, "");
+    let named_since = |court: &mut Court| {
+        court.tells(1, &replica(1, 100, 500));
+        court.at += 25_000;
+        court.announces(EventKind::SwitchMaster, "g 10.0.0.2 6379 10.0.0.1 6379");
+        (0..3).for_each(|_| court.pongs(1));
+    };
+    called_after(named_since, rule);
+}

@@ -1,0 +1,238 @@
+//! What a sentinel was told over its links, written down beside it: by this, and not by what it made
+//! of it, its choices and repairs are judged.
+
+use std::collections::BTreeMap;
+
+use super::super::wire::Ms;
+use super::Epoch;
+use crate::resp::Value;
+use crate::sentinel::types::{Address, RunId};
+use crate::sentinel::{Command, Effect, EventKind};
+
+/// A node counts its uptime and the age of its links by cached clocks: so far apart, in s, they may
+/// be.
+const UPTIME_SLACK_S: i64 = 60;
+
+/// What came over all links of a sentinel's life to one address.
+#[derive(Debug, Clone, Default)]
+pub(in crate::sim) struct Ear {
+    /// The connection for commands stands.
+    pub(super) up: bool,
+    /// When the present link was opened.
+    pub(super) opened_at: Ms,
+    /// When the last PINGs were answered by a node that is well, the latest first.
+    pub(super) pongs: [Option<Ms>; 3],
+    /// Its last INFO.
+    pub(super) info: Option<Info>,
+    /// Since when its INFO has named the same role, and the same master.
+    pub(super) role_since: Ms,
+    pub(super) steady_since: Ms,
+    /// The process that was last seen to be a replica.
+    followed: Option<String>,
+    /// The last order to become a master.
+    pub(super) promotion: Option<Promotion>,
+    /// The last order to follow another, until it does: when, and whom.
+    pub(super) repointed: Option<(Ms, Address)>,
+    /// It refused the last order.
+    pub(super) refused: bool,
+}
+
+/// An order to become a master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sim) struct Promotion {
+    pub(super) at: Ms,
+    /// When its INFO first said so.
+    pub(super) shown_at: Option<Ms>,
+}
+
+/// What an INFO says, as far as a choice may hang on it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::sim) struct Info {
+    /// When it came.
+    pub(super) at: Ms,
+    pub(super) is_master: bool,
+    pub(super) run_id: String,
+    pub(super) follows: Option<Address>,
+    pub(super) linked: bool,
+    /// For how long it has not been, in ms; `None` if it never was since the node started.
+    pub(super) unlinked_ms: Option<Ms>,
+    pub(super) has_data: bool,
+    pub(super) priority: u32,
+    pub(super) offset: u64,
+}
+
+impl Info {
+    fn read(at: Ms, text: &str) -> Option<Info> {
+        let mut info = Info { at, unlinked_ms: Some(0), ..Info::default() };
+        let (mut role, mut host, mut port) = (None, None, None);
+        let (mut uptime_s, mut down_s) = (i64::MAX, 0);
+        for line in text.lines() {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            match name {
+                "run_id" => value.clone_into(&mut info.run_id),
+                "uptime_in_seconds" => uptime_s = value.parse().ok()?,
+                "role" => role = Some(value),
+                "master_host" => host = Some(value),
+                "master_port" => port = value.parse().ok(),
+                "master_link_status" => info.linked = value == "up",
+                "master_link_down_since_seconds" => down_s = value.parse::<i64>().ok()?,
+                "slave_priority" => info.priority = value.parse().ok()?,
+                "slave_repl_offset" => info.offset = value.parse().ok()?,
+                "db0" => info.has_data = true,
+                _ => {}
+            }
+        }
+        info.is_master = role? == "master";
+        info.follows = host.zip(port).map(|(host, port)| Address::new(host, port));
+        // Older versions of Redis count from 1970.
+        let never = down_s < 0 || down_s > uptime_s.saturating_add(UPTIME_SLACK_S);
+        info.unlinked_ms = u64::try_from(down_s).ok().filter(|_| !never).map(|s| s * 1_000);
+        Some(info)
+    }
+}
+
+impl Ear {
+    /// Another link to the same address takes the place of the last one.
+    pub(in crate::sim) fn reopen(mut self, at: Ms) -> Ear {
+        (self.up, self.opened_at) = (false, at);
+        self
+    }
+
+    pub(in crate::sim) fn connected(&mut self, up: bool) {
+        self.up = up;
+    }
+
+    /// A command goes to it.
+    pub(in crate::sim) fn send(&mut self, at: Ms, command: &Command) {
+        match command {
+            Command::Promote => self.promotion = Some(Promotion { at, shown_at: None }),
+            Command::Follow { master } => {
+                (self.repointed, self.refused) = (Some((at, master.clone())), false);
+            }
+            _ => {}
+        }
+    }
+
+    /// It answers a command.
+    pub(in crate::sim) fn answer(&mut self, at: Ms, command: &Command, reply: &Value) {
+        match (command, reply) {
+            (Command::Ping, Value::Simple(text) | Value::Error(text))
+                if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) =>
+            {
+                self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
+            }
+            (Command::Info, reply) => self.read(at, reply.text()),
+            (Command::Promote | Command::Follow { .. }, Value::Array(replies)) => {
+                let errs = |reply: &Value| match reply {
+                    Value::Error(_) => true,
+                    Value::Array(done) => matches!(done.first(), Some(Value::Error(_))),
+                    _ => false,
+                };
+                match replies.split_last() {
+                    Some((info, replies)) if !replies.iter().any(errs) => {
+                        self.read(at, info.text())
+                    }
+                    _ => self.refused = true,
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, at: Ms, text: Option<&str>) {
+        let Some(info) = text.and_then(|text| Info::read(at, text)) else { return };
+        let before = self.info.as_ref();
+        if before.is_none_or(|before| before.is_master != info.is_master) {
+            (self.role_since, self.steady_since) = (at, at);
+        } else if before.is_none_or(|before| before.follows != info.follows) {
+            self.steady_since = at;
+        }
+        match info.is_master {
+            true => {
+                if let Some(order) = &mut self.promotion {
+                    order.shown_at.get_or_insert(at);
+                }
+            }
+            false => self.followed = Some(info.run_id.clone()),
+        }
+        self.info = Some(info);
+        if self.repointed.as_ref().is_some_and(|(_, master)| self.is_in_sync_with(master)) {
+            self.repointed = None;
+        }
+    }
+
+    /// It says that it is a master, and this process never said that it was anything else.
+    pub(super) fn is_stray(&self) -> bool {
+        let info = self.info.as_ref().filter(|info| info.is_master);
+        info.is_some_and(|info| self.followed.as_ref() != Some(&info.run_id))
+    }
+
+    /// It follows this master, over a link that works.
+    pub(super) fn is_in_sync_with(&self, master: &Address) -> bool {
+        let linked = self.info.as_ref().filter(|info| !info.is_master && info.linked);
+        linked.is_some_and(|info| info.follows.as_ref() == Some(master))
+    }
+}
+
+/// All that one sentinel heard of the other sentinels: the last hello of each for each group.
+#[derive(Debug, Clone, Default)]
+pub(in crate::sim) struct Hellos(Vec<Heard>);
+
+#[derive(Debug, Clone)]
+struct Heard {
+    group: String,
+    id: String,
+    at: Ms,
+    current: Epoch,
+    config: Epoch,
+}
+
+impl Hellos {
+    /// A hello is heard.
+    pub(in crate::sim) fn hear(&mut self, at: Ms, payload: &str) {
+        let mut fields = payload.split(',').skip(2);
+        let (Some(id), Some(current), Some(group)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return;
+        };
+        let config = fields.nth(2).and_then(|epoch| epoch.parse().ok());
+        let (Ok(current), Some(config)) = (current.parse(), config) else { return };
+        match self.0.iter_mut().find(|last| last.id == id && last.group == group) {
+            Some(last) => (last.at, last.current, last.config) = (at, current, config),
+            None => {
+                let (group, id) = (group.to_owned(), id.to_owned());
+                self.0.push(Heard { group, id, at, current, config });
+            }
+        }
+    }
+
+    /// How many others have said after `since` that they know this configuration of the group, and
+    /// no epoch after it.
+    pub(super) fn confirm(&self, group: &str, config: Epoch, own: &RunId, since: Ms) -> usize {
+        let others = self.0.iter().filter(|last| last.group == group && last.id != own.as_str());
+        let same = |last: &&Heard| last.current == config && last.config == config;
+        others.filter(|last| last.at >= since).filter(same).count()
+    }
+}
+
+/// All that a sentinel was told when it says something.
+pub(in crate::sim) struct Seat<'a> {
+    /// By the address of a node. One to which there are two links, for two groups, is left out.
+    pub(in crate::sim) ears: BTreeMap<&'a Address, &'a Ear>,
+    pub(in crate::sim) hellos: &'a Hellos,
+    /// It may have decided so long ago what it does now, in ms: it had to wait for its disk, or was
+    /// stopped ([`Ms::MAX`]).
+    pub(in crate::sim) waited_ms: Ms,
+}
+
+/// True for what is judged by what the sentinel was told.
+pub(in crate::sim) fn is_weighed(effect: &Effect) -> bool {
+    match effect {
+        Effect::Send { command: Command::Promote | Command::Follow { .. }, .. } => true,
+        Effect::Announce(event) => !matches!(
+            event.kind,
+            EventKind::Slave | EventKind::Sentinel | EventKind::NewEpoch | EventKind::RoleChange
+        ),
+        _ => false,
+    }
+}

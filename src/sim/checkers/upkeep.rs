@@ -1,0 +1,166 @@
+//! The rules by which nodes are put right and a master is called down, judged by what the sentinel
+//! was told.
+
+use super::choice::{Place, group_at, slack};
+use super::told::{Ear, Seat};
+use super::{Checkers, Speaker};
+use crate::config::state::GroupState;
+use crate::sentinel::Event;
+use crate::sentinel::types::Address;
+use crate::sim::wire::Ms;
+
+/// News of another configuration come within so long, in ms: a hello period.
+const NEWS_MS: Ms = 2_000;
+/// The same where nobody confirms that there are none, in ms.
+const NEWS_UNCONFIRMED_MS: Ms = 8_000;
+/// A master has said within so long that it is one, in ms: twice Sentinel's INFO period.
+const SANE_MS: Ms = 20_000;
+/// An order that shows no effect in so long counts no more, in ms.
+const REPOINT_MS: Ms = 10_000;
+/// A disk that is well takes no longer, in ms.
+const QUICK_MS: Ms = 80;
+
+impl Checkers {
+    /// A node is sent to a master: one that is there, and not before all have had the time to say
+    /// that it is no longer the master, nor too many at once.
+    pub(super) fn weigh_repair(
+        &mut self,
+        speaker: &Speaker,
+        to: &Address,
+        master: &Address,
+        seat: &Seat,
+    ) {
+        let Some((name, group)) = group_at(speaker, to) else { return };
+        let place = (speaker.number, name.to_owned());
+        let mut wrong = Vec::new();
+        if group.settings.master == *master && seat.waited_ms <= QUICK_MS {
+            wrong.extend(self.no_master(speaker, &place, master, seat));
+        }
+        if let Some(ear) = seat.ears.get(to) {
+            wrong.extend(self.too_early(speaker, &place, to, ear, seat));
+            wrong.extend(self.too_many(speaker, group, to, master, seat));
+        }
+        for (rule, how) in wrong {
+            self.broken(speaker, rule, format!("sends {to} to {master}: {how}"));
+        }
+    }
+
+    fn no_master(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        master: &Address,
+        seat: &Seat,
+    ) -> Option<(&'static str, String)> {
+        let rule = "nodes are sent to a master";
+        if self.progress.master_down.contains_key(place) {
+            return Some((rule, "the sentinel itself calls that down".into()));
+        }
+        let info = seat.ears.get(master)?.info.as_ref();
+        if seat.waited_ms == 0 && info.is_none_or(|info| !info.is_master) {
+            return Some((rule, "that does not say that it is one".into()));
+        }
+        let age_ms = speaker.at - info?.at;
+        let how = || format!("that said so {age_ms} ms ago");
+        (age_ms > slack(SANE_MS + seat.waited_ms)).then(|| (rule, how()))
+    }
+
+    /// Who did not lead the failover leaves a node alone until news could have come.
+    fn too_early(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        to: &Address,
+        ear: &Ear,
+        seat: &Seat,
+    ) -> Option<(&'static str, String)> {
+        if self.progress.leading.contains(place) {
+            return None;
+        }
+        let judged = self.progress.judged.get(&(speaker.number, to.clone()));
+        let since = ear.steady_since.max(judged.map_or(0, |(since, _)| *since));
+        if since > speaker.at.saturating_sub(seat.waited_ms) {
+            // It changed while the order had to wait.
+            return None;
+        }
+        let for_ms = speaker.at - since;
+        if slack(for_ms) < NEWS_MS {
+            let how = format!("it has been as it is for {for_ms} ms");
+            return Some(("news have time to come", how));
+        }
+        let known = speaker.disk.groups.get(&place.1)?;
+        let said = seat.hellos.confirm(&place.1, known.config_epoch, speaker.id, since);
+        let voters = known.sentinels.len() + 1;
+        let early = slack(for_ms) < NEWS_UNCONFIRMED_MS && seat.waited_ms == 0;
+        (early && said + 1 < voters / 2 + 1).then(|| {
+            let how = format!(
+                "it has been as it is for {for_ms} ms, and {said} of {} others said that there \
+                 are no news",
+                voters - 1
+            );
+            ("a majority knows of no news", how)
+        })
+    }
+
+    /// `parallel-syncs` is respected, but for masters too many.
+    fn too_many(
+        &self,
+        speaker: &Speaker,
+        group: &GroupState,
+        to: &Address,
+        master: &Address,
+        seat: &Seat,
+    ) -> Option<(&'static str, String)> {
+        let second_master = seat.ears.get(to)?.info.as_ref()?.is_master;
+        if second_master || self.tuned.contains(&speaker.number) {
+            return None;
+        }
+        let place = (speaker.number, group_at(speaker, to)?.0.to_owned());
+        let switched = self.progress.switched.get(&place).copied().unwrap_or_default();
+        let under_way = |at: &&Address| {
+            let Some(ear) = seat.ears.get(*at) else { return false };
+            // Whoever was down meanwhile is no longer waited for.
+            let judged = self.progress.judged.get(&(speaker.number, (*at).clone()));
+            let since = switched.max(judged.map_or(0, |(_, said_at)| said_at + 1));
+            let sent = ear.repointed.as_ref().is_some_and(|(at, whom)| {
+                whom == master && *at >= since && slack(speaker.at - at) < REPOINT_MS
+            });
+            *at != to && sent && !ear.refused && !ear.is_in_sync_with(master)
+        };
+        let others = group.replicas.iter().filter(under_way).count();
+        let most = group.settings.parallel_syncs as usize;
+        let how = || format!("{others} others are on their way, and {most} may be");
+        (others >= most).then(|| ("parallel-syncs is respected", how()))
+    }
+
+    /// A master is called down for its silence, or for having followed for long since it became the
+    /// master.
+    pub(super) fn weigh_sdown(
+        &mut self,
+        speaker: &Speaker,
+        place: &Place,
+        event: &Event,
+        seat: &Seat,
+    ) {
+        let words: Vec<&str> = event.payload.split(' ').collect();
+        let ["master", _, host, port] = words[..] else { return };
+        let at = Address::new(host, port.parse().unwrap_or(0));
+        let known = speaker.disk.groups.get(&place.1);
+        let tuned = self.tuned.contains(&speaker.number) || seat.waited_ms > QUICK_MS;
+        let (Some(group), Some(ear)) = (known.filter(|_| !tuned), seat.ears.get(&at)) else {
+            return;
+        };
+        // Some of the last PONGs may have come since it was called down.
+        let answered_ms = ear.pongs[2].map(|at| speaker.at - at);
+        if answered_ms.is_none_or(|ms| slack(ms) >= group.settings.down_after_ms) {
+            return;
+        }
+        let switched = self.progress.switched.get(place).copied().unwrap_or_default();
+        let as_it_is_ms = speaker.at - ear.role_since.max(switched);
+        let follows = ear.info.as_ref().is_some_and(|info| !info.is_master);
+        if !follows || slack(as_it_is_ms) < SANE_MS {
+            let how = format!("calls {at} down, which answers, and was named {as_it_is_ms} ms ago");
+            self.broken(speaker, "a master is down for a reason", how);
+        }
+    }
+}
