@@ -1,5 +1,5 @@
-//! What a sentinel was told over its links, written down beside it: by this, and not by what it made
-//! of it, its choices and repairs are judged.
+//! What a sentinel was told over its links, written down beside it: by this, and not by what it
+//! made of that, its choices and repairs are judged.
 
 use std::collections::BTreeMap;
 
