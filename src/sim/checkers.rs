@@ -91,8 +91,8 @@ pub(super) struct Checkers {
     candidacies: BTreeMap<(usize, Group), (Epoch, u32)>,
     /// When that was.
     stood_at: BTreeMap<(usize, Group), Ms>,
-    /// Sentinels for which a quorum sees their master down, and that master.
-    odown: BTreeMap<(usize, Group), Address>,
+    /// Sentinels for which a quorum sees their master down.
+    odown: BTreeSet<(usize, Group)>,
     /// Sentinels that were told to fail over.
     ordered: BTreeSet<(usize, Group)>,
     /// Who has ever said of a master that it is down.
@@ -123,7 +123,7 @@ impl Checkers {
             masters: BTreeMap::new(),
             candidacies: BTreeMap::new(),
             stood_at: BTreeMap::new(),
-            odown: BTreeMap::new(),
+            odown: BTreeSet::new(),
             ordered: BTreeSet::new(),
             accusers: BTreeMap::new(),
             thawed: BTreeMap::new(),
@@ -175,7 +175,7 @@ impl Checkers {
     /// A sentinel dies; what it saw is forgotten.
     pub(super) fn died(&mut self, sentinel: usize) {
         self.thawed.remove(&sentinel);
-        self.odown.retain(|(number, _), _| *number != sentinel);
+        self.odown.retain(|(number, _)| *number != sentinel);
         self.ordered.retain(|(number, _)| *number != sentinel);
         self.progress.forget(sentinel);
     }
@@ -478,10 +478,10 @@ impl Checkers {
         let words: Vec<&str> = event.payload.split(' ').collect();
         match event.kind {
             EventKind::Odown => {
+                self.odown.insert(key.clone());
                 let [_, _, host, port, _, count] = words[..] else { return };
                 let count = count.split('/').next().and_then(|count| count.parse().ok());
                 let master = Address::new(host, port.parse().unwrap_or(0));
-                self.odown.insert(key.clone(), master.clone());
                 let others = self
                     .accusers
                     .get(&master)
@@ -492,15 +492,11 @@ impl Checkers {
                     self.broken(speaker, "opinions are of the present master", how);
                 }
             }
-            EventKind::OdownEnd => _ = self.odown.remove(key),
-            EventKind::SwitchMaster => {
-                // While the disk fails, the new master may be called down before it is named.
-                let [.., host, port] = words[..] else { return };
-                let named = Address::new(host, port.parse().unwrap_or(0));
-                self.odown.retain(|place, master| place != key || *master == named);
+            EventKind::OdownEnd | EventKind::SwitchMaster => {
+                self.odown.remove(key);
             }
             EventKind::TryFailover => {
-                let caused = self.ordered.remove(key) || self.odown.contains_key(key);
+                let caused = self.ordered.remove(key) || self.odown.contains(key);
                 if !caused {
                     let how = format!("announces +try-failover {} without +odown", event.payload);
                     self.broken(speaker, "a quorum before an election", how);
