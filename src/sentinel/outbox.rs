@@ -88,7 +88,9 @@ impl Outbox {
 
     /// The same; a reply becomes `otherwise` if the state cannot be written.
     pub(super) fn emit_durable_or(&mut self, effect: Effect, otherwise: Option<Value>) {
-        if self.newest > self.durable {
+        // What is so is told while the disk fails, and in the order in which it came about.
+        let told_anyway = self.failed.is_some() && is_fact(&effect);
+        if self.newest > self.durable && !told_anyway {
             if self.waiting.len() >= WAITING_MAX {
                 if let (Effect::Reply { id, .. }, Some(reply)) = (effect, otherwise) {
                     self.ready.push_back(Effect::Reply { id, reply });
@@ -324,6 +326,20 @@ mod tests {
         assert!(out.written(revision, Instant::from_ms(1010)));
         assert_eq!(out.failure(), None);
         assert_eq!(drain(&mut out), []);
+    }
+
+    #[test]
+    fn facts_keep_their_order_while_the_disk_fails() {
+        let event = |kind| Effect::Announce(Event { kind, group: None, payload: String::new() });
+        let mut out = Outbox::new(Guards::new());
+        out.touch();
+        let revision = out.begin_write(Instant::from_ms(0)).expect("due");
+        out.write_failed(revision, "disk full".into(), Instant::from_ms(10));
+        out.touch();
+        out.emit_durable(event(EventKind::SwitchMaster));
+        out.emit_durable(event(EventKind::NewEpoch));
+        out.emit_in_order(event(EventKind::Odown));
+        assert_eq!(drain(&mut out), [event(EventKind::SwitchMaster), event(EventKind::Odown)]);
     }
 
     #[test]

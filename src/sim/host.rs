@@ -153,7 +153,8 @@ pub(super) struct Host {
     alarm: Option<Ms>,
     alarm_token: u64,
     spins: (Ms, u32),
-    pub(super) ambush: Option<Ambush>,
+    /// With the number of the fault that set it.
+    pub(super) ambush: Option<(usize, Ambush)>,
     doomed: bool,
     sabotage: Option<Sabotage>,
     /// It follows Redis's rules, and not ours.
@@ -394,7 +395,7 @@ impl Host {
 
     /// Carries out one effect. False if the process dies of it.
     fn act(&mut self, net: &mut Net, watch: &mut Watch, effect: Effect) -> bool {
-        let trap = self.ambush.filter(|ambush| ambush.moment.is(&effect));
+        let trap = self.ambush.map(|(_, ambush)| ambush).filter(|a| a.moment.is(&effect));
         if trap.is_some_and(|ambush| !ambush.after) {
             self.doomed = true;
             return false;

@@ -40,9 +40,9 @@ impl World {
                     self.put_down(proc, true);
                 }
             }
-            FaultKind::Ambush(n, ambush) => self.hosts[n].ambush = Some(ambush),
+            FaultKind::Ambush(n, ambush) => self.hosts[n].ambush = Some((number, ambush)),
             FaultKind::Stall(n, moment) => {
-                self.hosts[n].ambush = Some(Ambush { moment, after: true });
+                self.hosts[n].ambush = Some((number, Ambush { moment, after: true }));
             }
             FaultKind::Freeze(proc) => self.freeze(proc),
             FaultKind::Cut(a, b) => self.net.cut_between(a, b),
@@ -129,13 +129,13 @@ impl World {
                 }
             }
             FaultKind::Ambush(n, _) => {
-                self.hosts[n].ambush = None;
+                self.hosts[n].ambush.take_if(|(by, _)| *by == number);
                 if self.ambushed.remove(&number) {
                     self.put_up(Proc::Sentinel(n));
                 }
             }
             FaultKind::Stall(n, _) => {
-                self.hosts[n].ambush = None;
+                self.hosts[n].ambush.take_if(|(by, _)| *by == number);
                 if self.ambushed.remove(&number) {
                     self.thaw(Proc::Sentinel(n), false);
                 }
@@ -490,11 +490,8 @@ impl World {
         if !self.hosts[n].doomed() {
             return;
         }
-        let fault = self.active.iter().copied().find(|fault| {
-            let kind = &self.plan.faults[*fault].kind;
-            matches!(kind, FaultKind::Ambush(s, _) | FaultKind::Stall(s, _) if *s == n)
-                && !self.ambushed.contains(fault)
-        });
+        let fault = self.hosts[n].ambush.map(|(fault, _)| fault);
+        let fault = fault.filter(|fault| self.active.contains(fault));
         let kind = fault.map(|fault| self.plan.faults[fault].kind.clone());
         match (fault, kind) {
             (Some(fault), Some(FaultKind::Stall(..))) => {
