@@ -110,11 +110,11 @@ impl Sentinel {
         let leader = group.voted_for.as_ref().map_or("*", RunId::as_str);
         let voted = reply(down, leader, group.leader_epoch);
         let effect = Effect::Reply { id, reply: voted };
+        let name = group.name.clone();
         match self.core.holds(Guard::VoteOnDisk) {
-            true => self.core.out.emit_durable_or(effect, Some(unvoted)),
+            true => self.core.out.emit_durable_of(&name, effect, Some(unvoted)),
             false => self.core.out.emit(effect),
         }
-        let name = group.name.clone();
         self.touch(Subject::Group(name));
     }
 

@@ -24,13 +24,17 @@ struct Waiting {
     in_line: bool,
     /// After this it must not go any more.
     until: Option<Instant>,
+    /// It concerns this group, though it does not name it.
+    of: Option<GroupName>,
 }
 
 /// True for an announcement of what is so already, and stays so if this sentinel forgets it: the
-/// master of a new configuration, say. Epochs and votes are promises.
+/// master of a new configuration, say. Epochs and votes are promises, and so is what rests on the
+/// own vote.
 fn is_fact(effect: &Effect) -> bool {
+    use EventKind::{ElectedLeader, NewEpoch, VoteForLeader};
     matches!(effect, Effect::Announce(event)
-        if !matches!(event.kind, EventKind::NewEpoch | EventKind::VoteForLeader))
+        if !matches!(event.kind, NewEpoch | VoteForLeader | ElectedLeader))
 }
 
 /// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
@@ -94,7 +98,8 @@ impl Outbox {
                 return;
             }
             let needs = self.newest;
-            let waiting = Waiting { needs, effect, otherwise, in_line: false, until: None };
+            let waiting =
+                Waiting { needs, effect, otherwise, in_line: false, until: None, of: None };
             self.waiting.push_back(waiting);
         } else {
             self.ready.push_back(effect);
@@ -109,6 +114,22 @@ impl Outbox {
             && let Some(waiting) = self.waiting.back_mut()
         {
             waiting.until = Some(until);
+        }
+    }
+
+    /// The same as [`Outbox::emit_durable_or`] for a vote or a wish for one in this group.
+    pub(super) fn emit_durable_of(
+        &mut self,
+        group: &GroupName,
+        effect: Effect,
+        otherwise: Option<Value>,
+    ) {
+        let before = self.waiting.len();
+        self.emit_durable_or(effect, otherwise);
+        if self.waiting.len() > before
+            && let Some(waiting) = self.waiting.back_mut()
+        {
+            waiting.of = Some(group.clone());
         }
     }
 
@@ -130,8 +151,14 @@ impl Outbox {
         match self.waiting.back() {
             Some(last) if self.failed.is_none() && self.waiting.len() < WAITING_MAX => {
                 let needs = last.needs;
-                let waiting =
-                    Waiting { needs, effect, otherwise: None, in_line: true, until: None };
+                let waiting = Waiting {
+                    needs,
+                    effect,
+                    otherwise: None,
+                    in_line: true,
+                    until: None,
+                    of: None,
+                };
                 self.waiting.push_back(waiting);
             }
             _ => self.ready.push_back(effect),
@@ -209,7 +236,8 @@ impl Outbox {
         news
     }
 
-    /// Forgets what is still to be said of a group that is not watched any more.
+    /// Forgets what is still to be said of a group that is not watched any more. Its votes are not
+    /// told: what is written from now on does not hold them.
     pub(super) fn forget(&mut self, group: &GroupName) {
         let of_group = |effect: &Effect| match effect {
             Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
@@ -221,7 +249,15 @@ impl Outbox {
             _ => false,
         };
         self.ready.retain(|effect| !of_group(effect));
-        self.waiting.retain(|waiting| !of_group(&waiting.effect));
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.of.as_ref() != Some(group) && !of_group(&waiting.effect) {
+                self.waiting.push_back(waiting);
+            } else if let (Effect::Reply { id, .. }, Some(reply)) =
+                (waiting.effect, waiting.otherwise)
+            {
+                self.ready.push_back(Effect::Reply { id, reply });
+            }
+        }
     }
 
     /// Why the state cannot be written at present, if so. Such a sentinel takes no part in

@@ -92,6 +92,18 @@ fn whoever_is_alone_promotes_once_its_vote_is_on_disk() {
 }
 
 #[test]
+fn whoever_is_alone_leads_nothing_while_its_vote_is_not_on_disk() {
+    let mut desk = lone();
+    desk.pass(5_000);
+    desk.disk_works = false;
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_500);
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    assert!(!desk.has(EventKind::ElectedLeader), "{:?}", desk.events);
+}
+
+#[test]
 fn replicas_are_sent_to_a_master_that_is_on_disk() {
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
@@ -573,4 +585,29 @@ fn a_removed_group_falls_silent_and_stays_removed() {
     assert!(!desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
     let (_, state) = desk.writes.last().expect("a write");
     assert!(state.groups.is_empty() && state.removed.contains_key("mymaster"));
+}
+
+#[test]
+fn a_vote_in_a_removed_group_is_not_told() {
+    let mut desk = Desk::new(1, 2);
+    desk.disk_works = false;
+    assert_eq!(desk.vote_for(2, 5), None);
+    // What is written from now on holds no vote.
+    let removed = desk.ask(Request::Remove("mymaster".into()));
+    assert_eq!(removed, Some(opinion(0, 0, 0)));
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    assert!(!desk.replies.contains(&opinion(0, 2, 5)), "{:?}", desk.replies);
+}
+
+#[test]
+fn a_vote_outlives_a_configuration_of_an_older_epoch() {
+    let mut desk = Desk::new(1, 2);
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 2, 5)));
+    desk.hello(3, 4, REPLICA, 4);
+    assert!(desk.has(EventKind::SwitchMaster));
+    let (host, port) = ("127.0.0.1".to_owned(), i64::from(REPLICA));
+    let candidate = Some(id(3).to_string());
+    let vote = desk.ask(Request::IsMasterDown { host, port, epoch: 6, candidate });
+    assert_eq!(vote, Some(opinion(0, 2, 5)));
 }
