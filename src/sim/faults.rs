@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::ambush::{Ambush, Moment};
 use super::dice::Dice;
 use super::disk::Memory;
-use super::host::{Ambush, Moment};
 use super::node::Data;
 use super::plan::Shape;
 use super::wire::{Machine, Ms, Proc};
@@ -109,6 +109,15 @@ pub enum Order {
     Set(usize, &'static str, u64),
     /// Somebody asks it for its vote for this sentinel in an absurd epoch.
     Poison(usize, usize, i64),
+    /// Somebody asks it for its vote for a sentinel, or for a stranger.
+    Canvass {
+        /// For which group.
+        group: usize,
+        /// For which sentinel; `None`: for one that nobody knows.
+        candidate: Option<usize>,
+        /// The epoch, counted from that of the sentinel that is asked.
+        ahead: i64,
+    },
     /// Whatever somebody says to it, once.
     Say(Request),
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::ambush::Ambush;
 use super::checkers::{Checkers, Said, Speaker};
 use super::clock::Skewed;
 use super::dice::Dice;
@@ -15,7 +16,7 @@ use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer};
 use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
-use crate::sentinel::types::{Address, RunId};
+use crate::sentinel::types::{Address, EPOCH_JUMP_MAX, Epoch, RunId};
 use crate::sentinel::{
     Clock, Command, Effect, Event, EventKind, Input, Instant, LinkEvent, LinkId, LostReason,
     Request, RequestId, Revision, Sentinel, Target, TargetKind, reconcile,
@@ -47,68 +48,6 @@ pub(super) struct Watch {
     /// Failovers begun (`+try-failover`) and switches of a leader or observer (`+switch-master`).
     pub(super) tries: u64,
     pub(super) switches: u64,
-}
-
-/// The moment at which a crash is set to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// It writes its state.
-    Persist,
-    /// It asks for a vote.
-    AskForVotes,
-    /// It announces a vote.
-    Vote,
-    /// It announces that it was elected.
-    Lead,
-    /// It promotes a replica.
-    Promote,
-    /// It sends a node to another master.
-    Repoint,
-    /// It announces another master.
-    Switch,
-    /// It says hello.
-    Hello,
-}
-
-impl Moment {
-    pub(super) const ALL: &[Moment] = &[
-        Moment::Persist,
-        Moment::AskForVotes,
-        Moment::Vote,
-        Moment::Lead,
-        Moment::Promote,
-        Moment::Repoint,
-        Moment::Switch,
-        Moment::Hello,
-    ];
-
-    fn is(self, effect: &Effect) -> bool {
-        let announces = |kind| matches!(effect, Effect::Announce(event) if event.kind == kind);
-        match self {
-            Moment::Persist => matches!(effect, Effect::Persist { .. }),
-            Moment::AskForVotes => matches!(
-                effect,
-                Effect::Send { command: Command::IsMasterDown { candidate: Some(_), .. }, .. }
-            ),
-            Moment::Vote => announces(EventKind::VoteForLeader),
-            Moment::Lead => announces(EventKind::ElectedLeader),
-            Moment::Promote => matches!(effect, Effect::Send { command: Command::Promote, .. }),
-            Moment::Repoint => {
-                matches!(effect, Effect::Send { command: Command::Follow { .. }, .. })
-            }
-            Moment::Switch => announces(EventKind::SwitchMaster),
-            Moment::Hello => matches!(effect, Effect::Send { command: Command::Hello { .. }, .. }),
-        }
-    }
-}
-
-/// A crash that waits for its moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ambush {
-    /// What it waits for.
-    pub moment: Moment,
-    /// The effect itself is still carried out.
-    pub after: bool,
 }
 
 /// What decides: the core that ships, or the model of a stock sentinel.
@@ -199,6 +138,11 @@ pub(super) struct Host {
     /// The world asks, which is no part of the run.
     probed: bool,
     inputs: VecDeque<Input>,
+    /// Since when it has been writing without a pause, or was stopped: what it writes next was
+    /// decided since then.
+    busy_since: Option<Ms>,
+    /// A hello that is due in answer to the present input.
+    debt: Option<(LinkId, String)>,
     /// When a wake-up is under way, and its token; an earlier one replaces it.
     alarm: Option<Ms>,
     alarm_token: u64,
@@ -241,6 +185,8 @@ impl Host {
             answer: None,
             probed: false,
             inputs: VecDeque::new(),
+            busy_since: None,
+            debt: None,
             alarm: None,
             alarm_token: 0,
             spins: (0, 0),
@@ -261,6 +207,11 @@ impl Host {
         let (state, _) = reconcile(self.declared.clone(), remembered, self.id.clone());
         if self.disk.content().is_none() || forgets {
             self.disk.install(state.clone());
+        }
+        if let Some(speaker) = self.speaker(net.now())
+            && !self.stock
+        {
+            watch.checkers.started(&speaker);
         }
         let seed = self.dice.number();
         let (now, settings) = (self.now(net), self.settings.clone());
@@ -285,13 +236,17 @@ impl Host {
         if memory != Memory::Kept {
             watch.checkers.excuse(self.number);
         }
+        if let (Memory::Old, Some(state)) = (memory, self.disk.content()) {
+            watch.checkers.put_back(state);
+        }
     }
 
     /// Its disk comes to hold a copy of another sentinel's files; it does not run.
     pub(super) fn get_files(&mut self, files: Option<State>, watch: &mut Watch) {
         if let Some(state) = files {
-            self.disk.install(state);
             watch.checkers.excuse(self.number);
+            watch.checkers.cloned(&state.my_id);
+            self.disk.install(state);
         }
     }
 
@@ -304,6 +259,7 @@ impl Host {
         self.sessions.clear();
         self.asked.clear();
         self.inputs.clear();
+        self.busy_since = None;
         self.alarm = None;
         self.alarm_token += 1;
         self.ambush = None;
@@ -322,7 +278,8 @@ impl Host {
     }
 
     /// It was only to be stopped: what it wanted still goes out once it goes on.
-    pub(super) fn spare(&mut self) {
+    pub(super) fn spare(&mut self, now: Ms) {
+        self.busy_since.get_or_insert(now);
         self.doomed = false;
         self.ambush = None;
     }
@@ -409,9 +366,12 @@ impl Host {
     fn run(&mut self, net: &mut Net, watch: &mut Watch) {
         while let Some(input) = self.inputs.pop_front() {
             let clock = self.now(net);
+            self.overhear(net.now(), watch, &input);
+            let debt = self.debt(&input);
             let Some(mind) = &mut self.mind else { return };
             watch.inputs += 1;
             mind.handle(clock, input);
+            self.debt = debt;
             while let Some(effect) = self.mind.as_mut().and_then(Mind::poll) {
                 let Some(sabotage) = self.sabotage else {
                     if !self.act(net, watch, effect) {
@@ -424,6 +384,10 @@ impl Host {
                         return;
                     }
                 }
+            }
+            if self.disk.is_settled() {
+                self.busy_since = None;
+                self.demand_debt(net.now(), watch);
             }
         }
         self.set_alarm(net);
@@ -454,7 +418,10 @@ impl Host {
                     self.inputs.push_back(Input::Persisted { revision });
                     net.timer(self.proc, EAGER_DISK_MS, Timer::Disk);
                 }
-                Some(ms) => net.timer(self.proc, ms, Timer::Disk),
+                Some(ms) => {
+                    self.busy_since.get_or_insert(net.now());
+                    net.timer(self.proc, ms, Timer::Disk);
+                }
             },
             Effect::Connect { link, target } => self.connect(net, link, target),
             Effect::Disconnect { link } => self.disconnect(net, link),
@@ -499,8 +466,7 @@ impl Host {
             Effect::Reply { id, .. } => self.asked.get(id).map(|asked| &asked.request),
             _ => None,
         };
-        if let Some(disk) = self.disk.content() {
-            let speaker = Speaker { at: now, number: self.number, id: &disk.my_id, disk };
+        if let Some(speaker) = self.speaker(now) {
             let said = Said { effect, to, receiver, question };
             match self.stock {
                 false => watch.checkers.hear(&speaker, &said),
@@ -516,6 +482,64 @@ impl Host {
             && let Some(line) = told(effect, to, question)
         {
             watch.story.tell(now, &self.proc, || line);
+        }
+    }
+
+    fn speaker(&self, now: Ms) -> Option<Speaker<'_>> {
+        let disk = self.disk.content()?;
+        let since = self.busy_since.unwrap_or(now);
+        Some(Speaker { at: now, since, number: self.number, id: &disk.my_id, disk })
+    }
+
+    /// Shows to the checkers what comes in.
+    fn overhear(&self, now: Ms, watch: &mut Watch, input: &Input) {
+        let from = match input {
+            Input::Link { link, .. } => self.links.get(link).map(|link| &link.target.address),
+            _ => None,
+        };
+        if let Some(speaker) = self.speaker(now)
+            && !self.stock
+        {
+            watch.checkers.told(&speaker, from, input, self.disk.has_failed());
+        }
+    }
+
+    /// Whoever shows an older configuration than ours is to be told the newer one at once: over
+    /// which link, and of which group. Not if it is being told already.
+    fn debt(&self, input: &Input) -> Option<(LinkId, String)> {
+        let payload = match input {
+            Input::Link { event: LinkEvent::Hello { payload }, .. } => payload,
+            Input::Request { request: Request::Hello(payload), .. } => payload,
+            _ => return None,
+        };
+        let (sender, id, current, group, config) = read_sender(payload)?;
+        let disk = self.disk.content().filter(|_| !self.stock)?;
+        let known = disk.groups.get(group)?;
+        if current > disk.current_epoch + EPOCH_JUMP_MAX {
+            return None;
+        }
+        if config >= known.config_epoch || known.sentinels.get(&id) != Some(&sender) {
+            return None;
+        }
+        let mut links = self.links.iter().filter(|(_, link)| {
+            link.target.kind == TargetKind::Sentinel && link.target.address == sender
+        });
+        // With two links one is that of a former self.
+        let (Some((id, link)), None) = (links.next(), links.next()) else { return None };
+        let of_group = |payload: &str| payload.split(',').nth(4) == Some(group);
+        let told =
+            |command: &Command| matches!(command, Command::Hello { payload } if of_group(payload));
+        let being_told = link.commands.unanswered.iter().any(told);
+        (link.commands.up && self.disk.is_settled() && !being_told).then(|| (*id, group.to_owned()))
+    }
+
+    fn demand_debt(&mut self, now: Ms, watch: &mut Watch) {
+        if let Some((_, group)) = self.debt.take() {
+            let what = format!(
+                "whoever lags is told at once: sentinel {} does not say what it knows of {group}",
+                self.number
+            );
+            watch.checkers.fail(now, what);
         }
     }
 
@@ -567,6 +591,11 @@ impl Host {
     fn send(&mut self, net: &mut Net, id: LinkId, command: Command) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
+        if self.debt.as_ref().is_some_and(|(to, _)| *to == id)
+            && matches!(command, Command::Hello { .. })
+        {
+            self.debt = None;
+        }
         link.commands.unanswered.push_back(command.clone());
         net.send(self.proc, conn, Packet::Ask(Box::new(Ask::Command(command))));
     }
@@ -678,6 +707,14 @@ impl Host {
         self.asked.insert(id, Asked { request: request.clone(), conn });
         self.inputs.push_back(Input::Request { id, request });
     }
+}
+
+/// Whence a hello comes, from whom, its epoch, its group and the configuration epoch.
+fn read_sender(payload: &str) -> Option<(Address, RunId, Epoch, &str, Epoch)> {
+    let fields: Vec<&str> = payload.split(',').collect();
+    let [host, port, id, current, group, _, _, config] = fields[..] else { return None };
+    let sender = Address::new(host, port.parse().ok()?);
+    Some((sender, RunId::parse(id)?, current.parse().ok()?, group, config.parse().ok()?))
 }
 
 /// What a sentinel's API makes of a request: something for the core, or an answer at once.

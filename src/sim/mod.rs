@@ -11,9 +11,11 @@
 //! (the model of Redis), [`net`] (time and connections). What goes wrong is drawn in [`faults`].
 //! [`sweep`] lives many runs, [`minimise`] makes one that failed smaller.
 
+mod ambush;
 mod checkers;
 mod client;
 mod clock;
+mod conduct;
 mod dice;
 mod disk;
 mod faults;
@@ -30,6 +32,7 @@ mod sabotage;
 mod stock;
 mod story;
 pub mod sweep;
+mod themes;
 mod trouble;
 mod wellness;
 mod wire;
@@ -38,10 +41,10 @@ mod world;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
+pub use ambush::{Ambush, Moment};
 pub use checkers::Violation;
 pub use disk::Memory;
 pub use faults::{Fault, FaultKind, Order};
-pub use host::{Ambush, Moment};
 pub use node::Data;
 pub use plan::{Plan, Shape, WARM_UP_MS};
 pub use sabotage::Sabotage;

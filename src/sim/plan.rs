@@ -9,6 +9,7 @@ use super::faults::{Fault, Targets, draw};
 use super::host::HostShape;
 use super::net::{NetShape, ip_of};
 use super::node::NodeShape;
+use super::themes;
 use super::wire::{Machine, Ms, Proc};
 use crate::config::settings::{GroupSettings, SENTINEL_PORT, SentinelSettings};
 use crate::sentinel::types::Address;
@@ -37,9 +38,12 @@ impl Plan {
     /// The plan of this seed.
     pub fn draw(seed: u64, options: &Options) -> Plan {
         let mut shape = Shape::draw(options, &mut Dice::new(seed, "shape"));
+        let theme = themes::draw(&mut shape, &mut Dice::new(seed, "theme"));
         let targets = Targets::of(&shape);
         let until = WARM_UP_MS + shape.faults_ms;
         let mut faults = draw(&targets, WARM_UP_MS, until, &mut Dice::new(seed, "faults"));
+        faults.extend(theme);
+        faults.sort_by_key(|fault| fault.at);
         if options.calm {
             faults.clear();
             shape.late.clear();

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ambush::Ambush;
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
-use super::host::{Ambush, Host};
+use super::host::Host;
 use super::net::Weather;
 use super::node::{Ailment, Data};
 use super::plan::Shape;
@@ -185,6 +186,9 @@ impl World {
             return self.put_up(Proc::Sentinel(sentinel));
         }
         self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
+        let disks = self.hosts.iter().filter_map(|host| host.disk.content());
+        let remembered = disks.map(|state| state.current_epoch).max().unwrap_or_default();
+        self.watch.checkers.remembered(remembered);
         match memory {
             Memory::Lost => self.join(sentinel),
             _ => self.put_up(Proc::Sentinel(sentinel)),
@@ -297,6 +301,20 @@ impl World {
                     candidate: Some(self.hosts[*candidate].id().to_string()),
                 }
             }
+            Order::Canvass { group, candidate, ahead } => {
+                let master = self.told_master(*group, usize::MAX);
+                let candidate = match candidate {
+                    Some(candidate) => self.hosts[*candidate].id().clone(),
+                    None => self.dice.run_id(),
+                };
+                let epoch = self.hosts[n].disk.content().map_or(0, |state| state.current_epoch);
+                Request::IsMasterDown {
+                    host: master.host,
+                    port: master.port.into(),
+                    epoch: (epoch as i64).saturating_add(*ahead),
+                    candidate: Some(candidate.to_string()),
+                }
+            }
         };
         if self.order(n, request).is_none() {
             // Out of reach: nothing was done, and nothing is to be undone.
@@ -309,7 +327,11 @@ impl World {
     fn end_order(&mut self, n: usize, order: &Order) {
         let shape = self.plan.shape.clone();
         match order {
-            Order::Failover(_) | Order::Reset(_) | Order::Say(_) | Order::Poison(..) => return,
+            Order::Failover(_)
+            | Order::Reset(_)
+            | Order::Say(_)
+            | Order::Poison(..)
+            | Order::Canvass { .. } => return,
             Order::Remove(group) => self.monitor_again(n, *group),
             Order::Set(group, option, _) => {
                 let value = match *option {
@@ -473,16 +495,25 @@ impl World {
         if !self.hosts[n].doomed() {
             return;
         }
-        let fault = self.active.iter().copied().find(|fault| {
-            let kind = &self.plan.faults[*fault].kind;
-            matches!(kind, FaultKind::Ambush(s, _) | FaultKind::Stall(s, _) if *s == n)
-                && !self.ambushed.contains(fault)
-        });
+        // Several may have lain in wait; the last one that was set has met it.
+        let trap = self.hosts[n].ambush;
+        let set_it = |kind: &FaultKind| match kind {
+            FaultKind::Ambush(of, ambush) => *of == n && trap == Some(*ambush),
+            FaultKind::Stall(of, moment) => {
+                *of == n && trap == Some(Ambush { moment: *moment, after: true })
+            }
+            _ => false,
+        };
+        let fault =
+            self.active.iter().copied().find(|fault| {
+                set_it(&self.plan.faults[*fault].kind) && !self.ambushed.contains(fault)
+            });
         let kind = fault.map(|fault| self.plan.faults[fault].kind.clone());
         match (fault, kind) {
             (Some(fault), Some(FaultKind::Stall(..))) => {
                 self.ambushed.insert(fault);
-                self.hosts[n].spare();
+                let now = self.net.now();
+                self.hosts[n].spare(now);
                 self.freeze(Proc::Sentinel(n));
                 self.tell(|_| format!("sentinel {n} is stopped"));
             }
