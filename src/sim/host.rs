@@ -1,6 +1,8 @@
 //! A sentinel process: the real core, and a model of the daemon around it: links that reconnect,
 //! sessions of those who ask, a disk, a clock that drifts.
 
+mod overhear;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ambush::Ambush;
@@ -16,7 +18,7 @@ use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer};
 use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
-use crate::sentinel::types::{Address, EPOCH_JUMP_MAX, Epoch, RunId};
+use crate::sentinel::types::{Address, RunId};
 use crate::sentinel::{
     Clock, Command, Effect, Event, EventKind, Input, Instant, LinkEvent, LinkId, LostReason,
     Request, RequestId, Revision, Sentinel, Target, TargetKind, reconcile,
@@ -491,58 +493,6 @@ impl Host {
         Some(Speaker { at: now, since, number: self.number, id: &disk.my_id, disk })
     }
 
-    /// Shows to the checkers what comes in.
-    fn overhear(&self, now: Ms, watch: &mut Watch, input: &Input) {
-        let from = match input {
-            Input::Link { link, .. } => self.links.get(link).map(|link| &link.target.address),
-            _ => None,
-        };
-        if let Some(speaker) = self.speaker(now)
-            && !self.stock
-        {
-            watch.checkers.told(&speaker, from, input, self.disk.has_failed());
-        }
-    }
-
-    /// Whoever shows an older configuration than ours is to be told the newer one at once: over
-    /// which link, and of which group. Not if it is being told already.
-    fn debt(&self, input: &Input) -> Option<(LinkId, String)> {
-        let payload = match input {
-            Input::Link { event: LinkEvent::Hello { payload }, .. } => payload,
-            Input::Request { request: Request::Hello(payload), .. } => payload,
-            _ => return None,
-        };
-        let (sender, id, current, group, config) = read_sender(payload)?;
-        let disk = self.disk.content().filter(|_| !self.stock)?;
-        let known = disk.groups.get(group)?;
-        if current > disk.current_epoch + EPOCH_JUMP_MAX {
-            return None;
-        }
-        if config >= known.config_epoch || known.sentinels.get(&id) != Some(&sender) {
-            return None;
-        }
-        let mut links = self.links.iter().filter(|(_, link)| {
-            link.target.kind == TargetKind::Sentinel && link.target.address == sender
-        });
-        // With two links one is that of a former self.
-        let (Some((id, link)), None) = (links.next(), links.next()) else { return None };
-        let of_group = |payload: &str| payload.split(',').nth(4) == Some(group);
-        let told =
-            |command: &Command| matches!(command, Command::Hello { payload } if of_group(payload));
-        let being_told = link.commands.unanswered.iter().any(told);
-        (link.commands.up && self.disk.is_settled() && !being_told).then(|| (*id, group.to_owned()))
-    }
-
-    fn demand_debt(&mut self, now: Ms, watch: &mut Watch) {
-        if let Some((_, group)) = self.debt.take() {
-            let what = format!(
-                "whoever lags is told at once: sentinel {} does not say what it knows of {group}",
-                self.number
-            );
-            watch.checkers.fail(now, what);
-        }
-    }
-
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too
     /// early looks again.
     fn set_alarm(&mut self, net: &mut Net) {
@@ -707,14 +657,6 @@ impl Host {
         self.asked.insert(id, Asked { request: request.clone(), conn });
         self.inputs.push_back(Input::Request { id, request });
     }
-}
-
-/// Whence a hello comes, from whom, its epoch, its group and the configuration epoch.
-fn read_sender(payload: &str) -> Option<(Address, RunId, Epoch, &str, Epoch)> {
-    let fields: Vec<&str> = payload.split(',').collect();
-    let [host, port, id, current, group, _, _, config] = fields[..] else { return None };
-    let sender = Address::new(host, port.parse().ok()?);
-    Some((sender, RunId::parse(id)?, current.parse().ok()?, group, config.parse().ok()?))
 }
 
 /// What a sentinel's API makes of a request: something for the core, or an answer at once.

@@ -75,8 +75,8 @@ fn canvass(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<F
     (0..count).map(|_| ask(dice)).collect()
 }
 
-/// Sentinels lose their memory while there is an election, and are asked for their votes, or to fail
-/// over, soon after.
+/// Sentinels lose their memory while there is an election, and are asked for their votes, or to
+/// fail over, soon after.
 fn newcomers(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut at = from + dice.below(3_000);
