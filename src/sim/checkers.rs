@@ -203,9 +203,9 @@ impl Checkers {
         speaker: &Speaker,
         from: Option<&Address>,
         input: &Input,
-        disk_fails: bool,
+        (disk_fails, disk_idle): (bool, bool),
     ) {
-        self.conduct.hears(speaker, from, input, disk_fails);
+        self.conduct.hears(speaker, from, input, disk_fails, disk_idle);
     }
 
     /// A sentinel was told to remove a group.

@@ -139,13 +139,14 @@ impl Conduct {
     }
 
     /// Something comes to a sentinel, over the link to this address if it is news of a link.
-    /// `fails`: its disk does, and it knows.
+    /// `fails`: its disk does, and it knows; `idle`: all that it decided is on disk.
     pub(super) fn hears(
         &mut self,
         speaker: &Speaker,
         from: Option<&Address>,
         input: &Input,
         fails: bool,
+        idle: bool,
     ) {
         match input {
             Input::Request {
@@ -161,7 +162,7 @@ impl Conduct {
                     return;
                 }
                 let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
-                if self.must_vote(speaker, &master, &candidate, epoch) {
+                if idle && self.must_vote(speaker, &master, &candidate, epoch) {
                     self.due.insert((speaker.number, *id), candidate.clone());
                 }
                 self.asked.insert((speaker.number, candidate, epoch));
@@ -208,7 +209,6 @@ impl Conduct {
         free && newer
             && group.voted_for.as_ref() == Some(speaker.id)
             && group.sentinels.contains_key(candidate)
-            && speaker.since == speaker.at
             && !self.cloned
     }
 

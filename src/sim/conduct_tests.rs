@@ -60,7 +60,7 @@ impl Court {
     fn hears(&mut self, at: Ms, from: u8, input: &Input, fails: bool) {
         let (id, disk) = (id(ME), &self.disk);
         let speaker = Speaker { at, since: at, number: 0, id: &id, disk };
-        self.conduct.hears(&speaker, Some(&address(from)), input, fails);
+        self.conduct.hears(&speaker, Some(&address(from)), input, fails, true);
     }
 
     fn asked(&mut self, at: Ms, candidate: u8, epoch: i64, fails: bool) {

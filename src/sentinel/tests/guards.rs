@@ -611,3 +611,18 @@ fn a_vote_outlives_a_configuration_of_an_older_epoch() {
     let vote = desk.ask(Request::IsMasterDown { host, port, epoch: 6, candidate });
     assert_eq!(vote, Some(opinion(0, 2, 5)));
 }
+
+#[test]
+fn who_moves_replaces_whoever_was_there_in_all_groups() {
+    let mut desk = Desk::new(1, 2);
+    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+    desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "2".into() });
+    for port in [26_002, 26_003] {
+        let line = format!("127.0.0.1,{port},{},0,other,127.0.0.1,7100,0", id(2));
+        desk.ask(Request::Hello(line));
+    }
+    let Some(Value::Array(known)) = desk.ask(Request::Sentinels("mymaster".into())) else {
+        panic!("no sentinels: {:?}", desk.replies);
+    };
+    assert_eq!(known.len(), 1);
+}

@@ -15,7 +15,8 @@ impl Host {
         if let Some(speaker) = self.speaker(now)
             && !self.stock
         {
-            watch.checkers.told(&speaker, from, input, self.disk.has_failed());
+            let disk = (self.disk.has_failed(), self.disk.is_settled());
+            watch.checkers.told(&speaker, from, input, disk);
         }
     }
 
