@@ -112,7 +112,7 @@ impl Sentinel {
         let effect = Effect::Reply { id, reply: voted };
         let name = group.name.clone();
         match self.core.holds(Guard::VoteOnDisk) {
-            true => self.core.out.emit_vote(&name, effect, unvoted),
+            true => self.core.out.emit_durable_of(&name, effect, Some(unvoted)),
             false => self.core.out.emit(effect),
         }
         self.touch(Subject::Group(name));
@@ -204,6 +204,7 @@ impl Sentinel {
             self.core.out.forget(&name);
         }
         self.core.announce(EventKind::Unmonitor, Some(&name), details);
+        group.recall_orders(&mut self.core);
         group.close(&mut self.core);
         if let Some(declared) = group.declared
             && self.core.holds(Guard::RemovedStays)

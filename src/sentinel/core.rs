@@ -284,12 +284,12 @@ impl Core {
         self.out.emit_durable_until(Effect::Send { link, command }, until);
     }
 
-    /// Counts a command for a peer and sends it once what it shows is durable.
-    pub(super) fn send_peer(&mut self, id: &RunId, command: Command) {
+    /// Counts a question of this group for a peer and sends it once what it shows is durable.
+    pub(super) fn send_peer(&mut self, id: &RunId, group: &GroupName, command: Command) {
         if let Some(link) = self.peers.get_mut(id) {
             link.health.pending += 1;
             let link = link.health.link;
-            self.send_durable(link, command);
+            self.out.emit_durable_of(group, Effect::Send { link, command }, None);
         }
     }
 

@@ -210,7 +210,9 @@ impl Group {
                 candidate,
             };
             match election {
-                Some(_) if core.holds(Guard::CandidacyOnDisk) => core.send_peer(id, command),
+                Some(_) if core.holds(Guard::CandidacyOnDisk) => {
+                    core.send_peer(id, &self.name, command)
+                }
                 // A mere question shows nothing new, and must get through while the disk fails.
                 _ => core.send_peer_now(id, command),
             }

@@ -548,7 +548,11 @@ impl Group {
         self.odown_since = None;
         self.failover = None;
         self.repoint = None;
-        self.voted_at = None;
+        // A vote in a later epoch than this configuration's still binds us: whoever has it may not
+        // know of the configuration, and act.
+        if self.config_epoch >= self.leader_epoch || self.voted_for.as_ref() == Some(&core.my_id) {
+            self.voted_at = None;
+        }
         self.attempts = 0;
         self.not_before = core.now();
         self.dispute = None;

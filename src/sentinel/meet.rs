@@ -8,7 +8,7 @@ use super::hello::Hello;
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS};
-use super::peer::Heard;
+use super::peer::{Heard, Peer};
 use super::timers::Subject;
 use super::types::{Address, GroupName, RunId};
 use crate::config::rules::valid_host;
@@ -133,12 +133,12 @@ impl Sentinel {
         if known.is_some_and(|peer| peer.address == *address) {
             return;
         }
-        let holder = group.peers.iter().find(|(_, peer)| peer.address == *address);
-        let (known, holder) = (known.is_some(), holder.map(|(old, _)| old.clone()));
-        if let Some(old) = holder
+        let known = known.is_some();
+        // In other groups, too: it moves in all of them.
+        while let Some((group, old)) = self.holder_of(address, id)
             && self.core.holds(Guard::OneSentinelPerAddress)
         {
-            self.replace_peer(name, &old);
+            self.replace_peer(&group, &old);
         }
         if known {
             return self.move_peer(name, id, address);
@@ -156,6 +156,14 @@ impl Sentinel {
         self.core.out.touch();
         let details = group.peer_details(&self.core, id);
         self.core.announce(EventKind::Sentinel, Some(name), details);
+    }
+
+    /// Somebody else whom a group has at this address.
+    fn holder_of(&self, address: &Address, id: &RunId) -> Option<(GroupName, RunId)> {
+        self.groups.iter().find_map(|(name, group)| {
+            let holds = |(old, peer): &(&RunId, &Peer)| peer.address == *address && *old != id;
+            group.peers.iter().find(holds).map(|(old, _)| (name.clone(), old.clone()))
+        })
     }
 
     /// Another id says to live at this address: the old one is gone from all groups.

@@ -64,6 +64,7 @@ pub(crate) enum Guard {
     /// Only a configuration of a higher epoch is taken over.
     HigherConfigOnly,
     /// A newer configuration ends a failover of an older epoch, even if it names the same master.
+    /// While votes bind there is none: it takes memberships that differ, or a memory that was lost.
     LateFailoverEnds,
     /// Whoever shows an older configuration is told the newer one at once.
     LaggardsTold,

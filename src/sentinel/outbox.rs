@@ -20,19 +20,21 @@ struct Waiting {
     needs: u64,
     effect: Effect,
     otherwise: Option<Value>,
-    /// A reply that holds our vote in this group.
-    vote_in: Option<GroupName>,
     /// It waits only so as not to overtake another.
     in_line: bool,
     /// After this it must not go any more.
     until: Option<Instant>,
+    /// It concerns this group, though it does not name it.
+    of: Option<GroupName>,
 }
 
 /// True for an announcement of what is so already, and stays so if this sentinel forgets it: the
-/// master of a new configuration, say. Epochs and votes are promises.
+/// master of a new configuration, say. Epochs and votes are promises, and so is what rests on the
+/// own vote.
 fn is_fact(effect: &Effect) -> bool {
+    use EventKind::{ElectedLeader, NewEpoch, VoteForLeader};
     matches!(effect, Effect::Announce(event)
-        if !matches!(event.kind, EventKind::NewEpoch | EventKind::VoteForLeader))
+        if !matches!(event.kind, NewEpoch | VoteForLeader | ElectedLeader))
 }
 
 /// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
@@ -99,21 +101,10 @@ impl Outbox {
             }
             let needs = self.newest;
             let waiting =
-                Waiting { needs, effect, otherwise, vote_in: None, in_line: false, until: None };
+                Waiting { needs, effect, otherwise, in_line: false, until: None, of: None };
             self.waiting.push_back(waiting);
         } else {
             self.ready.push_back(effect);
-        }
-    }
-
-    /// The same for a reply that holds our vote in a group.
-    pub(super) fn emit_vote(&mut self, group: &GroupName, reply: Effect, otherwise: Value) {
-        let before = self.waiting.len();
-        self.emit_durable_or(reply, Some(otherwise));
-        if self.waiting.len() > before
-            && let Some(waiting) = self.waiting.back_mut()
-        {
-            waiting.vote_in = Some(group.clone());
         }
     }
 
@@ -125,6 +116,22 @@ impl Outbox {
             && let Some(waiting) = self.waiting.back_mut()
         {
             waiting.until = Some(until);
+        }
+    }
+
+    /// The same as [`Outbox::emit_durable_or`] for a vote or a wish for one in this group.
+    pub(super) fn emit_durable_of(
+        &mut self,
+        group: &GroupName,
+        effect: Effect,
+        otherwise: Option<Value>,
+    ) {
+        let before = self.waiting.len();
+        self.emit_durable_or(effect, otherwise);
+        if self.waiting.len() > before
+            && let Some(waiting) = self.waiting.back_mut()
+        {
+            waiting.of = Some(group.clone());
         }
     }
 
@@ -150,9 +157,9 @@ impl Outbox {
                     needs,
                     effect,
                     otherwise: None,
-                    vote_in: None,
                     in_line: true,
                     until: None,
+                    of: None,
                 };
                 self.waiting.push_back(waiting);
             }
@@ -231,8 +238,8 @@ impl Outbox {
         news
     }
 
-    /// Forgets what is still to be said of a group that is not watched any more. A vote that waits
-    /// for the disk is not given: what is written now holds none.
+    /// Forgets what is still to be said of a group that is not watched any more. Its votes are not
+    /// told: what is written from now on does not hold them.
     pub(super) fn forget(&mut self, group: &GroupName) {
         let of_group = |effect: &Effect| match effect {
             Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
@@ -244,14 +251,15 @@ impl Outbox {
             _ => false,
         };
         self.ready.retain(|effect| !of_group(effect));
-        for waiting in self.waiting.iter_mut().filter(|w| w.vote_in.as_ref() == Some(group)) {
-            if let Effect::Reply { reply, .. } = &mut waiting.effect
-                && let Some(unvoted) = waiting.otherwise.clone()
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.of.as_ref() != Some(group) && !of_group(&waiting.effect) {
+                self.waiting.push_back(waiting);
+            } else if let (Effect::Reply { id, .. }, Some(reply)) =
+                (waiting.effect, waiting.otherwise)
             {
-                *reply = unvoted;
+                self.ready.push_back(Effect::Reply { id, reply });
             }
         }
-        self.waiting.retain(|waiting| !of_group(&waiting.effect));
     }
 
     /// Why the state cannot be written at present, if so. Such a sentinel takes no part in

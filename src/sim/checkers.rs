@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use choice::Progress;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
+use super::conduct::Conduct;
 use super::wire::{Ms, Proc};
 use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
-use crate::sentinel::{Command, Effect, Event, EventKind, Request};
+use crate::sentinel::{Command, Effect, Event, EventKind, Input, Request};
 
 /// Something that must never happen, and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Violation {
 /// A sentinel at the moment when it says something.
 pub(super) struct Speaker<'a> {
     pub(super) at: Ms,
+    /// What it says and writes now was decided since then: it may have waited for the disk.
+    pub(super) since: Ms,
     /// Its number in the world.
     pub(super) number: usize,
     pub(super) id: &'a RunId,
@@ -103,6 +106,11 @@ pub(super) struct Checkers {
     tuned: BTreeSet<usize>,
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
+    /// Ids that two sentinels had at once: a vote by or for one of them counts for both.
+    twins: BTreeSet<RunId>,
+    /// Epochs that all, or some who voted, have forgotten, from one to another.
+    forgotten: Vec<(Epoch, Epoch)>,
+    conduct: Conduct,
     claims: Vec<Claim>,
     /// What each sentinel is about.
     progress: Progress,
@@ -129,6 +137,9 @@ impl Checkers {
             thawed: BTreeMap::new(),
             tuned: BTreeSet::new(),
             removed: BTreeSet::new(),
+            twins: BTreeSet::new(),
+            forgotten: Vec::new(),
+            conduct: Conduct::default(),
             claims: Vec::new(),
             progress: Progress::default(),
             mixed: false,
@@ -152,13 +163,57 @@ impl Checkers {
         self.config_epochs.retain(|(number, _), _| *number != sentinel);
         self.candidacies.retain(|(number, _), _| *number != sentinel);
         self.removed.retain(|(number, _)| *number != sentinel);
+        self.conduct.excuse(sentinel);
     }
 
-    /// No sentinel remembers anything of later epochs than this one: they begin anew.
-    pub(super) fn nobody_remembers(&mut self, beyond: Epoch) {
-        self.votes.retain(|(_, epoch), _| *epoch <= beyond);
-        self.leaders.retain(|(_, epoch), _| *epoch <= beyond);
-        self.masters.retain(|(_, epoch), _| *epoch <= beyond);
+    /// Two sentinels have this id from now on.
+    pub(super) fn cloned(&mut self, id: &RunId) {
+        self.twins.insert(id.clone());
+        self.conduct.cloned();
+    }
+
+    /// A memory was lost, and no other sentinel remembers a later epoch than this one: what was in
+    /// later ones may happen again.
+    pub(super) fn remembered(&mut self, epoch: Epoch) {
+        let newest = self.votes.keys().map(|(_, epoch)| *epoch).max().unwrap_or_default();
+        if newest > epoch {
+            self.forgotten.push((epoch + 1, newest));
+        }
+    }
+
+    /// This old file was put back: its sentinel may vote once more in epochs in which it did since.
+    pub(super) fn put_back(&mut self, state: &State) {
+        for ((group, epoch), votes) in &mut self.votes {
+            let known = state.groups.get(group).map_or(0, |known| known.leader_epoch);
+            if *epoch > known && votes.remove(&state.my_id).is_some() {
+                self.forgotten.push((*epoch, *epoch));
+            }
+        }
+    }
+
+    /// True if nothing can be asked of this election: somebody took part who had the id of another,
+    /// or has forgotten it.
+    fn excuses(&self, group: &str, epoch: Epoch) -> bool {
+        let twin = |id: &RunId| self.twins.contains(id);
+        let votes = self.votes.get(&(group.to_owned(), epoch));
+        votes.is_some_and(|votes| votes.iter().any(|(voter, leader)| twin(voter) || twin(leader)))
+            || self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&epoch))
+    }
+
+    /// A sentinel starts, with this on its disk.
+    pub(super) fn started(&mut self, speaker: &Speaker) {
+        self.conduct.started(speaker);
+    }
+
+    /// Something comes to a sentinel, over the link to this address if it is news of a link.
+    pub(super) fn told(
+        &mut self,
+        speaker: &Speaker,
+        from: Option<&Address>,
+        input: &Input,
+        (disk_fails, disk_idle): (bool, bool),
+    ) {
+        self.conduct.hears(speaker, from, input, disk_fails, disk_idle);
     }
 
     /// A sentinel was told to remove a group.
@@ -178,6 +233,7 @@ impl Checkers {
         self.odown.retain(|(number, _)| *number != sentinel);
         self.ordered.retain(|(number, _)| *number != sentinel);
         self.progress.forget(sentinel);
+        self.conduct.died(sentinel);
     }
 
     /// An operator changes what a sentinel was told in the beginning.
@@ -225,6 +281,15 @@ impl Checkers {
 
     /// A sentinel says something.
     pub(super) fn hear(&mut self, speaker: &Speaker, said: &Said) {
+        let ordered = match said.effect {
+            Effect::Announce(Event { group: Some(group), .. }) => {
+                self.ordered.contains(&(speaker.number, group.to_string()))
+            }
+            _ => false,
+        };
+        if let Some((rule, how)) = self.conduct.says(speaker, said.effect, ordered) {
+            self.broken(speaker, rule, how);
+        }
         match said.effect {
             Effect::Send { command: Command::Hello { payload }, .. } => {
                 self.hello(speaker, payload);
@@ -234,6 +299,8 @@ impl Checkers {
             } => {
                 self.question(speaker, master, *epoch, candidate.as_ref());
             }
+            // Over a link that is closed it goes nowhere.
+            Effect::Send { command: Command::Promote, .. } if said.to.is_none() => {}
             Effect::Send { command: Command::Promote, .. } => self.promotion(speaker, said),
             Effect::Send { command: Command::Follow { master }, .. } => {
                 if !speaker.disk.groups.values().any(|group| group.settings.master == *master) {
@@ -315,7 +382,8 @@ impl Checkers {
             self.broken(speaker, "configurations are elected", how);
         }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
-        if *first != master {
+        let first = first.clone();
+        if first != master && !self.excuses(group, config) {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");
             self.broken(speaker, "one master per config epoch", how);
         }
@@ -349,7 +417,7 @@ impl Checkers {
         }
         let votes = self.votes.entry((group.into(), epoch)).or_default();
         let first = votes.entry(speaker.id.clone()).or_insert_with(|| leader.clone()).clone();
-        if first != *leader {
+        if first != *leader && !self.twins.contains(speaker.id) {
             let (now, before) = (leader.short(), first.short());
             let how = format!("{how} for {now} in {group}, epoch {epoch}, after one for {before}");
             self.broken(speaker, "one vote per epoch", how);
@@ -393,9 +461,19 @@ impl Checkers {
         };
         self.needs_majority(speaker, &group, "promotes a replica");
         if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
-            let later = self.leaders.range((group.clone(), epoch + 1)..=(group, Epoch::MAX));
-            let later = later.map(|((_, e), n)| (*e, *n)).find(|(_, n)| *n != speaker.number);
-            if let Some((newer, leader)) = later.filter(|_| !self.mixed) {
+            let known = speaker.disk.groups.get(&group).map_or(0, |known| known.config_epoch);
+            if epoch <= known {
+                let how = format!("promotes in epoch {epoch}, and knows configuration {known}");
+                self.broken(speaker, "a newer configuration ends older failovers", how);
+            }
+            let excused = self.excuses(&group, epoch);
+            let later =
+                self.leaders.range((group.clone(), epoch + 1)..=(group.clone(), Epoch::MAX));
+            let later = later.map(|((_, e), n)| (*e, *n));
+            let later = later.filter(|(e, _)| !self.excuses(&group, *e));
+            let mut later = later.filter(|(_, n)| *n != speaker.number);
+            let later = later.next();
+            if let Some((newer, leader)) = later.filter(|_| !self.mixed && !excused) {
                 let how = format!("promotes in epoch {epoch}, sentinel {leader} leads in {newer}");
                 self.broken(speaker, "leaders act one after the other", how);
             }
@@ -421,7 +499,8 @@ impl Checkers {
         // It may have been changed since.
         let quorum =
             speaker.disk.groups.get(group).map_or(0, |known| known.settings.quorum).min(quorum);
-        if mine < (voters / 2 + 1).max(quorum as usize) {
+        let enough = mine >= (voters / 2 + 1).max(quorum as usize);
+        if !enough && !self.excuses(group, epoch) {
             let how =
                 format!("{what} of {group} in epoch {epoch} with {mine} votes of {voters} voters");
             self.broken(speaker, "a majority before promotion", how);
@@ -486,6 +565,7 @@ impl Checkers {
                     .accusers
                     .get(&master)
                     .map_or(0, |who| who.iter().filter(|id| *id != speaker.id).count());
+                let others = others + usize::from(self.twins.contains(speaker.id));
                 if count.is_none_or(|count: usize| count > others + 1) {
                     let how =
                         format!("announces +odown {}, said by {others} others", event.payload);
@@ -532,8 +612,9 @@ impl Checkers {
     fn lead(&mut self, speaker: &Speaker, group: &str) {
         let stood = self.candidacies.get(&(speaker.number, group.into())).map(|(epoch, _)| *epoch);
         let key = (group.to_owned(), stood.unwrap_or_default());
+        let excused = self.excuses(group, key.1);
         let first = *self.leaders.entry(key).or_insert(speaker.number);
-        if first != speaker.number && !self.mixed {
+        if first != speaker.number && !self.mixed && !excused {
             let how = format!("leads {group} in epoch {stood:?} as sentinel {first} does");
             self.broken(speaker, "one leader per epoch", how);
         }

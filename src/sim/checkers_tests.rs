@@ -43,7 +43,7 @@ impl Court {
 
     fn says(&mut self, number: u64, disk: &State, effect: Effect, asked: Option<Request>) {
         let (id, to) = (id(number), address(2));
-        let speaker = Speaker { at: 1, number: number as usize, id: &id, disk };
+        let speaker = Speaker { at: 1, since: 1, number: number as usize, id: &id, disk };
         let question = asked.as_ref();
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question };
         self.0.hear(&speaker, &said);

@@ -58,6 +58,11 @@ impl Disk {
         self.writing.is_none() && !self.failed
     }
 
+    /// True if the last write failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// What a daemon writes before it starts its core.
     pub(super) fn install(&mut self, state: State) {
         self.content = Some(state);

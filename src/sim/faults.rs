@@ -110,6 +110,15 @@ pub enum Order {
     Set(usize, &'static str, u64),
     /// Somebody asks it for its vote for this sentinel in an absurd epoch.
     Poison(usize, usize, i64),
+    /// Somebody asks it for its vote for a sentinel, or for a stranger.
+    Canvass {
+        /// For which group.
+        group: usize,
+        /// For which sentinel; `None`: for one that nobody knows.
+        candidate: Option<usize>,
+        /// The epoch, counted from that of the sentinel that is asked.
+        ahead: i64,
+    },
     /// Whatever somebody says to it, once.
     Say(Request),
 }
@@ -193,6 +202,10 @@ impl fmt::Display for Order {
             Order::Poison(group, candidate, epoch) => {
                 write!(f, "a vote in g{group} for sentinel {candidate} in epoch {epoch}, please")
             }
+            Order::Canvass { group, candidate, ahead } => match candidate {
+                Some(n) => write!(f, "a vote in g{group} for sentinel {n}, {ahead} epochs ahead"),
+                None => write!(f, "a vote in g{group} for a stranger, {ahead} epochs ahead"),
+            },
             Order::Say(request) => f.write_str(&words::typed(request)),
         }
     }

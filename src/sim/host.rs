@@ -1,6 +1,8 @@
 //! A sentinel process: the real core, and a model of the daemon around it: links that reconnect,
 //! sessions of those who ask, a disk, a clock that drifts.
 
+mod overhear;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::ambush::Ambush;
@@ -149,6 +151,11 @@ pub(super) struct Host {
     writes: [Ms; 2],
     /// What goes out now may have been decided so long ago, in ms.
     waited_ms: Ms,
+    /// Since when it has been writing without a pause, or was stopped: what it writes next was
+    /// decided since then.
+    busy_since: Option<Ms>,
+    /// A hello that is due in answer to the present input.
+    debt: Option<(LinkId, String)>,
     /// When a wake-up is under way, and its token; an earlier one replaces it.
     alarm: Option<Ms>,
     alarm_token: u64,
@@ -196,6 +203,8 @@ impl Host {
             hellos: Hellos::default(),
             writes: [0; 2],
             waited_ms: 0,
+            busy_since: None,
+            debt: None,
             alarm: None,
             alarm_token: 0,
             spins: (0, 0),
@@ -218,6 +227,11 @@ impl Host {
             self.disk.install(state.clone());
         }
         watch.story.introduce(&state.my_id, &self.proc);
+        if let Some(speaker) = self.speaker(net.now())
+            && !self.stock
+        {
+            watch.checkers.started(&speaker);
+        }
         let seed = self.dice.number();
         let (now, settings) = (self.now(net), self.settings.clone());
         self.mind = Some(match self.stock {
@@ -241,13 +255,17 @@ impl Host {
         if memory != Memory::Kept {
             watch.checkers.excuse(self.number);
         }
+        if let (Memory::Old, Some(state)) = (memory, self.disk.content()) {
+            watch.checkers.put_back(state);
+        }
     }
 
     /// Its disk comes to hold a copy of another sentinel's files; it does not run.
     pub(super) fn get_files(&mut self, files: Option<State>, watch: &mut Watch) {
         if let Some(state) = files {
-            self.disk.install(state);
             watch.checkers.excuse(self.number);
+            watch.checkers.cloned(&state.my_id);
+            self.disk.install(state);
         }
     }
 
@@ -263,6 +281,7 @@ impl Host {
         self.ears.clear();
         self.hellos = Hellos::default();
         self.waited_ms = 0;
+        self.busy_since = None;
         self.alarm = None;
         self.alarm_token += 1;
         self.ambush = None;
@@ -281,7 +300,8 @@ impl Host {
     }
 
     /// It was only to be stopped: what it wanted still goes out once it goes on.
-    pub(super) fn spare(&mut self) {
+    pub(super) fn spare(&mut self, now: Ms) {
+        self.busy_since.get_or_insert(now);
         self.doomed = false;
         self.ambush = None;
         self.waited_ms = Ms::MAX;
@@ -369,12 +389,15 @@ impl Host {
     fn run(&mut self, net: &mut Net, watch: &mut Watch) {
         while let Some(input) = self.inputs.pop_front() {
             let clock = self.now(net);
+            self.overhear(net.now(), watch, &input);
+            let debt = self.debt(&input);
             let Some(mind) = &mut self.mind else { return };
             if let Input::Persisted { .. } | Input::PersistFailed { .. } = input {
                 self.waited_ms = self.waited_ms.max(net.now() - self.writes[1]);
             }
             watch.inputs += 1;
             mind.handle(clock, input);
+            self.debt = debt;
             while let Some(effect) = self.mind.as_mut().and_then(Mind::poll) {
                 let Some(sabotage) = self.sabotage else {
                     if !self.act(net, watch, effect) {
@@ -389,6 +412,10 @@ impl Host {
                 }
             }
             self.waited_ms = 0;
+            if self.disk.is_settled() {
+                self.busy_since = None;
+                self.demand_debt(net.now(), watch);
+            }
         }
         self.set_alarm(net);
     }
@@ -418,7 +445,10 @@ impl Host {
                     self.inputs.push_back(Input::Persisted { revision });
                     net.timer(self.proc, EAGER_DISK_MS, Timer::Disk);
                 }
-                Some(ms) => net.timer(self.proc, ms, Timer::Disk),
+                Some(ms) => {
+                    self.busy_since.get_or_insert(net.now());
+                    net.timer(self.proc, ms, Timer::Disk);
+                }
             },
             Effect::Connect { link, target } => self.connect(net, link, target),
             Effect::Disconnect { link } => self.disconnect(net, link),
@@ -464,8 +494,7 @@ impl Host {
             Effect::Reply { id, .. } => self.asked.get(id).map(|asked| &asked.request),
             _ => None,
         };
-        if let Some(disk) = self.disk.content() {
-            let speaker = Speaker { at: now, number: self.number, id: &disk.my_id, disk };
+        if let Some(speaker) = self.speaker(now) {
             let said = Said { effect, to, receiver, question };
             match self.stock {
                 false => {
@@ -503,6 +532,12 @@ impl Host {
         }
         ears.retain(|address, _| !twice.contains(address));
         Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms }
+    }
+
+    fn speaker(&self, now: Ms) -> Option<Speaker<'_>> {
+        let disk = self.disk.content()?;
+        let since = self.busy_since.unwrap_or(now);
+        Some(Speaker { at: now, since, number: self.number, id: &disk.my_id, disk })
     }
 
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too
@@ -557,6 +592,11 @@ impl Host {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.ear.send(net.now(), &command);
         let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
+        if self.debt.as_ref().is_some_and(|(to, _)| *to == id)
+            && matches!(command, Command::Hello { .. })
+        {
+            self.debt = None;
+        }
         let packet = match command {
             Command::Ping => Packet::Ping,
             _ => Packet::Ask(Box::new(Ask::Command(command.clone()))),

@@ -15,6 +15,7 @@ mod ambush;
 mod checkers;
 mod client;
 mod clock;
+mod conduct;
 mod dice;
 mod disk;
 mod faults;

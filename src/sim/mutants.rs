@@ -2,8 +2,8 @@
 //! rule. What a few runs do not show, a test of one sentinel does, in `sentinel::tests::guards`. A
 //! panic of the core counts, as in any run: its own assertions are guards behind the guards.
 //!
-//! `WATCHFIRE_MUTANTS=<n>` searches the first n seeds for every guard, or for those that
-//! `WATCHFIRE_GUARDS` names, and prints what it finds.
+//! `WATCHFIRE_MUTANTS=<n>` searches the first n seeds for every guard, and prints what it finds;
+//! `WATCHFIRE_MUTANTS_ONLY=<name>,<name>` does so for some guards.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -55,6 +55,23 @@ const MISSED: &[(Guard, &str, Range<u64>)] = &[
     (Guard::PeersConfirm, "a majority knows of no news", 45..85),
     (Guard::ParallelSyncs, "parallel-syncs is respected", 15..55),
     (Guard::RoleOfThisConfig, "a master is down for a reason", 5..45),
+    (Guard::PromotionOnDisk, "a majority before promotion", 0..60),
+    (Guard::DiskForVote, "no vote while the disk fails", 30..130),
+    (Guard::VoteBinds, "a vote binds", 20..120),
+    (Guard::VoteBindsCandidate, "a vote binds", 20..120),
+    (Guard::VoteBindsAfterRestart, "a vote binds", 60..160),
+    (Guard::VoteAboveConfig, "votes are for what is to come", 150..300),
+    (Guard::KnownCandidate, "votes are for sentinels of the group", 19..150),
+    (Guard::NewcomerListens, "newcomers listen first", 0..20),
+    (Guard::NewcomerVotesLater, "newcomers vote in later epochs", 70..200),
+    (Guard::VoterHoldsBack, "sentinels of smaller rank stand first", 60..160),
+    (Guard::Rank, "sentinels of smaller rank stand first", 0..20),
+    (Guard::RetryPause, "a pause after a failover that was given up", 0..20),
+    (Guard::OwnVoteFreed, "a vote for oneself is free once that is given up", 40..140),
+    (Guard::OpinionsExpire, "a quorum of fresh opinions before an election", 100..250),
+    (Guard::LaggardsTold, "whoever lags is told at once", 0..60),
+    (Guard::OneIdPerSentinel, "all is well within", 0..60),
+    (Guard::RemovedFallsSilent, "what is removed stays so", 0..80),
 ];
 
 /// The first of these seeds whose run breaks a rule without the guard and keeps it with the guard.
@@ -108,11 +125,35 @@ fn no_guard_is_forgotten() {
 fn what_breaks_without_each_guard_is_searched_for_on_demand() {
     let Ok(count) = std::env::var("WATCHFIRE_MUTANTS") else { return };
     let count = count.parse().expect("WATCHFIRE_MUTANTS is a number");
-    let only = std::env::var("WATCHFIRE_GUARDS").unwrap_or_default();
-    let wanted = |guard: &Guard| only.is_empty() || only.contains(&format!("{guard:?}"));
-    let guards: Vec<Guard> = Guard::ALL.iter().copied().filter(wanted).collect();
+    let only = std::env::var("WATCHFIRE_MUTANTS_ONLY").ok();
+    let meant = |guard: &Guard| {
+        let name = format!("{guard:?}");
+        only.as_ref().is_none_or(|only| only.split(',').any(|meant| meant == name))
+    };
+    let guards: Vec<Guard> = Guard::ALL.iter().copied().filter(meant).collect();
     for_each(&guards, |guard| match first_broken(*guard, 0..count) {
         Some((seed, rule)) => println!("without {guard:?} seed {seed} breaks {rule:?}"),
         None => println!("without {guard:?} {count} seeds break nothing"),
     });
+}
+
+#[test]
+fn temporary_sweep() {
+    let Ok(range) = std::env::var("WATCHFIRE_SWEEP") else { return };
+    let (a, b) = range.split_once("..").unwrap();
+    let stock = std::env::var("WATCHFIRE_STOCK").is_ok();
+    let options = Options { stock, ..Options::default() };
+    let seeds: Vec<u64> = (a.parse().unwrap()..b.parse().unwrap()).collect();
+    for_each(&seeds, |seed| {
+        let outcome = live(&Plan::draw(*seed, &options), Telling::Silent, None);
+        if let Some(v) = outcome.violation {
+            println!("seed {seed}: {v}");
+            if std::env::var("WATCHFIRE_STORY").is_ok() {
+                for line in live(&Plan::draw(*seed, &options), Telling::All, None).story {
+                    println!("{line}");
+                }
+            }
+        }
+    });
+    println!("swept");
 }

@@ -40,17 +40,22 @@ impl Plan {
     /// The plan of this seed.
     pub fn draw(seed: u64, options: &Options) -> Plan {
         let mut shape = Shape::draw(options, &mut Dice::new(seed, "shape"));
+        let theme = themes::votes::draw(&mut shape, &mut Dice::new(seed, "theme of votes"));
         let targets = Targets::of(&shape);
         let (from, until) = (shape.warm_up_ms, shape.heal_at());
         let mut faults = draw(&targets, from, until, &mut Dice::new(seed, "faults"));
-        if faults.len() > shape.late.len() {
-            let dice = &mut Dice::new(seed, "theme");
-            faults.extend(themes::draw(&targets, &faults, from, until, dice));
-            faults.sort_by_key(|fault| fault.at);
-            // What a theme began is seen to its end.
-            let end = faults.iter().map(|fault| fault.at + fault.for_ms).max().unwrap_or(0);
-            shape.faults_ms = shape.faults_ms.max(end.saturating_sub(from));
+        match theme.is_empty() {
+            false => faults.extend(theme),
+            true if faults.len() > shape.late.len() => {
+                let dice = &mut Dice::new(seed, "theme of choice");
+                faults.extend(themes::choice::draw(&targets, &faults, from, until, dice));
+            }
+            true => {}
         }
+        faults.sort_by_key(|fault| fault.at);
+        // What a theme began is seen to its end.
+        let end = faults.iter().map(|fault| fault.at + fault.for_ms).max().unwrap_or(0);
+        shape.faults_ms = shape.faults_ms.max(end.saturating_sub(from));
         if options.calm {
             faults.clear();
             shape.late.clear();

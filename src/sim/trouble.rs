@@ -197,7 +197,7 @@ impl World {
     fn forget_what_nobody_remembers(&mut self) {
         let states = self.hosts.iter().filter_map(|host| host.disk.content());
         let newest = states.map(|state| state.current_epoch).max();
-        self.watch.checkers.nobody_remembers(newest.unwrap_or(0));
+        self.watch.checkers.remembered(newest.unwrap_or_default());
     }
 
     /// A sentinel without a memory starts, with a file that names the masters of today.
@@ -314,6 +314,20 @@ impl World {
                     candidate: Some(self.hosts[*candidate].id().to_string()),
                 }
             }
+            Order::Canvass { group, candidate, ahead } => {
+                let master = self.told_master(*group, usize::MAX);
+                let candidate = match candidate {
+                    Some(candidate) => self.hosts[*candidate].id().clone(),
+                    None => self.dice.run_id(),
+                };
+                let epoch = self.hosts[n].disk.content().map_or(0, |state| state.current_epoch);
+                Request::IsMasterDown {
+                    host: master.host,
+                    port: master.port.into(),
+                    epoch: (epoch as i64).saturating_add(*ahead),
+                    candidate: Some(candidate.to_string()),
+                }
+            }
         };
         if self.order(n, request).is_none() {
             // Out of reach: nothing was done, and nothing is to be undone.
@@ -326,7 +340,11 @@ impl World {
     fn end_order(&mut self, n: usize, order: &Order) {
         let shape = self.plan.shape.clone();
         match order {
-            Order::Failover(_) | Order::Reset(_) | Order::Say(_) | Order::Poison(..) => return,
+            Order::Failover(_)
+            | Order::Reset(_)
+            | Order::Say(_)
+            | Order::Poison(..)
+            | Order::Canvass { .. } => return,
             Order::Remove(group) => self.monitor_again(n, *group),
             Order::Set(group, option, _) => {
                 let value = match *option {
@@ -496,7 +514,8 @@ impl World {
         match (fault, kind) {
             (Some(fault), Some(FaultKind::Stall(..))) => {
                 self.ambushed.insert(fault);
-                self.hosts[n].spare();
+                let now = self.net.now();
+                self.hosts[n].spare(now);
                 self.freeze(Proc::Sentinel(n));
                 self.tell(|_| format!("sentinel {n} is stopped"));
             }

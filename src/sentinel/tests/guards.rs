@@ -92,6 +92,18 @@ fn whoever_is_alone_promotes_once_its_vote_is_on_disk() {
 }
 
 #[test]
+fn whoever_is_alone_leads_nothing_while_its_vote_is_not_on_disk() {
+    let mut desk = lone();
+    desk.pass(5_000);
+    desk.disk_works = false;
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_500);
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    assert!(!desk.has(EventKind::ElectedLeader), "{:?}", desk.events);
+}
+
+#[test]
 fn replicas_are_sent_to_a_master_that_is_on_disk() {
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
@@ -595,18 +607,41 @@ fn a_removed_group_falls_silent_and_stays_removed() {
 }
 
 #[test]
-fn a_vote_that_waits_for_the_disk_is_not_given_once_its_group_is_removed() {
+fn a_vote_in_a_removed_group_is_not_told() {
     let mut desk = Desk::new(1, 2);
-    desk.pass(2_000);
     desk.disk_works = false;
-    desk.ask(Request::FlushConfig);
     assert_eq!(desk.vote_for(2, 5), None);
-    desk.ask(Request::Remove("mymaster".into()));
-    // The write under way ends; the next one holds what is so by now.
-    desk.disk_works = true;
+    // What is written from now on holds no vote.
+    let removed = desk.ask(Request::Remove("mymaster".into()));
+    assert_eq!(removed, Some(opinion(0, 0, 0)));
     let (revision, _) = desk.writes.last().cloned().expect("a write");
     desk.input(Input::Persisted { revision });
-    assert!(desk.writes.last().is_some_and(|(_, state)| state.groups.is_empty()));
-    assert!(desk.replies.contains(&opinion(0, 0, 0)), "{:?}", desk.replies);
     assert!(!desk.replies.contains(&opinion(0, 2, 5)), "{:?}", desk.replies);
+}
+
+#[test]
+fn a_vote_outlives_a_configuration_of_an_older_epoch() {
+    let mut desk = Desk::new(1, 2);
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 2, 5)));
+    desk.hello(3, 4, REPLICA, 4);
+    assert!(desk.has(EventKind::SwitchMaster));
+    let (host, port) = ("127.0.0.1".to_owned(), i64::from(REPLICA));
+    let candidate = Some(id(3).to_string());
+    let vote = desk.ask(Request::IsMasterDown { host, port, epoch: 6, candidate });
+    assert_eq!(vote, Some(opinion(0, 2, 5)));
+}
+
+#[test]
+fn who_moves_replaces_whoever_was_there_in_all_groups() {
+    let mut desk = Desk::new(1, 2);
+    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+    desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "2".into() });
+    for port in [26_002, 26_003] {
+        let line = format!("127.0.0.1,{port},{},0,other,127.0.0.1,7100,0", id(2));
+        desk.ask(Request::Hello(line));
+    }
+    let Some(Value::Array(known)) = desk.ask(Request::Sentinels("mymaster".into())) else {
+        panic!("no sentinels: {:?}", desk.replies);
+    };
+    assert_eq!(known.len(), 1);
 }

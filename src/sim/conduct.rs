@@ -1,0 +1,462 @@
+//! How sentinels conduct themselves in elections: when they vote and stand, seen from what each is
+//! told, writes and says. No word of the core's own reckoning is taken for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::checkers::Speaker;
+use super::wire::Ms;
+use crate::config::state::State;
+use crate::resp::Value;
+use crate::sentinel::types::{Address, Epoch, RunId};
+use crate::sentinel::{
+    Command, Effect, Event, EventKind, Input, LinkEvent, Request, RequestId, TargetKind,
+};
+
+/// A vote binds its voter for so long by any clock, in ms.
+const TENURE_MS: Ms = 4_980;
+/// A sentinel without a memory listens for so long by any clock, in ms.
+const LISTEN_MS: Ms = 2_490;
+/// An opinion that is older than this by any clock, in ms, does not count.
+const OPINION_MS: Ms = 5_020;
+/// The lead, in ms, of each sentinel that comes first and sees the master down, too.
+const LEAD_MS: Ms = 50;
+/// What a clock may make of some such leads, in ms.
+const LEAD_SLACK_MS: Ms = 2;
+/// The shortest pause after the first failover that was given up, and after many, in ms.
+const PAUSE_MS: Ms = 98;
+const PAUSE_MAX_MS: Ms = 4_900;
+/// A question in an epoch farther ahead than this is no honest one.
+const HONEST_EPOCHS: Epoch = 1 << 16;
+
+/// A rule that is broken, and how.
+pub(super) type Broken = (&'static str, String);
+
+/// What all sentinels were seen to do, as far as it binds them.
+#[derive(Default)]
+pub(super) struct Conduct {
+    members: BTreeMap<(usize, String), Member>,
+    /// What a sentinel was told by others, by their address, of a master.
+    opinions: BTreeMap<(usize, Address, Address), Opinion>,
+    /// Votes that a sentinel was asked for while it could write.
+    asked: BTreeSet<(usize, RunId, Epoch)>,
+    /// Questions that a sentinel must answer with its vote for this candidate.
+    due: BTreeMap<(usize, RequestId), RunId>,
+    /// Two sentinels may have one id, and then they give no votes that are asked for.
+    cloned: bool,
+}
+
+/// One sentinel as a member of one group.
+#[derive(Default)]
+struct Member {
+    /// The vote that its state showed last, and the last ones before.
+    seen: (Epoch, Option<RunId>),
+    votes: Vec<Vote>,
+    /// The other sentinels that it ever knew.
+    known: BTreeSet<RunId>,
+    /// It remembers none: since when, and the newest epoch of which it heard while it listened.
+    listens: Option<Ms>,
+    heard: Epoch,
+    /// Who is silent for it; or was, and until when.
+    silent: BTreeMap<RunId, Option<Ms>>,
+    /// Opinions of before count no longer for who comes first.
+    judged_anew: Ms,
+    /// Since when a quorum sees the master down, where that is known to the ms.
+    odown: Option<Ms>,
+    /// It voted for somebody else at this time, and gives the others the usual lead afterwards.
+    holds_back: Option<Ms>,
+    /// Failovers that it gave up in a row.
+    gave_up: GivenUp,
+    /// The epoch of the last vote for itself that it told, and that of the last that is free again.
+    stood: Option<Epoch>,
+    freed: Option<Epoch>,
+    /// Its present failover was ordered.
+    ordered: bool,
+}
+
+#[derive(Default)]
+struct GivenUp {
+    times: u32,
+    /// The last one was given up no earlier than this, and said to be so at that time.
+    since: Ms,
+    told: Ms,
+}
+
+#[derive(Default)]
+struct Opinion {
+    /// When it last said that the master is down.
+    down_at: Option<Ms>,
+    /// It still says so, over the connection that stands.
+    stands: bool,
+}
+
+/// A vote that a sentinel wrote.
+struct Vote {
+    epoch: Epoch,
+    leader: RunId,
+    own: bool,
+    /// It was decided no earlier than this, and no later than that.
+    since: Ms,
+    until: Ms,
+    /// Who had said by then that the master is down and comes first, and when.
+    ahead: Vec<(RunId, Address, Ms)>,
+    /// How many said so lately, this sentinel included, and how many have to.
+    accusers: usize,
+    quorum: usize,
+}
+
+impl Conduct {
+    /// A sentinel starts with what its disk remembers.
+    pub(super) fn started(&mut self, speaker: &Speaker) {
+        for (name, group) in &speaker.disk.groups {
+            let member = self.members.entry((speaker.number, name.clone())).or_default();
+            *member = Member {
+                seen: (group.leader_epoch, group.voted_for.clone()),
+                // A vote outlives its voter.
+                votes: std::mem::take(&mut member.votes),
+                known: group.sentinels.keys().cloned().collect(),
+                listens: group.sentinels.is_empty().then_some(speaker.at),
+                ..Member::default()
+            };
+        }
+    }
+
+    /// A sentinel dies.
+    pub(super) fn died(&mut self, sentinel: usize) {
+        self.asked.retain(|(number, ..)| *number != sentinel);
+        self.due.retain(|(number, _), _| *number != sentinel);
+        self.opinions.retain(|(number, ..), _| *number != sentinel);
+    }
+
+    /// Its memory is lost or replaced: what it voted binds it no more.
+    pub(super) fn excuse(&mut self, sentinel: usize) {
+        self.members.retain(|(number, _), _| *number != sentinel);
+    }
+
+    /// Two sentinels have one id from now on.
+    pub(super) fn cloned(&mut self) {
+        self.cloned = true;
+        self.due.clear();
+    }
+
+    /// Something comes to a sentinel, over the link to this address if it is news of a link.
+    /// `fails`: its disk does, and it knows; `idle`: all that it decided is on disk.
+    pub(super) fn hears(
+        &mut self,
+        speaker: &Speaker,
+        from: Option<&Address>,
+        input: &Input,
+        fails: bool,
+        idle: bool,
+    ) {
+        match input {
+            Input::Request {
+                id,
+                request: Request::IsMasterDown { host, port, epoch, candidate: Some(candidate) },
+            } => {
+                let (Some(candidate), Ok(epoch)) =
+                    (RunId::parse(candidate), Epoch::try_from(*epoch))
+                else {
+                    return;
+                };
+                if fails {
+                    return;
+                }
+                let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
+                if idle && self.must_vote(speaker, &master, &candidate, epoch) {
+                    self.due.insert((speaker.number, *id), candidate.clone());
+                }
+                self.asked.insert((speaker.number, candidate, epoch));
+            }
+            Input::Link {
+                event: LinkEvent::Reply { command: Command::IsMasterDown { master, .. }, reply },
+                ..
+            } => {
+                let Some(from) = from else { return };
+                let key = (speaker.number, master.clone(), from.clone());
+                let opinion = self.opinions.entry(key).or_default();
+                opinion.stands = says_down(reply);
+                if opinion.stands {
+                    opinion.down_at = Some(speaker.at);
+                }
+            }
+            Input::Link { event: LinkEvent::Down { .. }, .. } => {
+                if let Some(from) = from {
+                    self.lost(speaker.number, from);
+                }
+            }
+            Input::PersistFailed { .. } => {
+                self.due.retain(|(number, _), _| *number != speaker.number);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whoever gave up its own failover has its vote free for the next who asks.
+    fn must_vote(
+        &self,
+        speaker: &Speaker,
+        master: &Address,
+        candidate: &RunId,
+        epoch: Epoch,
+    ) -> bool {
+        let disk = speaker.disk;
+        let named = disk.groups.iter().find(|(_, group)| group.settings.master == *master);
+        let Some((name, group)) = named else { return false };
+        let member = self.members.get(&(speaker.number, name.clone()));
+        let free = member.is_some_and(|member| member.freed == Some(group.leader_epoch));
+        let newer = epoch > group.leader_epoch.max(group.config_epoch)
+            && epoch < disk.current_epoch + HONEST_EPOCHS;
+        free && newer
+            && group.voted_for.as_ref() == Some(speaker.id)
+            && group.sentinels.contains_key(candidate)
+            && !self.cloned
+    }
+
+    /// The connection to another sentinel is another one from now on.
+    fn lost(&mut self, sentinel: usize, address: &Address) {
+        for ((number, _, of), opinion) in &mut self.opinions {
+            opinion.stands &= *number != sentinel || of != address;
+        }
+        for (_, member) in self.members.iter_mut().filter(|((number, _), _)| *number == sentinel) {
+            if let Some(vote) = member.votes.last_mut() {
+                vote.ahead.retain(|(_, of, _)| of != address);
+            }
+        }
+    }
+
+    /// A sentinel says something; `ordered`: an operator has told it to fail over.
+    pub(super) fn says(
+        &mut self,
+        speaker: &Speaker,
+        effect: &Effect,
+        ordered: bool,
+    ) -> Option<Broken> {
+        match effect {
+            Effect::Persist { state, .. } => self.writes(speaker, state),
+            Effect::Announce(event) => self.announces(speaker, event, ordered),
+            Effect::Connect { target, .. } if target.kind == TargetKind::Sentinel => {
+                self.lost(speaker.number, &target.address);
+                None
+            }
+            Effect::Reply { id, reply } => {
+                let candidate = self.due.remove(&(speaker.number, *id))?;
+                let Value::Array(items) = reply else { return None };
+                let voted = items.get(1).and_then(Value::text) == Some(candidate.as_str());
+                (!voted).then(|| {
+                    let how = format!("answers {}: {reply:?}", candidate.short());
+                    ("a vote for oneself is free once that is given up", how)
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn writes(&mut self, speaker: &Speaker, state: &State) -> Option<Broken> {
+        let number = speaker.number;
+        let gone = |of: usize, name: &String| of == number && !state.groups.contains_key(name);
+        self.members.retain(|(of, name), _| !gone(*of, name));
+        let mut broken = None;
+        for (name, group) in &state.groups {
+            let member = self.members.entry((number, name.clone())).or_default();
+            member.known.extend(group.sentinels.keys().cloned());
+            let vote = (group.leader_epoch, group.voted_for.clone());
+            if vote != member.seen {
+                member.seen = vote;
+                if let Some(leader) = &group.voted_for {
+                    let asked = self.asked.contains(&(number, leader.clone(), group.leader_epoch));
+                    let of_master = |key: &&(usize, Address, Address)| {
+                        key.0 == number && key.1 == group.settings.master
+                    };
+                    let opinions = self.opinions.iter().filter(|(key, _)| of_master(key));
+                    let opinions: Vec<_> = opinions.map(|(key, of)| (&key.2, of)).collect();
+                    let found = member.votes(speaker, name, state, leader, asked, &opinions);
+                    broken = broken.or(found);
+                }
+            }
+            match group.sentinels.is_empty() {
+                true => {
+                    let since = *member.listens.get_or_insert(speaker.since);
+                    if speaker.at < since + LISTEN_MS {
+                        member.heard = member.heard.max(state.current_epoch);
+                    }
+                }
+                false => member.listens = None,
+            }
+        }
+        broken
+    }
+
+    fn announces(&mut self, speaker: &Speaker, event: &Event, ordered: bool) -> Option<Broken> {
+        let number = speaker.number;
+        if event.kind == EventKind::Tilt {
+            let members = self.members.iter_mut().filter(|((of, _), _)| *of == number);
+            members.for_each(|(_, member)| member.judged_anew = speaker.at);
+        }
+        let name = event.group.as_deref()?.to_owned();
+        let member = self.members.get_mut(&(number, name.clone()))?;
+        match event.kind {
+            EventKind::Sdown | EventKind::SdownEnd => {
+                let ends = event.kind == EventKind::SdownEnd;
+                let mut words = event.payload.split(' ');
+                match (words.next(), words.next().and_then(RunId::parse)) {
+                    (Some("master"), _) => member.judged_anew = speaker.at,
+                    (Some("sentinel"), Some(id)) => {
+                        member.silent.insert(id, ends.then_some(speaker.at));
+                    }
+                    _ => {}
+                }
+            }
+            EventKind::SentinelInvalidAddr | EventKind::SentinelAddressSwitch => {
+                member.judged_anew = speaker.at;
+            }
+            EventKind::Odown => {
+                member.odown = (speaker.since == speaker.at).then_some(speaker.at);
+            }
+            EventKind::OdownEnd => member.odown = None,
+            EventKind::SwitchMaster | EventKind::PromotedSlave | EventKind::ResetMaster => {
+                member.judged_anew = speaker.at;
+                member.odown = None;
+                member.holds_back = None;
+                member.gave_up = GivenUp::default();
+            }
+            EventKind::AbortNotElected
+            | EventKind::AbortNoGoodSlave
+            | EventKind::AbortSlaveTimeout => {
+                let times = member.gave_up.times + 1;
+                member.gave_up = GivenUp { times, since: speaker.since, told: speaker.at };
+                member.holds_back = None;
+                member.freed = member.stood.take();
+            }
+            EventKind::TryFailover => member.ordered = ordered,
+            EventKind::VoteForLeader => {
+                let told =
+                    |vote: &&Vote| event.payload == format!("{} {}", vote.leader, vote.epoch);
+                let vote = member.votes.iter().find(told).filter(|vote| vote.own)?;
+                let broken = member.stands(&name, vote);
+                member.stood = Some(vote.epoch);
+                return broken;
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+impl Member {
+    /// A vote is written that was not there before.
+    fn votes(
+        &mut self,
+        speaker: &Speaker,
+        name: &str,
+        state: &State,
+        leader: &RunId,
+        asked: bool,
+        opinions: &[(&Address, &Opinion)],
+    ) -> Option<Broken> {
+        let (group, now) = (&state.groups[name], speaker.at);
+        let (epoch, own) = (group.leader_epoch, *leader == state.my_id);
+        let what = || format!("votes for {} in {name}, epoch {epoch}", leader.short());
+        let mut broken = None;
+        let durable = speaker.disk.groups.get(name);
+        // What was never written was never told.
+        let old = self.votes.iter().find(|vote| {
+            durable.is_some_and(|disk| {
+                disk.leader_epoch == vote.epoch && disk.voted_for.as_ref() == Some(&vote.leader)
+            })
+        });
+        if let Some(old) = old
+            && !old.own
+            && old.leader != *leader
+            && group.config_epoch < old.epoch
+            && now - old.since < TENURE_MS
+        {
+            let (before, ago) = (old.leader.short(), now - old.since);
+            let how = format!("{}, {ago} ms after one for {before}", what());
+            broken = Some(("a vote binds", how));
+        }
+        if durable.is_some_and(|disk| disk.config_epoch >= epoch) {
+            broken = Some(("votes are for what is to come", format!("{}, too late", what())));
+        }
+        if !own && !self.known.contains(leader) {
+            broken = Some(("votes are for sentinels of the group", what()));
+        }
+        if !own && !asked {
+            let how = format!("{}, asked for while it cannot write", what());
+            broken = Some(("no vote while the disk fails", how));
+        }
+        if let Some(since) = self.listens.filter(|since| now < since + LISTEN_MS) {
+            let how = format!("{}, {} ms after it began to listen", what(), now - since);
+            broken = Some(("newcomers listen first", how));
+        } else if epoch <= self.heard {
+            let how = format!("{}, of which it heard while it listened", what());
+            broken = Some(("newcomers vote in later epochs", how));
+        }
+        let id_of = |at: &Address| group.sentinels.iter().find(|(_, a)| *a == at).map(|(id, _)| id);
+        let ahead = opinions
+            .iter()
+            .filter(|(_, opinion)| opinion.stands)
+            .filter_map(|(at, opinion)| Some((id_of(at)?, (*at).clone(), opinion.down_at?)))
+            .filter(|(id, ..)| **id < state.my_id)
+            .map(|(id, at, down_at)| (id.clone(), at, down_at))
+            .collect();
+        let late = |opinion: &Opinion| opinion.down_at.is_some_and(|at| now - at <= OPINION_MS);
+        let accusers = 1 + opinions.iter().filter(|(_, opinion)| late(opinion)).count();
+        let quorum = group.settings.quorum as usize;
+        let (leader, since) = (leader.clone(), speaker.since);
+        let same = durable.is_some_and(|disk| {
+            disk.config_epoch == group.config_epoch && disk.settings.master == group.settings.master
+        });
+        if !own {
+            self.holds_back = same.then_some(since);
+        }
+        self.votes.push(Vote { epoch, leader, own, since, until: now, ahead, accusers, quorum });
+        if self.votes.len() > 3 {
+            self.votes.remove(0);
+        }
+        broken
+    }
+
+    /// It tells that it stands for election: whether it was its turn.
+    fn stands(&self, name: &str, vote: &Vote) -> Option<Broken> {
+        if self.ordered {
+            return None;
+        }
+        let GivenUp { times, since, told } = self.gave_up;
+        let pause = (PAUSE_MS << times.saturating_sub(1).min(8)).min(PAUSE_MAX_MS);
+        let what = || format!("stands for election in {name}, epoch {}", vote.epoch);
+        if times > 0 && (told..since + pause).contains(&vote.until) {
+            let ago = vote.until - since;
+            let how = format!("{}, {ago} ms after it gave up, for the {times}th time", what());
+            return Some(("a pause after a failover that was given up", how));
+        }
+        // What waited for the disk is not known to the ms.
+        if vote.since < vote.until {
+            return None;
+        }
+        if vote.accusers < vote.quorum {
+            let how = format!("{}, accused by {} of {}", what(), vote.accusers, vote.quorum);
+            return Some(("a quorum of fresh opinions before an election", how));
+        }
+        let heard = |id| match self.silent.get(id) {
+            None => true,
+            Some(until) => until.is_some_and(|until| until < vote.until),
+        };
+        let ahead = vote.ahead.iter().filter(|(id, _, at)| *at > self.judged_anew && heard(id));
+        let ahead = ahead.count() as u64;
+        let held_back = self.holds_back.map(|at| at + TENURE_MS).unwrap_or_default();
+        let turn = self.odown?.max(held_back) + ahead * LEAD_MS;
+        (ahead > 0 && vote.until + LEAD_SLACK_MS < turn).then(|| {
+            let early = turn - vote.until;
+            let how = format!("{}, {early} ms early: {ahead} others come first", what());
+            ("sentinels of smaller rank stand first", how)
+        })
+    }
+}
+
+fn says_down(reply: &Value) -> bool {
+    matches!(reply, Value::Array(items) if items.first() == Some(&Value::Integer(1)))
+}
+
+#[cfg(test)]
+#[path = "conduct_tests.rs"]
+mod tests;

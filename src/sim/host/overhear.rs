@@ -1,0 +1,69 @@
+//! What comes to a sentinel, shown to the checkers, and the answer that it may owe.
+
+use super::{Host, Watch};
+use crate::sentinel::types::{Address, EPOCH_JUMP_MAX, Epoch, RunId};
+use crate::sentinel::{Command, Input, LinkEvent, LinkId, Request, TargetKind};
+use crate::sim::wire::Ms;
+
+impl Host {
+    /// Shows to the checkers what comes in.
+    pub(super) fn overhear(&self, now: Ms, watch: &mut Watch, input: &Input) {
+        let from = match input {
+            Input::Link { link, .. } => self.links.get(link).map(|link| &link.target.address),
+            _ => None,
+        };
+        if let Some(speaker) = self.speaker(now)
+            && !self.stock
+        {
+            let disk = (self.disk.has_failed(), self.disk.is_settled());
+            watch.checkers.told(&speaker, from, input, disk);
+        }
+    }
+
+    /// Whoever shows an older configuration than ours is to be told the newer one at once: over
+    /// which link, and of which group. Not if it is being told already.
+    pub(super) fn debt(&self, input: &Input) -> Option<(LinkId, String)> {
+        let payload = match input {
+            Input::Link { event: LinkEvent::Hello { payload }, .. } => payload,
+            Input::Request { request: Request::Hello(payload), .. } => payload,
+            _ => return None,
+        };
+        let (sender, id, current, group, config) = read_sender(payload)?;
+        let disk = self.disk.content().filter(|_| !self.stock)?;
+        let known = disk.groups.get(group)?;
+        if current > disk.current_epoch + EPOCH_JUMP_MAX {
+            return None;
+        }
+        if config >= known.config_epoch || known.sentinels.get(&id) != Some(&sender) {
+            return None;
+        }
+        let mut links = self.links.iter().filter(|(_, link)| {
+            link.target.kind == TargetKind::Sentinel && link.target.address == sender
+        });
+        // With two links one is that of a former self.
+        let (Some((id, link)), None) = (links.next(), links.next()) else { return None };
+        let of_group = |payload: &str| payload.split(',').nth(4) == Some(group);
+        let told =
+            |command: &Command| matches!(command, Command::Hello { payload } if of_group(payload));
+        let being_told = link.commands.unanswered.iter().any(told);
+        (link.commands.up && self.disk.is_settled() && !being_told).then(|| (*id, group.to_owned()))
+    }
+
+    pub(super) fn demand_debt(&mut self, now: Ms, watch: &mut Watch) {
+        if let Some((_, group)) = self.debt.take() {
+            let what = format!(
+                "whoever lags is told at once: sentinel {} does not say what it knows of {group}",
+                self.number
+            );
+            watch.checkers.fail(now, what);
+        }
+    }
+}
+
+/// Whence a hello comes, from whom, its epoch, its group and the configuration epoch.
+fn read_sender(payload: &str) -> Option<(Address, RunId, Epoch, &str, Epoch)> {
+    let fields: Vec<&str> = payload.split(',').collect();
+    let [host, port, id, current, group, _, _, config] = fields[..] else { return None };
+    let sender = Address::new(host, port.parse().ok()?);
+    Some((sender, RunId::parse(id)?, current.parse().ok()?, group, config.parse().ok()?))
+}
