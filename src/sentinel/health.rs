@@ -111,13 +111,14 @@ impl Health {
     /// something else is there, but not well. True for a plain PONG.
     pub(super) fn pong(&mut self, at: Moment, reply: &Value) -> bool {
         self.ping_in_flight = false;
+        // Whoever answers something else now lets us in.
+        self.locked_out = false;
         let text = match reply {
             Value::Simple(text) | Value::Error(text) => text.as_str(),
             _ => "",
         };
         if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) {
             self.silent_since = None;
-            self.locked_out = false;
             self.last_ok = at.now;
             self.reopen_after_ms = REOPEN_MIN_MS;
         }

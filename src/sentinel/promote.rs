@@ -25,10 +25,20 @@ impl Group {
     /// in Redis: smaller priority, larger offset, smaller run id.
     ///
     /// A configured master that was made a replica is a candidate, too. Where all nodes follow each
-    /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever.
+    /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever. Where
+    /// it follows a stranger, and that works, there is a master already: one that nobody has told us
+    /// of, or somebody else's.
     ///
     /// Where an operator asked for it (`forced`) and there is no master, old data are his decision.
     pub(super) fn best_replica(&self, core: &Core, forced: bool) -> Result<Address, Vec<String>> {
+        if let Some(master) = self.led_away() {
+            let (name, quorum) = (&self.name, self.settings.quorum);
+            return Err(vec![format!(
+                "{} follows {master}, which works and is no node of this group: if that is the \
+                 master now, say SENTINEL REMOVE {name} and SENTINEL MONITOR {name} {} {} {quorum}",
+                self.master.address, master.host, master.port
+            )]);
+        }
         let mut reasons = Vec::new();
         let mut good = Vec::new();
         let health = &self.master.health;
@@ -139,6 +149,14 @@ impl Group {
             Ok(down_ms) => down_ms > silent_ms.saturating_add(slack_ms),
             Err(_) => true,
         }
+    }
+
+    /// The master that our master follows over a link that works, if we do not know it.
+    fn led_away(&self) -> Option<&Address> {
+        let info = self.master.info.as_ref().filter(|info| info.role == Role::Slave)?;
+        let master = info.master.as_ref().filter(|_| info.link_up && self.master.health.up)?;
+        let known = self.replicas.values().any(|node| node.is_at(master));
+        (!known && !self.master.is_at(master)).then_some(master)
     }
 
     /// Whom our master follows, if it lives and says that it is a replica (it restarted from a file

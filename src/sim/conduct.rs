@@ -331,7 +331,8 @@ impl Conduct {
             EventKind::VoteForLeader => {
                 let told =
                     |vote: &&Vote| event.payload == format!("{} {}", vote.leader, vote.epoch);
-                let vote = member.votes.iter().find(told).filter(|vote| vote.own)?;
+                // The same vote of an earlier life may have been lost on its way to the disk.
+                let vote = member.votes.iter().rev().find(told).filter(|vote| vote.own)?;
                 let broken = member.stands(&name, vote);
                 member.stood = Some(vote.epoch);
                 return broken;

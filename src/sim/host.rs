@@ -52,6 +52,8 @@ pub(super) struct Watch {
     pub(super) tries: u64,
     /// Addresses of nodes of which the log says that they are left alone.
     pub(super) left_alone: BTreeSet<String>,
+    /// Sentinels whose log says that a group's master follows one that they do not know.
+    pub(super) led_away: BTreeSet<(usize, String)>,
     pub(super) switches: u64,
 }
 
@@ -511,6 +513,9 @@ impl Host {
             Effect::Announce(Event { kind: EventKind::SwitchMaster, .. }) => watch.switches += 1,
             Effect::Say { text, .. } if text.contains("it is left alone") => {
                 watch.left_alone.extend(text.split(' ').next().map(str::to_owned));
+            }
+            Effect::Say { text, group: Some(group), .. } if text.contains("SENTINEL MONITOR") => {
+                watch.led_away.insert((self.number, group.to_string()));
             }
             _ => {}
         }

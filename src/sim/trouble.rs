@@ -412,7 +412,11 @@ impl World {
             let (n, group) = (at / groups, at % groups);
             let request = Request::Master(Shape::group_name(group));
             let answer = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
-            if matches!(answer, Some(Value::Error(_))) {
+            let led_away = self.watch.led_away.remove(&(n, Shape::group_name(group)));
+            if led_away && self.order(n, Request::Remove(Shape::group_name(group))).is_some() {
+                self.watch.checkers.removed(n, &Shape::group_name(group));
+            }
+            if led_away || matches!(answer, Some(Value::Error(_))) {
                 self.monitor_again(n, group);
             }
         }

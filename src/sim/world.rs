@@ -104,6 +104,7 @@ impl World {
                 inputs: 0,
                 tries: 0,
                 left_alone: BTreeSet::new(),
+                led_away: BTreeSet::new(),
                 switches: 0,
             },
             hosts: Vec::new(),

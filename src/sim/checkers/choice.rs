@@ -32,6 +32,8 @@ pub(super) struct Progress {
     forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
+    /// When a sentinel that stood still last went on.
+    woke: BTreeMap<usize, Ms>,
     /// Replicas that it calls down.
     down: BTreeSet<(usize, Address)>,
     /// Since when it has called the master down.
@@ -78,6 +80,12 @@ impl Progress {
                     (true, false) => _ = self.master_down.remove(&place),
                     (false, true) => _ = self.down.insert(node),
                     (false, false) => _ = self.down.remove(&node),
+                }
+            }
+            EventKind::Slave => {
+                // One that was forgotten is met again.
+                if let Some((_, node)) = named(&event.payload) {
+                    self.down.remove(&(sentinel, node));
                 }
             }
             EventKind::TryFailover => {
@@ -181,6 +189,7 @@ impl Checkers {
         for (_, (due, _)) in open {
             *due = (*due).max(at + AWAKE_MS);
         }
+        self.progress.woke.insert(sentinel, at);
     }
 
     /// How long the votes bind that a sentinel has, in ms, by a slow clock.
@@ -214,7 +223,8 @@ impl Checkers {
             self.broken(speaker, "a promotion comes while the votes bind", how);
         }
         let epoch = self.candidacies.get(&place).map_or(Epoch::MAX, |(epoch, _)| *epoch);
-        self.progress.open.insert(place.clone(), (until, epoch));
+        let awake = self.progress.woke.get(&speaker.number).map_or(0, |at| at + AWAKE_MS);
+        self.progress.open.insert(place.clone(), (until.max(awake), epoch));
         let Some(ear) = seat.ears.get(to) else { return };
         let mut wrong = Vec::new();
         if *to != group.settings.master {
@@ -346,7 +356,9 @@ impl Checkers {
         };
         let fit = |(at, ear): &(&Address, &Ear)| {
             let info = ear.info.as_ref().filter(|info| info.at > elected && !info.is_master);
-            let answers = ear.up && ear.pongs[0].is_some_and(|at| speaker.at - at < ANSWERED_MS);
+            let answers = ear.up
+                && !ear.locked
+                && ear.pongs[0].is_some_and(|at| speaker.at - at < ANSWERED_MS);
             *at != to
                 && answers
                 && info.is_some_and(|info| {

@@ -35,6 +35,8 @@ pub(in crate::sim) struct Ear {
     pub(super) repointed: Option<(Ms, Address)>,
     /// It refused the last order.
     pub(super) refused: bool,
+    /// It answered the last PING that we may not ask.
+    pub(super) locked: bool,
 }
 
 /// An order to become a master.
@@ -115,6 +117,12 @@ impl Ear {
 
     /// It answers a command.
     pub(in crate::sim) fn answer(&mut self, at: Ms, command: &Command, reply: &Value) {
+        if *command == Command::Ping {
+            let refuses = |text: &str| {
+                ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code))
+            };
+            self.locked = matches!(reply, Value::Error(text) if refuses(text));
+        }
         match (command, reply) {
             (Command::Ping, Value::Simple(text) | Value::Error(text))
                 if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) =>
@@ -229,10 +237,9 @@ pub(in crate::sim) struct Seat<'a> {
 pub(in crate::sim) fn is_weighed(effect: &Effect) -> bool {
     match effect {
         Effect::Send { command: Command::Promote | Command::Follow { .. }, .. } => true,
-        Effect::Announce(event) => !matches!(
-            event.kind,
-            EventKind::Slave | EventKind::Sentinel | EventKind::NewEpoch | EventKind::RoleChange
-        ),
+        Effect::Announce(event) => {
+            !matches!(event.kind, EventKind::Sentinel | EventKind::NewEpoch | EventKind::RoleChange)
+        }
         _ => false,
     }
 }
