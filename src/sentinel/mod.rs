@@ -126,9 +126,11 @@ impl Sentinel {
         Some(Effect::Persist { revision, state: Box::new(self.state()) })
     }
 
-    /// When [`Input::Wake`] is due if nothing else happens before.
+    /// When [`Input::Wake`] is due if nothing else happens before: often enough for a stall to be
+    /// noticed even where nothing else is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.timers.first()
+        let beat = self.core.now().plus(stall::BEAT_MS);
+        Some(self.timers.first().map_or(beat, |first| first.min(beat)))
     }
 
     /// What can be read of this sentinel.

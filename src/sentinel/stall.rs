@@ -12,6 +12,8 @@ use super::types::{Clock, Instant};
 const LATE_MS: u64 = 50;
 /// A stall of this length, in ms, is a TILT: Sentinel's trigger.
 const TILT_TRIGGER_MS: u64 = 2_000;
+/// Longest time, in ms, in which nothing is due.
+pub(super) const BEAT_MS: u64 = 1_000;
 /// How long nothing is decided after a TILT, in ms: one hello period, in which newer configurations
 /// are heard of. (Redis does nothing for 30 s.)
 const TILT_MS: u64 = 2_000;

@@ -108,6 +108,10 @@ pub(super) struct Checkers {
     removed: BTreeSet<(usize, Group)>,
     /// Ids that two sentinels had at once: a vote by or for one of them counts for both.
     twins: BTreeSet<RunId>,
+    /// Who was told, while things fail, that who is silent is gone: RESET, REMOVE and MONITOR.
+    shrunk: BTreeSet<(usize, Group)>,
+    /// Elections that one of these won, maybe with a minority of all.
+    split: BTreeSet<(Group, Epoch)>,
     /// Epochs that all, or some who voted, have forgotten, from one to another.
     forgotten: Vec<(Epoch, Epoch)>,
     conduct: Conduct,
@@ -138,6 +142,8 @@ impl Checkers {
             tuned: BTreeSet::new(),
             removed: BTreeSet::new(),
             twins: BTreeSet::new(),
+            shrunk: BTreeSet::new(),
+            split: BTreeSet::new(),
             forgotten: Vec::new(),
             conduct: Conduct::default(),
             claims: Vec::new(),
@@ -197,6 +203,7 @@ impl Checkers {
         let twin = |id: &RunId| self.twins.contains(id);
         let votes = self.votes.get(&(group.to_owned(), epoch));
         votes.is_some_and(|votes| votes.iter().any(|(voter, leader)| twin(voter) || twin(leader)))
+            || self.split.contains(&(group.to_owned(), epoch))
             || self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&epoch))
     }
 
@@ -214,6 +221,11 @@ impl Checkers {
         (disk_fails, disk_idle): (bool, bool),
     ) {
         self.conduct.hears(speaker, from, input, disk_fails, disk_idle);
+    }
+
+    /// A sentinel was told to forget the others of a group that it cannot reach.
+    pub(super) fn shrinks(&mut self, sentinel: usize, group: &str) {
+        self.shrunk.insert((sentinel, group.into()));
     }
 
     /// A sentinel was told to remove a group.
@@ -612,6 +624,9 @@ impl Checkers {
     fn lead(&mut self, speaker: &Speaker, group: &str) {
         let stood = self.candidacies.get(&(speaker.number, group.into())).map(|(epoch, _)| *epoch);
         let key = (group.to_owned(), stood.unwrap_or_default());
+        if self.shrunk.contains(&(speaker.number, group.to_owned())) {
+            self.split.insert(key.clone());
+        }
         let excused = self.excuses(group, key.1);
         let first = *self.leaders.entry(key).or_insert(speaker.number);
         if first != speaker.number && !self.mixed && !excused {

@@ -332,8 +332,14 @@ impl World {
         if self.order(n, request).is_none() {
             // Out of reach: nothing was done, and nothing is to be undone.
             self.active.remove(&number);
-        } else if let Order::Remove(group) = order {
-            self.watch.checkers.removed(n, &Shape::group_name(*group));
+            return;
+        }
+        let checkers = &mut self.watch.checkers;
+        if let Order::Reset(group) | Order::Remove(group) = order {
+            checkers.shrinks(n, &Shape::group_name(*group));
+        }
+        if let Order::Remove(group) = order {
+            checkers.removed(n, &Shape::group_name(*group));
         }
     }
 

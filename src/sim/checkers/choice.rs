@@ -34,8 +34,8 @@ pub(super) struct Progress {
     open: BTreeMap<Place, (Ms, Epoch)>,
     /// When a sentinel that stood still last went on.
     woke: BTreeMap<usize, Ms>,
-    /// Replicas that it calls down.
-    down: BTreeSet<(usize, Address)>,
+    /// Replicas that it calls down, with their groups.
+    down: BTreeMap<(usize, Address), Group>,
     /// Since when it has called the master down.
     pub(super) master_down: BTreeMap<Place, Ms>,
     /// When it last changed its mind about a node, at the earliest, and when it said so.
@@ -54,7 +54,7 @@ impl Progress {
         self.elected.retain(|place, _| other(place));
         self.forced.retain(other);
         self.open.retain(|place, _| other(place));
-        self.down.retain(other_node);
+        self.down.retain(|node, _| other_node(node));
         self.master_down.retain(|place, _| other(place));
         self.judged.retain(|node, _| other_node(node));
         self.leading.retain(other);
@@ -62,7 +62,7 @@ impl Progress {
     }
 
     pub(super) fn is_down(&self, sentinel: usize, node: &Address) -> bool {
-        self.down.contains(&(sentinel, node.clone()))
+        self.down.contains_key(&(sentinel, node.clone()))
     }
 
     /// What it announces tells what it is about.
@@ -78,7 +78,7 @@ impl Progress {
                 match (is_master, down) {
                     (true, true) => _ = self.master_down.insert(place, since),
                     (true, false) => _ = self.master_down.remove(&place),
-                    (false, true) => _ = self.down.insert(node),
+                    (false, true) => _ = self.down.insert(node, place.1),
                     (false, false) => _ = self.down.remove(&node),
                 }
             }
@@ -121,7 +121,7 @@ impl Progress {
                 self.open.remove(&place);
                 self.leading.remove(&place);
                 self.master_down.remove(&place);
-                self.down.retain(|(number, _)| *number != sentinel);
+                self.down.retain(|(number, _), group| *number != sentinel || *group != place.1);
                 if event.kind == EventKind::Monitor {
                     self.switched.insert(place, since);
                 }
