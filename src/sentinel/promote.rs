@@ -25,9 +25,9 @@ impl Group {
     /// in Redis: smaller priority, larger offset, smaller run id.
     ///
     /// A configured master that was made a replica is a candidate, too. Where all nodes follow each
-    /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever. Where
-    /// it follows a stranger, and that works, there is a master already: one that nobody has told us
-    /// of, or somebody else's.
+    /// other in a circle nobody else may be left, and Redis's sentinels would wait for ever. But
+    /// where one that nobody elected follows a stranger, and that works, there is a master already:
+    /// one that nobody has told us of, or somebody else's.
     ///
     /// Where an operator asked for it (`forced`) and there is no master, old data are his decision.
     pub(super) fn best_replica(&self, core: &Core, forced: bool) -> Result<Address, Vec<String>> {
@@ -151,8 +151,12 @@ impl Group {
         }
     }
 
-    /// The master that our master follows over a link that works, if we do not know it.
+    /// The master that our master follows over a link that works, if we do not know it, and no
+    /// sentinel has elected ours: then our file may be older than what was elected since.
     fn led_away(&self) -> Option<&Address> {
+        if self.config_epoch > 0 {
+            return None;
+        }
         let info = self.master.info.as_ref().filter(|info| info.role == Role::Slave)?;
         let master = info.master.as_ref().filter(|_| info.link_up && self.master.health.up)?;
         let known = self.replicas.values().any(|node| node.is_at(master));

@@ -2,12 +2,14 @@
 //! hellos, questions, votes, commands, events.
 
 mod choice;
+mod season;
 mod told;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use choice::Progress;
+pub(super) use season::Season;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
 use super::conduct::Conduct;
@@ -47,17 +49,6 @@ pub(super) struct Said<'a> {
     pub(super) receiver: Option<Proc>,
     /// What a reply answers.
     pub(super) question: Option<&'a Request>,
-}
-
-/// Whether something fails at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Season {
-    /// Nothing has failed yet: nothing may be called down or need repair.
-    Calm,
-    /// Things fail.
-    Rough,
-    /// All is well again: no failover may begin, but what was missed may still be noticed.
-    After,
 }
 
 /// How long a sentinel decides nothing after a long freeze, by any clock, in ms.
@@ -654,32 +645,6 @@ impl Checkers {
         let named = known.map(|(name, _)| name);
         let belongs = || self.groups.iter().find(|(_, nodes)| nodes.contains(address));
         named.or_else(|| belongs().map(|(name, _)| name)).cloned()
-    }
-}
-
-impl Season {
-    /// What nobody may announce now.
-    fn forbids(self, kind: EventKind) -> bool {
-        let failover = matches!(
-            kind,
-            EventKind::Odown
-                | EventKind::TryFailover
-                | EventKind::ElectedLeader
-                | EventKind::SwitchMaster
-        );
-        let trouble = matches!(
-            kind,
-            EventKind::Sdown
-                | EventKind::ConvertToSlave
-                | EventKind::FixSlaveConfig
-                | EventKind::Reboot
-                | EventKind::Tilt
-        );
-        match self {
-            Season::Calm => failover || trouble,
-            Season::Rough => false,
-            Season::After => failover,
-        }
     }
 }
 

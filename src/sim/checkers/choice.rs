@@ -32,6 +32,8 @@ pub(super) struct Progress {
     forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
+    /// It was told to forget who is gone, and has had the same master since.
+    reset: BTreeSet<Place>,
     /// When a sentinel that stood still last went on.
     woke: BTreeMap<usize, Ms>,
     /// Replicas that it calls down, with their groups.
@@ -84,7 +86,9 @@ impl Progress {
             }
             EventKind::Slave => {
                 // One that was forgotten is met again.
-                if let Some((_, node)) = named(&event.payload) {
+                if let Some((_, node)) = named(&event.payload)
+                    && self.reset.contains(&place)
+                {
                     self.down.remove(&(sentinel, node));
                 }
             }
@@ -105,6 +109,7 @@ impl Progress {
                 if let [.., host, port] = words[..] {
                     self.down.remove(&(sentinel, Address::new(host, port.parse().unwrap_or(0))));
                 }
+                self.reset.remove(&place);
                 self.switched.insert(place, since);
             }
             EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {
@@ -121,6 +126,7 @@ impl Progress {
                 self.open.remove(&place);
                 self.leading.remove(&place);
                 self.master_down.remove(&place);
+                self.reset.insert(place.clone());
                 self.down.retain(|(number, _), group| *number != sentinel || *group != place.1);
                 if event.kind == EventKind::Monitor {
                     self.switched.insert(place, since);
