@@ -542,9 +542,25 @@ impl Group {
         }
     }
 
+    fn recall_hellos(&mut self, core: &mut Core) {
+        for link in core.out.recall_hellos(&self.name) {
+            let mut nodes = std::iter::once(&mut self.master).chain(self.replicas.values_mut());
+            if let Some(node) = nodes.find(|node| node.link() == link) {
+                node.hello_recalled();
+            }
+            for (id, peer) in &mut self.peers {
+                if let Some(shared) = core.peers.get_mut(id).filter(|l| l.health.link == link) {
+                    shared.health.pending = shared.health.pending.saturating_sub(1);
+                    peer.hello_in_flight = false;
+                }
+            }
+        }
+    }
+
     /// The master of a new configuration starts with a clean slate, and so do all opinions of it.
     pub(super) fn confirm_master(&mut self, core: &mut Core) {
         self.recall_orders(core);
+        self.recall_hellos(core);
         self.odown_since = None;
         self.failover = None;
         self.repoint = None;

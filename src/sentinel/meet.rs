@@ -113,7 +113,18 @@ impl Sentinel {
         });
         if let Some((name, id)) = ghost {
             self.replace_peer(&name, &id);
+            self.listen_where_alone(None);
             self.core.out.touch();
+        }
+    }
+
+    /// Where nobody else is left, alone we are no majority: others may come, as at the beginning.
+    /// Not in the group in which somebody is about to be met.
+    fn listen_where_alone(&mut self, except: Option<&GroupName>) {
+        for (name, group) in &mut self.groups {
+            if group.peers.is_empty() && except != Some(name) {
+                group.listening.get_or_insert(None);
+            }
         }
     }
 
@@ -140,6 +151,7 @@ impl Sentinel {
         {
             self.replace_peer(&group, &old);
         }
+        self.listen_where_alone(Some(name));
         if known {
             return self.move_peer(name, id, address);
         }

@@ -252,6 +252,12 @@ impl Node {
         self.subscribed = false;
     }
 
+    /// The hello that was under way has not gone, and will not.
+    pub(super) fn hello_recalled(&mut self) {
+        self.hello_in_flight = false;
+        self.health.pending = self.health.pending.saturating_sub(1);
+    }
+
     /// Asks for INFO, unless one is under way.
     pub(super) fn ask_info(&mut self, core: &mut Core) {
         if self.health.up && !self.info_in_flight {

@@ -147,6 +147,22 @@ impl Outbox {
         });
     }
 
+    /// Takes back hellos of a group that have not gone yet, since what they say is so no more. Gives
+    /// the links for which they were.
+    pub(super) fn recall_hellos(&mut self, group: &GroupName) -> Vec<LinkId> {
+        let mut links = Vec::new();
+        self.waiting.retain(|waiting| match &waiting.effect {
+            Effect::Send { link, command: Command::Hello { payload } }
+                if payload.split(',').nth(4) == Some(group) =>
+            {
+                links.push(*link);
+                false
+            }
+            _ => true,
+        });
+        links
+    }
+
     /// Like `emit`, but not ahead of something that waits: announcements keep their order, as long
     /// as the disk works.
     pub(super) fn emit_in_order(&mut self, effect: Effect) {

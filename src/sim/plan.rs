@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::Options;
 use super::dice::Dice;
-use super::faults::{Fault, Targets, draw};
+use super::disk::Memory;
+use super::faults::{Fault, FaultKind, Targets, draw};
 use super::host::HostShape;
 use super::net::{NetShape, ip_of};
 use super::node::NodeShape;
@@ -51,6 +52,12 @@ impl Plan {
                 faults.extend(themes::choice::draw(&targets, &faults, from, until, dice));
             }
             true => {}
+        }
+        if shape.sentinels == 1 {
+            // Nobody else remembers anything.
+            let old =
+                |fault: &Fault| matches!(fault.kind, FaultKind::CrashSentinel(_, Memory::Old));
+            faults.retain(|fault| !old(fault));
         }
         faults.sort_by_key(|fault| fault.at);
         // What a theme began is seen to its end.
@@ -204,7 +211,12 @@ impl Shape {
                 false => *dice.pick(&[1, 1, 1, 1, 1, 2]),
             },
             nodes_per_group: dice.within(2..=4) as usize,
-            quorum: *dice.pick(&[majority, majority, 2, sentinels as u64]) as u32,
+            // Where many must all agree, every vote for somebody else is a lost election: with more
+            // than five that may go on for minutes.
+            quorum: match sentinels {
+                0..=5 => *dice.pick(&[majority, majority, 2, sentinels as u64]) as u32,
+                _ => *dice.pick(&[majority, majority, 2, majority + 1]) as u32,
+            },
             down_after_ms: dice.skewed(500..=10_000),
             failover_timeout_ms: dice.skewed(2_000..=20_000),
             parallel_syncs: dice.within(1..=2) as u32,

@@ -143,7 +143,11 @@ impl World {
             Claim::Sent { sentinel, node, master } => {
                 let shape = &self.plan.shape;
                 let at = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master);
-                if at.is_some_and(|n| shape.group_of(n) != shape.group_of(*node)) {
+                // A stranger without replicas that says master at a given-away address looks just
+                // like an old master that is back.
+                let was_master = self.nodes[*node].master_at(now, true).is_some();
+                let looks_old = self.swapped.contains(node) && was_master;
+                if at.is_some_and(|n| shape.group_of(n) != shape.group_of(*node)) && !looks_old {
                     let what = format!(
                         "hands off the nodes of other groups: sentinel {sentinel} sends node \
                          {node} to {master}"
