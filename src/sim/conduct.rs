@@ -184,7 +184,8 @@ impl Conduct {
                     self.lost(speaker.number, from);
                 }
             }
-            Input::PersistFailed { .. } => {
+            // What is removed, and what cannot be written, has no vote.
+            Input::PersistFailed { .. } | Input::Request { request: Request::Remove(_), .. } => {
                 self.due.retain(|(number, _), _| *number != speaker.number);
             }
             _ => {}
