@@ -41,6 +41,8 @@ pub(super) struct Conduct {
     asked: BTreeSet<(usize, RunId, Epoch)>,
     /// Questions that a sentinel must answer with its vote for this candidate.
     due: BTreeMap<(usize, RequestId), RunId>,
+    /// Writes of a sentinel that failed in a row.
+    failed: BTreeMap<usize, u32>,
     /// Two sentinels may have one id, and then they give no votes that are asked for.
     cloned: bool,
 }
@@ -122,6 +124,7 @@ impl Conduct {
 
     /// A sentinel dies.
     pub(super) fn died(&mut self, sentinel: usize) {
+        self.failed.remove(&sentinel);
         self.asked.retain(|(number, ..)| *number != sentinel);
         self.due.retain(|(number, _), _| *number != sentinel);
         self.opinions.retain(|(number, ..), _| *number != sentinel);
@@ -148,6 +151,9 @@ impl Conduct {
         fails: bool,
         idle: bool,
     ) {
+        if let Input::PersistFailed { .. } = input {
+            *self.failed.entry(speaker.number).or_default() += 1;
+        }
         match input {
             Input::Request {
                 id,
@@ -184,6 +190,7 @@ impl Conduct {
                     self.lost(speaker.number, from);
                 }
             }
+            Input::Persisted { .. } => _ = self.failed.remove(&speaker.number),
             // What is removed, and what cannot be written, has no vote.
             Input::PersistFailed { .. } | Input::Request { request: Request::Remove(_), .. } => {
                 self.due.retain(|(number, _), _| *number != speaker.number);
@@ -264,6 +271,12 @@ impl Conduct {
             if vote != member.seen {
                 member.seen = vote;
                 if let Some(leader) = &group.voted_for {
+                    // The write before this one was a second try already, and held no such vote.
+                    let failed = self.failed.get(&number).copied().unwrap_or(0);
+                    if *leader == state.my_id && failed > 1 {
+                        let how = format!("stands in {name}, epoch {}", group.leader_epoch);
+                        broken = Some(("nobody stands who cannot write", how));
+                    }
                     let asked = self.asked.contains(&(number, leader.clone(), group.leader_epoch));
                     let of_master = |key: &&(usize, Address, Address)| {
                         key.0 == number && key.1 == group.settings.master
