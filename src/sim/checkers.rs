@@ -88,7 +88,7 @@ pub(super) struct Checkers {
     /// Sentinels for which a quorum sees their master down.
     odown: BTreeSet<(usize, Group)>,
     /// Sentinels that were told to fail over.
-    ordered: BTreeSet<(usize, Group)>,
+    ordered: BTreeMap<(usize, Group), u32>,
     /// Who has ever said of a master that it is down.
     accusers: BTreeMap<Address, BTreeSet<RunId>>,
     /// When each sentinel last went on after a long freeze.
@@ -127,7 +127,7 @@ impl Checkers {
             candidacies: BTreeMap::new(),
             stood_at: BTreeMap::new(),
             odown: BTreeSet::new(),
-            ordered: BTreeSet::new(),
+            ordered: BTreeMap::new(),
             accusers: BTreeMap::new(),
             thawed: BTreeMap::new(),
             tuned: BTreeSet::new(),
@@ -234,7 +234,7 @@ impl Checkers {
     pub(super) fn died(&mut self, sentinel: usize) {
         self.thawed.remove(&sentinel);
         self.odown.retain(|(number, _)| *number != sentinel);
-        self.ordered.retain(|(number, _)| *number != sentinel);
+        self.ordered.retain(|(number, _), _| *number != sentinel);
         self.progress.forget(sentinel);
         self.conduct.died(sentinel);
     }
@@ -286,7 +286,7 @@ impl Checkers {
     pub(super) fn hear(&mut self, speaker: &Speaker, said: &Said) {
         let ordered = match said.effect {
             Effect::Announce(Event { group: Some(group), .. }) => {
-                self.ordered.contains(&(speaker.number, group.to_string()))
+                self.ordered.contains_key(&(speaker.number, group.to_string()))
             }
             _ => false,
         };
@@ -429,7 +429,7 @@ impl Checkers {
 
     fn reply(&mut self, speaker: &Speaker, question: Option<&Request>, reply: &Value) {
         if let (Some(Request::Failover(group)), Value::Simple(_)) = (question, reply) {
-            self.ordered.insert((speaker.number, group.clone()));
+            *self.ordered.entry((speaker.number, group.clone())).or_default() += 1;
         }
         let Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }) = question else {
             return;
@@ -579,7 +579,14 @@ impl Checkers {
                 self.odown.remove(key);
             }
             EventKind::TryFailover => {
-                let caused = self.ordered.remove(key) || self.odown.contains(key);
+                let orders = self.ordered.get_mut(key);
+                let caused = orders.is_some() || self.odown.contains(key);
+                if orders.is_some_and(|orders| {
+                    *orders -= 1;
+                    *orders == 0
+                }) {
+                    self.ordered.remove(key);
+                }
                 if !caused {
                     let how = format!("announces +try-failover {} without +odown", event.payload);
                     self.broken(speaker, "a quorum before an election", how);

@@ -192,8 +192,14 @@ impl Conduct {
             }
             Input::Persisted { .. } => _ = self.failed.remove(&speaker.number),
             // What is removed, and what cannot be written, has no vote.
-            Input::PersistFailed { .. } | Input::Request { request: Request::Remove(_), .. } => {
+            Input::PersistFailed { .. } => {
                 self.due.retain(|(number, _), _| *number != speaker.number);
+            }
+            Input::Request { request: Request::Remove(name), .. } => {
+                self.due.retain(|(number, _), _| *number != speaker.number);
+                if let Some(member) = self.members.get_mut(&(speaker.number, name.clone())) {
+                    member.gave_up = GivenUp::default();
+                }
             }
             _ => {}
         }

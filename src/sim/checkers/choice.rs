@@ -172,7 +172,7 @@ impl Checkers {
             Effect::Announce(event) => {
                 let place = (speaker.number, event.group.as_deref().unwrap_or_default().to_owned());
                 match event.kind {
-                    EventKind::TryFailover if self.ordered.contains(&place) => {
+                    EventKind::TryFailover if self.ordered.contains_key(&place) => {
                         self.progress.forced.insert(place);
                     }
                     EventKind::TryFailover => _ = self.progress.forced.remove(&place),

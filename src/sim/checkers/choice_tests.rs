@@ -181,7 +181,7 @@ fn finds_a_promotion_of_old_data() {
     let empty = unlinked(2, -1).replace("db0", "none");
     promoted_after(|court| court.tells(2, &empty), "emptiness is not promoted");
     let forced = |court: &mut Court| {
-        court.checkers.ordered.insert((0, GROUP.into()));
+        court.checkers.ordered.insert((0, GROUP.into()), 1);
         court.announces(EventKind::TryFailover, "master g 10.0.0.1 6379");
         court.tells(2, &empty);
     };

@@ -111,8 +111,10 @@ impl Checkers {
         master: &Address,
         seat: &Seat,
     ) -> Option<(&'static str, String)> {
-        let second_master = seat.ears.get(to)?.info.as_ref()?.is_master;
-        if second_master || self.tuned.contains(&speaker.number) {
+        let ear = seat.ears.get(to)?;
+        // It may have been one when the order was given, which then had to wait.
+        let changed = ear.role_since > speaker.at.saturating_sub(seat.waited_ms);
+        if ear.info.as_ref()?.is_master || changed || self.tuned.contains(&speaker.number) {
             return None;
         }
         let place = (speaker.number, group_at(speaker, to)?.0.to_owned());
