@@ -32,8 +32,8 @@ pub(super) struct Progress {
     forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
-    /// It was told to forget who is gone, and has had the same master since.
-    reset: BTreeSet<Place>,
+    /// When it last announced another master.
+    told_switch: BTreeMap<Place, Ms>,
     /// When a sentinel that stood still last went on.
     woke: BTreeMap<usize, Ms>,
     /// Replicas that it calls down, with their groups.
@@ -85,9 +85,9 @@ impl Progress {
                 }
             }
             EventKind::Slave => {
-                // One that was forgotten is met again.
+                // All are named after a switch; else one that was forgotten is met again.
                 if let Some((_, node)) = named(&event.payload)
-                    && self.reset.contains(&place)
+                    && self.told_switch.get(&place) != Some(&at)
                 {
                     self.down.remove(&(sentinel, node));
                 }
@@ -109,7 +109,7 @@ impl Progress {
                 if let [.., host, port] = words[..] {
                     self.down.remove(&(sentinel, Address::new(host, port.parse().unwrap_or(0))));
                 }
-                self.reset.remove(&place);
+                self.told_switch.insert(place.clone(), at);
                 self.switched.insert(place, since);
             }
             EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {
@@ -126,7 +126,6 @@ impl Progress {
                 self.open.remove(&place);
                 self.leading.remove(&place);
                 self.master_down.remove(&place);
-                self.reset.insert(place.clone());
                 self.down.retain(|(number, _), group| *number != sentinel || *group != place.1);
                 if event.kind == EventKind::Monitor {
                     self.switched.insert(place, since);
