@@ -3,6 +3,7 @@
 //! when.
 
 mod guards;
+mod lessons;
 
 use std::collections::BTreeMap;
 

@@ -351,7 +351,10 @@ impl World {
             | Order::Say(_)
             | Order::Poison(..)
             | Order::Canvass { .. } => return,
-            Order::Remove(group) => self.monitor_again(n, *group),
+            Order::Remove(group) => {
+                let master = self.told_master(*group, n);
+                self.monitor_again(n, *group, master);
+            }
             Order::Set(group, option, _) => {
                 let value = match *option {
                     "quorum" => shape.quorum.into(),
@@ -391,9 +394,8 @@ impl World {
     }
 
     /// MONITOR and SET, as soon as the sentinel can be reached.
-    fn monitor_again(&mut self, n: usize, group: usize) {
+    fn monitor_again(&mut self, n: usize, group: usize, master: Address) {
         let shape = self.plan.shape.clone();
-        let master = self.told_master(group, n);
         let monitor = Request::Monitor {
             name: Shape::group_name(group),
             host: master.host,
@@ -422,8 +424,11 @@ impl World {
             if led_away && self.order(n, Request::Remove(Shape::group_name(group))).is_some() {
                 self.watch.checkers.removed(n, &Shape::group_name(group));
             }
+            // The log names the master of which nobody has told the sentinel.
+            let named = self.master_of(group, &[]).filter(|_| led_away);
             if led_away || matches!(answer, Some(Value::Error(_))) {
-                self.monitor_again(n, group);
+                let master = named.unwrap_or_else(|| self.told_master(group, n));
+                self.monitor_again(n, group, master);
             }
         }
         self.run_errands();

@@ -1,0 +1,106 @@
+//! What drawn runs of the simulator taught. Each of these failed once; the seeds were those of the
+//! world as it was drawn then.
+
+use super::*;
+
+/// The master says that it follows a node that nobody has told us of, and that works.
+fn led_away(config_epoch: u64) -> Desk {
+    let mut desk = Desk::new(1, 2);
+    if config_epoch > 0 {
+        desk.hello(2, config_epoch, MASTER, config_epoch);
+    }
+    desk.infos.insert(at(MASTER), replica_info(7999, 500, true));
+    for port in [REPLICA, OTHER_REPLICA] {
+        desk.infos.remove(&at(port));
+    }
+    desk.pass(40_000);
+    assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.answer_question(26002, 1, "*", 0);
+    desk.win();
+    desk.pass(500);
+    desk
+}
+
+#[test]
+fn a_master_that_nobody_elected_and_that_follows_a_stranger_is_not_made_a_master_again() {
+    let desk = led_away(0);
+    assert!(desk.promotions().is_empty(), "{:?}", desk.said);
+    let remedy = "SENTINEL MONITOR mymaster 127.0.0.1 7999 2";
+    assert!(desk.said.iter().any(|text| text.contains(remedy)), "{:?}", desk.said);
+}
+
+#[test]
+fn a_master_that_was_elected_is_made_a_master_again_whomever_it_follows() {
+    assert_eq!(led_away(4).promotions(), [MASTER]);
+}
+
+#[test]
+fn who_answers_something_else_than_a_refusal_lets_us_in() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let locked = |desk: &mut Desk| {
+        let entry = desk.ask(Request::Replicas("mymaster".into())).expect("an answer");
+        let Value::Array(entries) = entry else { panic!("no replicas: {entry:?}") };
+        format!("{:?}", entries[0]).contains("disconnected")
+    };
+    let refusal = Value::error("NOAUTH Authentication required.");
+    desk.reply_from(REPLICA, Command::Ping, refusal);
+    assert!(locked(&mut desk));
+    desk.reply_from(REPLICA, Command::Ping, Value::error("MISCONF cannot save"));
+    assert!(!locked(&mut desk));
+}
+
+#[test]
+fn something_is_due_every_second_so_that_each_stall_is_noticed() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    for link in desk.links.keys().copied().collect::<Vec<_>>() {
+        let reason = LostReason::Closed;
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+    }
+    desk.pass(60_000);
+    let due = desk.sentinel.deadline().expect("something is due");
+    assert!(due.as_ms() <= desk.now_ms + 1_000, "{due:?} at {}", desk.now_ms);
+    desk.now_ms += 3_500;
+    desk.input(Input::Wake);
+    assert!(desk.has(EventKind::Tilt), "{:?}", desk.events);
+}
+
+#[test]
+fn who_is_left_alone_in_a_group_is_no_majority_at_once() {
+    let mut desk = Desk::new(1, 2);
+    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+    desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "1".into() });
+    let line = format!("127.0.0.1,26002,{},0,other,127.0.0.1,7100,0", id(2));
+    desk.ask(Request::Hello(line));
+    desk.pass(5_000);
+    let quorum = |desk: &mut Desk| desk.ask(Request::CkQuorum("other".into()));
+    assert!(matches!(quorum(&mut desk), Some(Value::Simple(_))), "two of two");
+    // Somebody else lives there now; of the other group he has said nothing yet.
+    let line = format!("127.0.0.1,26002,{},0,mymaster,127.0.0.1,{MASTER},0", id(9));
+    desk.ask(Request::Hello(line));
+    assert!(matches!(quorum(&mut desk), Some(Value::Error(_))), "{:?}", desk.said);
+}
+
+#[test]
+fn a_hello_that_waited_for_the_disk_does_not_go_once_another_master_is_known() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_500);
+    desk.disk_works = false;
+    desk.ask(Request::FlushConfig);
+    desk.pass(3_000);
+    desk.hello(2, 4, REPLICA, 4);
+    assert!(desk.has(EventKind::SwitchMaster) || !desk.writes.is_empty());
+    let before = desk.sent.len();
+    desk.disk_works = true;
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    desk.pass(3_000);
+    let stale = format!(",mymaster,127.0.0.1,{MASTER},");
+    let said = desk.sent[before..].iter().filter_map(|(_, command)| match command {
+        Command::Hello { payload } => Some(payload.as_str()),
+        _ => None,
+    });
+    let said: Vec<&str> = said.collect();
+    assert!(!said.is_empty() && said.iter().all(|line| !line.contains(&stale)), "{said:?}");
+}
