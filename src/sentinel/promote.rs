@@ -43,8 +43,14 @@ impl Group {
         let mut good = Vec::new();
         let health = &self.master.health;
         let lives = health.silent_since.is_none() && !health.locked_out;
+        let wanted = self.master.info.as_ref().is_some_and(|info| info.priority > 0);
         if self.master.role() == Some(Role::Slave) && lives {
-            good.push(&self.master);
+            match wanted || !core.holds(Guard::PriorityZero) {
+                true => good.push(&self.master),
+                false => {
+                    reasons.push(format!("{}: its replica-priority is 0", self.master.address))
+                }
+            }
         }
         for node in self.replicas.values() {
             let forced = forced && self.master.sdown_since.is_some();

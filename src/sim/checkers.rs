@@ -579,14 +579,12 @@ impl Checkers {
                 self.odown.remove(key);
             }
             EventKind::TryFailover => {
-                let orders = self.ordered.get_mut(key);
-                let caused = orders.is_some() || self.odown.contains(key);
-                if orders.is_some_and(|orders| {
+                let mut caused = self.odown.contains(key);
+                if !caused && let Some(orders) = self.ordered.get_mut(key) {
                     *orders -= 1;
-                    *orders == 0
-                }) {
-                    self.ordered.remove(key);
+                    caused = true;
                 }
+                self.ordered.retain(|_, orders| *orders > 0);
                 if !caused {
                     let how = format!("announces +try-failover {} without +odown", event.payload);
                     self.broken(speaker, "a quorum before an election", how);

@@ -35,6 +35,24 @@ fn a_master_that_was_elected_is_made_a_master_again_whomever_it_follows() {
 }
 
 #[test]
+fn a_master_of_priority_0_that_became_a_replica_is_not_made_a_master_again() {
+    for (priority, promotions) in [(0, vec![]), (100, vec![MASTER])] {
+        let mut desk = Desk::new(1, 2);
+        let info = replica_info(REPLICA, 500, false);
+        let info = info.replace("slave_priority:100", &format!("slave_priority:{priority}"));
+        desk.infos.insert(at(MASTER), info);
+        for port in [REPLICA, OTHER_REPLICA] {
+            desk.infos.remove(&at(port));
+        }
+        desk.pass(40_000);
+        desk.answer_question(26002, 1, "*", 0);
+        desk.win();
+        desk.pass(500);
+        assert_eq!(desk.promotions(), promotions, "{:?}", desk.said);
+    }
+}
+
+#[test]
 fn who_answers_something_else_than_a_refusal_lets_us_in() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
