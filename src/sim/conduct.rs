@@ -315,6 +315,10 @@ impl Conduct {
         let name = event.group.as_deref()?.to_owned();
         let member = self.members.get_mut(&(number, name.clone()))?;
         match event.kind {
+            // Its state shows nobody while it listens.
+            EventKind::Sentinel => {
+                member.known.extend(event.payload.split(' ').nth(1).and_then(RunId::parse));
+            }
             EventKind::Sdown | EventKind::SdownEnd => {
                 let ends = event.kind == EventKind::SdownEnd;
                 let mut words = event.payload.split(' ');

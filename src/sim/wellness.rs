@@ -105,6 +105,10 @@ impl World {
                 else {
                     return;
                 };
+                if self.swapped.contains(&at) {
+                    // Another node lived there when this was decided.
+                    return;
+                }
                 // Where names lie, it may be another node of the group that was met.
                 let lies = |fault: &Fault| matches!(fault.kind, FaultKind::FalseName(..));
                 let met = match self.plan.faults.iter().any(lies) {
