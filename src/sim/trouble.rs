@@ -144,10 +144,11 @@ impl World {
             FaultKind::Order(n, order) => self.end_order(n, &order),
             FaultKind::FalseName(_, other) => {
                 self.change_weather();
-                // A replica that took another node for its master would stay there: whoever puts
-                // the name right has it connect again.
-                for n in 0..self.nodes.len() {
-                    self.net.cut_between(Proc::Node(n), Proc::Node(other));
+                // Whoever took another node for the one that was meant would stay there: who puts
+                // the name right has all connect again.
+                let nodes = (0..self.nodes.len()).map(Proc::Node);
+                for proc in nodes.chain((0..self.hosts.len()).map(Proc::Sentinel)) {
+                    self.net.cut_between(proc, Proc::Node(other));
                 }
             }
             FaultKind::Cut(..) | FaultKind::HalfOpen(..) | FaultKind::Join(_) => {}
