@@ -147,8 +147,8 @@ impl Outbox {
         });
     }
 
-    /// Takes back hellos of a group that have not gone yet, since what they say is so no more. Gives
-    /// the links for which they were.
+    /// Takes back hellos of a group that have not gone yet, since what they say is so no more.
+    /// Gives the links for which they were.
     pub(super) fn recall_hellos(&mut self, group: &GroupName) -> Vec<LinkId> {
         let mut links = Vec::new();
         self.waiting.retain(|waiting| match &waiting.effect {

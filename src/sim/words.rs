@@ -116,8 +116,8 @@ pub(super) fn legend(seed: u64, shape: &Shape) -> Vec<String> {
     let Shape { sentinels, groups, nodes_per_group, quorum, .. } = shape;
     let mut lines = vec![
         format!(
-            "seed {seed}: {sentinels} sentinels, {groups} x {nodes_per_group} nodes; quorum {quorum}, \
-             down-after {} ms, failover-timeout {} ms, parallel-syncs {}",
+            "seed {seed}: {sentinels} sentinels, {groups} x {nodes_per_group} nodes; \
+             quorum {quorum}, down-after {} ms, failover-timeout {} ms, parallel-syncs {}",
             shape.down_after_ms, shape.failover_timeout_ms, shape.parallel_syncs
         ),
         format!(
