@@ -112,19 +112,8 @@ impl Sentinel {
             at_ours.map(|(id, _)| (name.clone(), id.clone()))
         });
         if let Some((name, id)) = ghost {
-            self.replace_peer(&name, &id);
-            self.listen_where_alone(None);
+            self.replace_peer(&name, &id, None);
             self.core.out.touch();
-        }
-    }
-
-    /// Where nobody else is left, alone we are no majority: others may come, as at the beginning.
-    /// Not in the group in which somebody is about to be met.
-    fn listen_where_alone(&mut self, except: Option<&GroupName>) {
-        for (name, group) in &mut self.groups {
-            if group.peers.is_empty() && except != Some(name) {
-                group.listening.get_or_insert(None);
-            }
         }
     }
 
@@ -149,9 +138,8 @@ impl Sentinel {
         while let Some((group, old)) = self.holder_of(address, id)
             && self.core.holds(Guard::OneSentinelPerAddress)
         {
-            self.replace_peer(&group, &old);
+            self.replace_peer(&group, &old, Some(name));
         }
-        self.listen_where_alone(Some(name));
         if known {
             return self.move_peer(name, id, address);
         }
@@ -178,8 +166,10 @@ impl Sentinel {
         })
     }
 
-    /// Another id says to live at this address: the old one is gone from all groups.
-    fn replace_peer(&mut self, name: &GroupName, old: &RunId) {
+    /// Another id says to live at this address: the old one is gone from all groups. Where nobody
+    /// else is left, alone we are no majority: others may come, as at the beginning. Not so in the
+    /// group in which somebody is about to be met.
+    fn replace_peer(&mut self, name: &GroupName, old: &RunId, meets: Option<&GroupName>) {
         if let Some(group) = self.groups.get(name) {
             let details = group.peer_details(&self.core, old);
             self.core.announce(EventKind::SentinelInvalidAddr, Some(name), details);
@@ -187,6 +177,9 @@ impl Sentinel {
         for (name, group) in &mut self.groups {
             if group.peers.remove(old).is_some() {
                 self.core.leave_peer(old, name);
+                if group.peers.is_empty() && meets != Some(name) {
+                    group.listening.get_or_insert(None);
+                }
             }
         }
     }
