@@ -424,7 +424,9 @@ impl Member {
             .filter(|(id, ..)| **id < state.my_id)
             .map(|(id, at, down_at)| (id.clone(), at, down_at))
             .collect();
-        let late = |opinion: &Opinion| opinion.down_at.is_some_and(|at| now - at <= OPINION_MS);
+        let late = |opinion: &Opinion| {
+            opinion.down_at.is_some_and(|at| now.saturating_sub(at) <= OPINION_MS)
+        };
         let accusers = 1 + opinions.iter().filter(|(_, opinion)| late(opinion)).count();
         let quorum = group.settings.quorum as usize;
         let (leader, since) = (leader.clone(), speaker.since);
