@@ -652,7 +652,10 @@ impl Host {
                         LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
                     }
                     // Closed again, as will be heard.
-                    (false, None) => return,
+                    (false, None) => {
+                        wire.up = false;
+                        return;
+                    }
                 }
             }
             Packet::Pong | Packet::Reply(_) => {
