@@ -194,8 +194,13 @@ impl Checkers {
         let twin = |id: &RunId| self.twins.contains(id);
         let votes = self.votes.get(&(group.to_owned(), epoch));
         votes.is_some_and(|votes| votes.iter().any(|(voter, leader)| twin(voter) || twin(leader)))
-            || self.split.contains(&(group.to_owned(), epoch))
             || self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&epoch))
+    }
+
+    /// True if this election may have had two winners: nothing can be asked of it, or an operator
+    /// made a majority out of a minority.
+    fn may_be_two(&self, group: &str, epoch: Epoch) -> bool {
+        self.excuses(group, epoch) || self.split.contains(&(group.to_owned(), epoch))
     }
 
     /// A sentinel starts, with this on its disk.
@@ -386,7 +391,7 @@ impl Checkers {
         }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
         let first = first.clone();
-        if first != master && !self.excuses(group, config) {
+        if first != master && !self.may_be_two(group, config) {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");
             self.broken(speaker, "one master per config epoch", how);
         }
@@ -469,11 +474,11 @@ impl Checkers {
                 let how = format!("promotes in epoch {epoch}, and knows configuration {known}");
                 self.broken(speaker, "a newer configuration ends older failovers", how);
             }
-            let excused = self.excuses(&group, epoch);
+            let excused = self.may_be_two(&group, epoch);
             let later =
                 self.leaders.range((group.clone(), epoch + 1)..=(group.clone(), Epoch::MAX));
             let later = later.map(|((_, e), n)| (*e, *n));
-            let later = later.filter(|(e, _)| !self.excuses(&group, *e));
+            let later = later.filter(|(e, _)| !self.may_be_two(&group, *e));
             let mut later = later.filter(|(_, n)| *n != speaker.number);
             let later = later.next();
             if let Some((newer, leader)) = later.filter(|_| !self.mixed && !excused) {
@@ -623,7 +628,7 @@ impl Checkers {
         if self.shrunk.contains(&(speaker.number, group.to_owned())) {
             self.split.insert(key.clone());
         }
-        let excused = self.excuses(group, key.1);
+        let excused = self.may_be_two(group, key.1);
         let first = *self.leaders.entry(key).or_insert(speaker.number);
         if first != speaker.number && !self.mixed && !excused {
             let how = format!("leads {group} in epoch {stood:?} as sentinel {first} does");
