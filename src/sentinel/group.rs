@@ -458,6 +458,10 @@ impl Group {
         if rebooted && is_master && reboot_period > 0 {
             node.rebooted_at = Some(now);
         }
+        if rebooted {
+            // What the process before it was sent is no order to this one.
+            node.reconf = None;
+        }
         if info.run_id.is_some() {
             node.run_id.clone_from(&info.run_id);
         }

@@ -189,8 +189,7 @@ impl Sentinel {
         let mut others = 0;
         for (other, group) in &mut self.groups {
             if let Some(peer) = group.peers.get_mut(id) {
-                peer.address = address.clone();
-                peer.connection_changed();
+                peer.moved(address.clone());
                 others += u32::from(other != name);
             }
         }

@@ -107,6 +107,16 @@ impl Peer {
         self.hello_in_flight = false;
     }
 
+    /// It is to be found elsewhere. What was said at the old address may have been said by another
+    /// process, which would count twice once it is known by an id of its own.
+    pub(super) fn moved(&mut self, address: Address) {
+        self.address = address;
+        self.connection_changed();
+        self.forget_opinion();
+        self.vote = None;
+        self.answered_epoch = None;
+    }
+
     /// Opinions of a master that is no longer meant, or of a time before it fell silent, count for
     /// nothing: in Redis they fail a healthy new master over.
     pub(super) fn forget_opinion(&mut self) {

@@ -73,25 +73,36 @@ impl Group {
 
     /// An address is no identity: it may have been given to a node of somebody else's, which must
     /// not be made ours. A replica is foreign if it follows a master that is no node of this group,
-    /// unless it is the very process that followed ours before; a master, if it has replicas and
-    /// none of them is ours, or if another group claims its address, too.
+    /// or a foreign one, unless it is the very process that followed ours before.
     pub(super) fn is_foreign(&self, core: &Core, node: &Node) -> bool {
         let Some(info) = &node.info else { return false };
-        let ours = |address: &Address| {
-            self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
-        };
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) => {
                 let elsewhere = core.is_held_by_another(master, &self.name);
-                !ours(master) && (elsewhere || !node.is_ours())
+                let ours = self.holds_address(master)
+                    && !self.replicas.values().any(|node| {
+                        node.is_at(master)
+                            && node.role() == Some(Role::Master)
+                            && self.is_foreign_master(core, node)
+                    });
+                !ours && (elsewhere || !node.is_ours())
             }
             (Role::Slave, None) => false,
-            (Role::Master, _) => {
-                let disputed = core.is_held_by_another(&node.address, &self.name);
-                let others = !info.slaves.is_empty() && !info.slaves.iter().any(ours);
-                (disputed && !node.is_ours()) || others
-            }
+            (Role::Master, _) => self.is_foreign_master(core, node),
         }
+    }
+
+    /// A node that says master is foreign if it has replicas and none of them is ours, or if another
+    /// group claims its address, too.
+    fn is_foreign_master(&self, core: &Core, node: &Node) -> bool {
+        let disputed = core.is_held_by_another(&node.address, &self.name);
+        let slaves = node.info.as_ref().map_or(&[][..], |info| &info.slaves);
+        let others = !slaves.is_empty() && !slaves.iter().any(|at| self.holds_address(at));
+        (disputed && !node.is_ours()) || others
+    }
+
+    fn holds_address(&self, address: &Address) -> bool {
+        self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
     }
 
     fn repair_node(&mut self, core: &mut Core, address: &Address) {

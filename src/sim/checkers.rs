@@ -90,7 +90,7 @@ pub(super) struct Checkers {
     /// Sentinels that were told to fail over.
     ordered: BTreeMap<(usize, Group), u32>,
     /// Who has ever said of a master that it is down.
-    accusers: BTreeMap<Address, BTreeSet<RunId>>,
+    accusers: BTreeMap<Address, BTreeSet<usize>>,
     /// When each sentinel last went on after a long freeze.
     thawed: BTreeMap<usize, Ms>,
     /// Sentinels whose settings an operator has changed.
@@ -338,7 +338,7 @@ impl Checkers {
             && items.first() == Some(&Value::Integer(1))
         {
             let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
-            self.accusers.entry(master).or_default().insert(speaker.id.clone());
+            self.accusers.entry(master).or_default().insert(speaker.number);
         }
     }
 
@@ -462,8 +462,12 @@ impl Checkers {
             .filter(|(_, nodes)| of(nodes))
             .map(|(name, _)| name.clone())
             .collect();
-        // It acts on its last candidacy.
-        let stood = |group: &&Group| self.candidacies.get(&(speaker.number, (*group).clone()));
+        // It acts on the last candidacy with which it won.
+        let stood = |group: &&Group| {
+            let (epoch, _) = self.candidacies.get(&(speaker.number, (*group).clone()))?;
+            let leader = self.leaders.get(&((*group).clone(), *epoch));
+            Some((leader == Some(&speaker.number), *epoch))
+        };
         let Some(group) = groups.iter().max_by_key(stood).cloned() else {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
         };
@@ -569,11 +573,9 @@ impl Checkers {
                 let [_, _, host, port, _, count] = words[..] else { return };
                 let count = count.split('/').next().and_then(|count| count.parse().ok());
                 let master = Address::new(host, port.parse().unwrap_or(0));
-                let others = self
-                    .accusers
-                    .get(&master)
-                    .map_or(0, |who| who.iter().filter(|id| *id != speaker.id).count());
-                let others = others + usize::from(self.twins.contains(speaker.id));
+                let others = self.accusers.get(&master).map_or(0, |who| {
+                    who.iter().filter(|number| **number != speaker.number).count()
+                });
                 if count.is_none_or(|count: usize| count > others + 1) {
                     let how =
                         format!("announces +odown {}, said by {others} others", event.payload);

@@ -470,7 +470,9 @@ impl Member {
         };
         let ahead = vote.ahead.iter().filter(|(id, _, at)| *at > self.judged_anew && heard(id));
         let ahead = ahead.count() as u64;
-        let held_back = self.holds_back.map(|at| at + TENURE_MS).unwrap_or_default();
+        // A later vote for another did not bind it then.
+        let held_back = self.holds_back.filter(|at| *at < vote.until);
+        let held_back = held_back.map(|at| at + TENURE_MS).unwrap_or_default();
         let turn = self.odown?.max(held_back) + ahead * LEAD_MS;
         (ahead > 0 && vote.until + LEAD_SLACK_MS < turn).then(|| {
             let early = turn - vote.until;

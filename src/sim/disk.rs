@@ -53,6 +53,11 @@ impl Disk {
         self.content.as_ref()
     }
 
+    /// What would be read back now, or may be after a crash.
+    pub(super) fn contents(&self) -> impl Iterator<Item = &State> {
+        self.content.iter().chain(self.writing.iter().map(|(_, state)| &**state))
+    }
+
     /// True if no write is under way or has to be repeated.
     pub(super) fn is_settled(&self) -> bool {
         self.writing.is_none() && !self.failed

@@ -4,17 +4,17 @@
 mod overhear;
 mod sessions;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::ambush::Ambush;
-use super::checkers::{Checkers, Ear, Hellos, Said, Seat, Speaker, is_weighed};
+use super::checkers::{Ear, Hellos, Said, Seat, Speaker, is_weighed};
 use super::clock::Skewed;
 use super::dice::Dice;
 use super::disk::{Disk, Memory};
 use super::net::Net;
 use super::sabotage::{EAGER_DISK_MS, Sabotage, tamper};
 use super::stock::Stock;
-use super::story::{Fingerprint, Story};
+use super::watch::Watch;
 use super::wire::{Ask, ConnId, Ms, News, Packet, Proc, Purpose, Timer};
 use super::words::told;
 use crate::config::settings::{GroupSettings, SentinelSettings};
@@ -22,8 +22,8 @@ use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, RunId};
 use crate::sentinel::{
-    Clock, Command, Effect, Event, EventKind, Input, Instant, LinkEvent, LinkId, LostReason,
-    Request, RequestId, Revision, Sentinel, Target, TargetKind, reconcile,
+    Clock, Command, Effect, Input, Instant, LinkEvent, LinkId, LostReason, Request, RequestId,
+    Revision, Sentinel, Target, TargetKind, reconcile,
 };
 
 /// Unix time at which the world begins, in ms.
@@ -40,22 +40,6 @@ pub(super) struct HostShape {
     pub(super) backoff_ms: (Ms, Ms),
     /// Clocks run so many millionths too fast or too slow at most.
     pub(super) drift_ppm: u64,
-}
-
-/// Who watches and listens to all sentinels.
-pub(super) struct Watch {
-    pub(super) story: Story,
-    pub(super) checkers: Checkers,
-    pub(super) print: Fingerprint,
-    pub(super) effects: u64,
-    pub(super) inputs: u64,
-    /// Failovers begun (`+try-failover`) and switches of a leader or observer (`+switch-master`).
-    pub(super) tries: u64,
-    /// Addresses of nodes of which the log says that they are left alone.
-    pub(super) left_alone: BTreeSet<String>,
-    /// Sentinels whose log says that a group's master follows one that they do not know.
-    pub(super) led_away: BTreeSet<(usize, String)>,
-    pub(super) switches: u64,
 }
 
 /// What decides: the core that ships, or the model of a stock sentinel.
@@ -509,17 +493,7 @@ impl Host {
                 true => watch.checkers.overhear(&speaker, &said),
             }
         }
-        match effect {
-            Effect::Announce(Event { kind: EventKind::TryFailover, .. }) => watch.tries += 1,
-            Effect::Announce(Event { kind: EventKind::SwitchMaster, .. }) => watch.switches += 1,
-            Effect::Say { text, .. } if text.contains("it is left alone") => {
-                watch.left_alone.extend(text.split(' ').next().map(str::to_owned));
-            }
-            Effect::Say { text, group: Some(group), .. } if text.contains("SENTINEL MONITOR") => {
-                watch.led_away.insert((self.number, group.to_string()));
-            }
-            _ => {}
-        }
+        watch.read_log(self.number, effect);
         if watch.story.is_heard()
             && let Some(line) = told(effect, to, question, self.disk.content())
         {

@@ -34,6 +34,7 @@ mod story;
 pub mod sweep;
 mod themes;
 mod trouble;
+mod watch;
 mod wellness;
 mod wire;
 mod words;

@@ -567,7 +567,8 @@ impl Node {
         Value::Array(replies)
     }
 
-    fn become_master(&mut self, net: &mut Net) -> Value {
+    /// `SLAVEOF NO ONE`
+    pub(super) fn become_master(&mut self, net: &mut Net) -> Value {
         if self.following.take().is_some() {
             self.before = Some((self.replid, self.offset));
             self.replid = self.dice.number();

@@ -220,22 +220,56 @@ impl World {
             .map(|n| self.nodes[n].address.clone())
     }
 
-    /// Somebody moves a node, and gives it the master of that moment; without any, or if sentinels
-    /// take it for the master, it stays.
+    /// Somebody moves a node. It keeps its name; where there are none, it gets the master of that
+    /// moment. The master itself comes back as one at an address of which nobody was told: those
+    /// who are left have to replace it.
     fn relocate_node(&mut self, n: usize) {
         let (proc, shape) = (Proc::Node(n), &self.plan.shape);
-        let group = shape.group_of(n);
         let (named, port) = (shape.named, shape.node_port(n));
-        let Some(master) = self.master_of(group, &[n]) else { return };
-        if self.shell(proc).down > 1 || self.is_told_master(n) {
+        let master = self.master_of(shape.group_of(n), &[n]);
+        let was_master = self.is_told_master(n);
+        if self.shell(proc).down > 1 || (!named && !was_master && master.is_none()) {
             return;
         }
         let machine = self.net.fresh_machine();
         self.place_node(n, machine, port);
         if !named {
-            self.nodes[n].refit(Data::Same, Some(Some(master)));
+            self.nodes[n].refit(Data::Same, Some(master.filter(|_| !was_master)));
             self.must_reset = true;
         }
+    }
+
+    /// A master moved, and the log says that no other node can replace it: its address is given
+    /// back to it.
+    fn bring_back_masters(&mut self) {
+        let stuck = std::mem::take(&mut self.watch.no_candidate);
+        for group in 0..self.plan.shape.groups {
+            let told = self.told_master(group, usize::MAX);
+            if !stuck.contains(&Shape::group_name(group)) || self.is_somewhere(&told) {
+                continue;
+            }
+            for n in self.plan.shape.nodes_of(group) {
+                if self.plan.shape.node_address(n) == told {
+                    self.tell(|_| format!("an operator gives node {n} its address back: {told}"));
+                    self.kill(Proc::Node(n), false);
+                    self.place_node(n, self.plan.shape.machine_of(Proc::Node(n)), told.port);
+                    self.start(Proc::Node(n));
+                }
+            }
+        }
+    }
+
+    /// True if a node is at this address.
+    fn is_somewhere(&self, address: &Address) -> bool {
+        self.nodes.iter().any(|node| node.address == *address)
+    }
+
+    /// True if every sentinel's masters are where nodes are.
+    pub(super) fn has_masters(&mut self) -> bool {
+        (0..self.plan.shape.groups).all(|group| {
+            let told = self.told_master(group, usize::MAX);
+            self.is_somewhere(&told)
+        })
     }
 
     /// Two replicas get each other's address.
@@ -300,6 +334,12 @@ impl World {
     }
 
     fn begin_order(&mut self, number: usize, n: usize, order: &Order) {
+        if matches!(order, Order::Remove(_)) && !self.swapped.is_empty() {
+            // A sentinel that no longer watches the one group cannot know that an address of the
+            // other is that one's now: first comes the RESET that every move of nodes asks for.
+            self.active.remove(&number);
+            return;
+        }
         let request = match order {
             Order::Failover(group) => Request::Failover(Shape::group_name(*group)),
             Order::Reset(group) => Request::Reset(Shape::group_name(*group)),
@@ -373,10 +413,8 @@ impl World {
     fn is_told_master(&self, n: usize) -> bool {
         let group = Shape::group_name(self.plan.shape.group_of(n));
         let remembers = |host: &Host| {
-            host.disk
-                .content()
-                .and_then(|state| state.groups.get(&group))
-                .is_some_and(|state| state.settings.master == self.nodes[n].address)
+            let mut known = host.disk.contents().filter_map(|state| state.groups.get(&group));
+            known.any(|known| known.settings.master == self.nodes[n].address)
         };
         self.hosts.iter().any(remembers)
     }
@@ -390,8 +428,22 @@ impl World {
                 return address;
             }
         }
-        let master = self.master_of(group, &[]);
-        master.unwrap_or_else(|| self.nodes[self.plan.shape.nodes_of(group).start].address.clone())
+        // He knows which was the master, even if it does not run.
+        let nodes = self.plan.shape.nodes_of(group);
+        let was_master = nodes.clone().find(|n| self.nodes[*n].following().is_none());
+        let master = was_master.map(|n| self.nodes[n].address.clone());
+        let master = self.master_of(group, &[]).or(master);
+        master.unwrap_or_else(|| self.nodes[nodes.start].address.clone())
+    }
+
+    /// An operator makes a replica of those that run a master, where there is none.
+    fn make_master(&mut self, group: usize) -> Option<Address> {
+        let runs = |n: &usize| self.net.running(Proc::Node(*n));
+        let running = self.plan.shape.nodes_of(group).filter(runs);
+        let n = running.max_by_key(|n| self.nodes[*n].history().len())?;
+        self.tell(|_| format!("an operator says SLAVEOF NO ONE to node {n}"));
+        self.nodes[n].become_master(&mut self.net);
+        Some(self.nodes[n].address.clone())
     }
 
     /// MONITOR and SET, as soon as the sentinel can be reached.
@@ -416,6 +468,7 @@ impl World {
     /// which the log says that it is left alone; a sentinel with an old file may not watch a group
     /// that it was told to watch since.
     pub(super) fn adopt_forgotten(&mut self) {
+        self.bring_back_masters();
         let groups = self.plan.shape.groups;
         for at in 0..self.hosts.len() * groups {
             let (n, group) = (at / groups, at % groups);
@@ -425,8 +478,12 @@ impl World {
             if led_away && self.order(n, Request::Remove(Shape::group_name(group))).is_some() {
                 self.watch.checkers.removed(n, &Shape::group_name(group));
             }
-            // The log names the master of which nobody has told the sentinel.
-            let named = self.master_of(group, &[]).filter(|_| led_away);
+            // The log names the master of which nobody has told the sentinel. That may follow ours.
+            let mut named = self.master_of(group, &[]);
+            if led_away && named.is_none() {
+                named = self.make_master(group);
+            }
+            let named = named.filter(|_| led_away);
             if led_away || matches!(answer, Some(Value::Error(_))) {
                 let master = named.unwrap_or_else(|| self.told_master(group, n));
                 self.monitor_again(n, group, master);
@@ -447,9 +504,8 @@ impl World {
             }
             for n in self.plan.shape.nodes_of(group) {
                 // Or it follows an address at which nobody is any more.
-                let lost = self.nodes[n]
-                    .following()
-                    .is_some_and(|master| self.nodes.iter().all(|node| node.address != *master));
+                let lost =
+                    self.nodes[n].following().is_some_and(|master| !self.is_somewhere(master));
                 let address = &self.nodes[n].address;
                 let left_alone =
                     *address != master && self.watch.left_alone.contains(&address.to_string());

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::checkers::{Checkers, Season};
 use super::client::Client;
 use super::dice::Dice;
-use super::host::{Host, Watch};
+use super::host::Host;
 use super::net::Net;
 use super::node::Node;
 use super::plan::{Plan, Shape};
 use super::sabotage::Sabotage;
 use super::story::{Fingerprint, Story, Telling};
+use super::watch::Watch;
 use super::wire::{Happening, Ms, News, Proc};
 use super::{Outcome, faults::FaultKind, words};
 use crate::resp::Value;
@@ -105,6 +106,7 @@ impl World {
                 tries: 0,
                 left_alone: BTreeSet::new(),
                 led_away: BTreeSet::new(),
+                no_candidate: BTreeSet::new(),
                 switches: 0,
             },
             hosts: Vec::new(),
@@ -450,7 +452,7 @@ impl World {
                 self.join(n);
             }
         }
-        if self.must_reset {
+        if self.must_reset && self.has_masters() {
             self.reset_all();
         }
         self.healed_at = Some(self.net.now());
@@ -474,7 +476,7 @@ impl World {
         if now > healed_at + FORGOTTEN_MS && (now - healed_at) % 5_000 < PROBE_MS {
             self.adopt_forgotten();
         }
-        if self.must_reset && now > healed_at + RESET_AGAIN_MS {
+        if self.must_reset && now > healed_at + RESET_AGAIN_MS && self.has_masters() {
             // A late hello may have brought back a sentinel that is gone.
             self.must_reset = false;
             self.reset_all();

@@ -211,8 +211,9 @@ impl Checkers {
         let Some((due, epoch)) = self.progress.open.get(&place).copied() else { return };
         if config >= epoch {
             self.progress.open.remove(&place);
-        } else if speaker.at > due {
-            let how = format!("says hello {} ms later, and nothing came of it", speaker.at - due);
+        } else if speaker.since > due {
+            let late = speaker.since - due;
+            let how = format!("says hello {late} ms later, and nothing came of it");
             self.broken(speaker, "a promotion without effect is given up", how);
         }
     }

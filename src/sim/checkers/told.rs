@@ -150,6 +150,10 @@ impl Ear {
     fn read(&mut self, at: Ms, text: Option<&str>) {
         let Some(info) = text.and_then(|text| Info::read(at, text)) else { return };
         let before = self.info.as_ref();
+        if before.is_some_and(|before| before.run_id != info.run_id) {
+            // What the process before it was sent is no order to this one.
+            self.repointed = None;
+        }
         if before.is_none_or(|before| before.is_master != info.is_master) {
             (self.role_since, self.steady_since) = (at, at);
         } else if before.is_none_or(|before| before.follows != info.follows) {

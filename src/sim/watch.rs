@@ -1,0 +1,44 @@
+//! Who watches a whole run: the story, the checkers, and an operator who reads all logs.
+
+use std::collections::BTreeSet;
+
+use super::checkers::Checkers;
+use super::story::{Fingerprint, Story};
+use crate::sentinel::{Effect, Event, EventKind};
+
+/// Who watches and listens to all sentinels.
+pub(super) struct Watch {
+    pub(super) story: Story,
+    pub(super) checkers: Checkers,
+    pub(super) print: Fingerprint,
+    pub(super) effects: u64,
+    pub(super) inputs: u64,
+    /// Failovers begun (`+try-failover`) and switches of a leader or observer (`+switch-master`).
+    pub(super) tries: u64,
+    /// Addresses of nodes of which the log says that they are left alone.
+    pub(super) left_alone: BTreeSet<String>,
+    /// Sentinels whose log says that a group's master follows one that they do not know.
+    pub(super) led_away: BTreeSet<(usize, String)>,
+    /// Groups for which a failover found nobody to promote.
+    pub(super) no_candidate: BTreeSet<String>,
+    pub(super) switches: u64,
+}
+
+impl Watch {
+    pub(super) fn read_log(&mut self, sentinel: usize, effect: &Effect) {
+        match effect {
+            Effect::Announce(Event { kind: EventKind::TryFailover, .. }) => self.tries += 1,
+            Effect::Announce(Event { kind: EventKind::SwitchMaster, .. }) => self.switches += 1,
+            Effect::Announce(Event { kind: EventKind::AbortNoGoodSlave, group, .. }) => {
+                self.no_candidate.extend(group.iter().map(|group| group.to_string()));
+            }
+            Effect::Say { text, .. } if text.contains("it is left alone") => {
+                self.left_alone.extend(text.split(' ').next().map(str::to_owned));
+            }
+            Effect::Say { text, group: Some(group), .. } if text.contains("SENTINEL MONITOR") => {
+                self.led_away.insert((sentinel, group.to_string()));
+            }
+            _ => {}
+        }
+    }
+}
