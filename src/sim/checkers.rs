@@ -2,6 +2,7 @@
 //! hellos, questions, votes, commands, events.
 
 mod choice;
+mod excuses;
 mod season;
 mod told;
 mod upkeep;
@@ -33,6 +34,8 @@ pub(super) struct Speaker<'a> {
     pub(super) at: Ms,
     /// What it says and writes now was decided since then: it may have waited for the disk.
     pub(super) since: Ms,
+    /// It was stopped between its decision and what it says now.
+    pub(super) stopped: bool,
     /// Its number in the world.
     pub(super) number: usize,
     pub(super) id: &'a RunId,
@@ -75,6 +78,8 @@ pub(super) enum Claim {
 pub(super) struct Checkers {
     /// Where nodes of each group are or were.
     groups: BTreeMap<Group, BTreeSet<Address>>,
+    /// How many sentinels there are.
+    sentinels: usize,
     season: Season,
     leaders: BTreeMap<(Group, Epoch), usize>,
     votes: BTreeMap<(Group, Epoch), BTreeMap<RunId, RunId>>,
@@ -101,10 +106,12 @@ pub(super) struct Checkers {
     twins: BTreeSet<RunId>,
     /// Who was told, while things fail, that who is silent is gone: RESET, REMOVE and MONITOR.
     shrunk: BTreeSet<(usize, Group)>,
-    /// Elections that one of these won, maybe with a minority of all.
+    /// Elections that one of these won, or one who did not know all, maybe with a minority of all.
     split: BTreeSet<(Group, Epoch)>,
     /// Epochs that all, or some who voted, have forgotten, from one to another.
     forgotten: Vec<(Epoch, Epoch)>,
+    /// The newest epoch when each of these lost its memory.
+    lost: BTreeMap<usize, Epoch>,
     conduct: Conduct,
     claims: Vec<Claim>,
     /// What each sentinel is about.
@@ -115,9 +122,10 @@ pub(super) struct Checkers {
 }
 
 impl Checkers {
-    pub(super) fn new(groups: BTreeMap<Group, BTreeSet<Address>>) -> Checkers {
+    pub(super) fn new(groups: BTreeMap<Group, BTreeSet<Address>>, sentinels: usize) -> Checkers {
         Checkers {
             groups,
+            sentinels,
             season: Season::Calm,
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -136,6 +144,7 @@ impl Checkers {
             shrunk: BTreeSet::new(),
             split: BTreeSet::new(),
             forgotten: Vec::new(),
+            lost: BTreeMap::new(),
             conduct: Conduct::default(),
             claims: Vec::new(),
             progress: Progress::default(),
@@ -152,55 +161,6 @@ impl Checkers {
     /// A node of the group is at this address from now on.
     pub(super) fn node_is_at(&mut self, group: &str, address: Address) {
         self.groups.entry(group.into()).or_default().insert(address);
-    }
-
-    /// What this sentinel said before binds it no more: its memory was lost or replaced.
-    pub(super) fn excuse(&mut self, sentinel: usize) {
-        self.current_epochs.remove(&sentinel);
-        self.config_epochs.retain(|(number, _), _| *number != sentinel);
-        self.candidacies.retain(|(number, _), _| *number != sentinel);
-        self.removed.retain(|(number, _)| *number != sentinel);
-        self.conduct.excuse(sentinel);
-    }
-
-    /// Two sentinels have this id from now on.
-    pub(super) fn cloned(&mut self, id: &RunId) {
-        self.twins.insert(id.clone());
-        self.conduct.cloned();
-    }
-
-    /// A memory was lost, and no other sentinel remembers a later epoch than this one: what was in
-    /// later ones may happen again.
-    pub(super) fn remembered(&mut self, epoch: Epoch) {
-        let newest = self.votes.keys().map(|(_, epoch)| *epoch).max().unwrap_or_default();
-        if newest > epoch {
-            self.forgotten.push((epoch + 1, newest));
-        }
-    }
-
-    /// This old file was put back: its sentinel may vote once more in epochs in which it did since.
-    pub(super) fn put_back(&mut self, state: &State) {
-        for ((group, epoch), votes) in &mut self.votes {
-            let known = state.groups.get(group).map_or(0, |known| known.leader_epoch);
-            if *epoch > known && votes.remove(&state.my_id).is_some() {
-                self.forgotten.push((*epoch, *epoch));
-            }
-        }
-    }
-
-    /// True if nothing can be asked of this election: somebody took part who had the id of another,
-    /// or has forgotten it.
-    fn excuses(&self, group: &str, epoch: Epoch) -> bool {
-        let twin = |id: &RunId| self.twins.contains(id);
-        let votes = self.votes.get(&(group.to_owned(), epoch));
-        votes.is_some_and(|votes| votes.iter().any(|(voter, leader)| twin(voter) || twin(leader)))
-            || self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&epoch))
-    }
-
-    /// True if this election may have had two winners: nothing can be asked of it, or an operator
-    /// made a majority out of a minority.
-    fn may_be_two(&self, group: &str, epoch: Epoch) -> bool {
-        self.excuses(group, epoch) || self.split.contains(&(group.to_owned(), epoch))
     }
 
     /// A sentinel starts, with this on its disk.
@@ -478,7 +438,7 @@ impl Checkers {
                 let how = format!("promotes in epoch {epoch}, and knows configuration {known}");
                 self.broken(speaker, "a newer configuration ends older failovers", how);
             }
-            let excused = self.may_be_two(&group, epoch);
+            let excused = self.may_be_two(&group, epoch) || speaker.stopped;
             let later =
                 self.leaders.range((group.clone(), epoch + 1)..=(group.clone(), Epoch::MAX));
             let later = later.map(|((_, e), n)| (*e, *n));
@@ -627,7 +587,7 @@ impl Checkers {
     fn lead(&mut self, speaker: &Speaker, group: &str) {
         let stood = self.candidacies.get(&(speaker.number, group.into())).map(|(epoch, _)| *epoch);
         let key = (group.to_owned(), stood.unwrap_or_default());
-        if self.shrunk.contains(&(speaker.number, group.to_owned())) {
+        if self.may_win_with_few(speaker, group) {
             self.split.insert(key.clone());
         }
         let excused = self.may_be_two(group, key.1);

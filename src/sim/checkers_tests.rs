@@ -36,14 +36,15 @@ struct Court(Checkers);
 impl Court {
     fn new() -> Court {
         let nodes = BTreeSet::from([address(1), address(2)]);
-        let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]));
+        let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]), 3);
         checkers.set_season(Season::Rough);
         Court(checkers)
     }
 
     fn says(&mut self, number: u64, disk: &State, effect: Effect, asked: Option<Request>) {
         let (id, to) = (id(number), address(2));
-        let speaker = Speaker { at: 1, since: 1, number: number as usize, id: &id, disk };
+        let speaker =
+            Speaker { at: 1, since: 1, stopped: false, number: number as usize, id: &id, disk };
         let question = asked.as_ref();
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question };
         self.0.hear(&speaker, &said);

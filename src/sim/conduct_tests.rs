@@ -54,12 +54,12 @@ impl Court {
     fn starts(&mut self, at: Ms) {
         let (id, disk) = (id(ME), &self.disk);
         self.conduct.died(0);
-        self.conduct.started(&Speaker { at, since: at, number: 0, id: &id, disk });
+        self.conduct.started(&Speaker { at, since: at, stopped: false, number: 0, id: &id, disk });
     }
 
     fn hears(&mut self, at: Ms, from: u8, input: &Input, fails: bool) {
         let (id, disk) = (id(ME), &self.disk);
-        let speaker = Speaker { at, since: at, number: 0, id: &id, disk };
+        let speaker = Speaker { at, since: at, stopped: false, number: 0, id: &id, disk };
         self.conduct.hears(&speaker, Some(&address(from)), input, fails, true);
     }
 
@@ -79,7 +79,7 @@ impl Court {
 
     fn says(&mut self, at: Ms, effect: &Effect) -> &'static str {
         let (id, disk) = (id(ME), &self.disk);
-        let speaker = Speaker { at, since: at, number: 0, id: &id, disk };
+        let speaker = Speaker { at, since: at, stopped: false, number: 0, id: &id, disk };
         self.conduct.says(&speaker, effect, false).map_or("", |(rule, _)| rule)
     }
 

@@ -294,6 +294,11 @@ impl Host {
         self.waited_ms = Ms::MAX;
     }
 
+    /// What it says now was decided before it was stopped.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.waited_ms == Ms::MAX
+    }
+
     /// True once the crash that lay in ambush is due; the world carries it out.
     pub(super) fn doomed(&self) -> bool {
         self.doomed
@@ -517,7 +522,8 @@ impl Host {
     fn speaker(&self, now: Ms) -> Option<Speaker<'_>> {
         let disk = self.disk.content()?;
         let since = self.busy_since.unwrap_or(now);
-        Some(Speaker { at: now, since, number: self.number, id: &disk.my_id, disk })
+        let stopped = self.was_stopped();
+        Some(Speaker { at: now, since, stopped, number: self.number, id: &disk.my_id, disk })
     }
 
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too

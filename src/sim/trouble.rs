@@ -187,6 +187,9 @@ impl World {
             return self.put_up(Proc::Sentinel(sentinel));
         }
         self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
+        if memory != Memory::Kept {
+            self.watch.checkers.lost_memory(sentinel, self.plan.shape.sentinels / 2 + 1);
+        }
         self.forget_what_nobody_remembers();
         match memory {
             Memory::Lost => self.join(sentinel),
@@ -239,10 +242,13 @@ impl World {
         }
     }
 
-    /// A master moved, and the log says that no other node can replace it: its address is given
-    /// back to it.
+    /// A master moved, and the log says that no other node can replace it, or there are sentinels
+    /// that cannot meet the others without it: its address is given back to it.
     fn bring_back_masters(&mut self) {
-        let stuck = std::mem::take(&mut self.watch.no_candidate);
+        let mut stuck = std::mem::take(&mut self.watch.no_candidate);
+        if self.was_reset() || self.forgetful || !self.plan.shape.late.is_empty() {
+            stuck.extend((0..self.plan.shape.groups).map(Shape::group_name));
+        }
         for group in 0..self.plan.shape.groups {
             let told = self.told_master(group, usize::MAX);
             if !stuck.contains(&Shape::group_name(group)) || self.is_somewhere(&told) {
@@ -257,6 +263,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// True if sentinels are told in this run to forget.
+    fn was_reset(&self) -> bool {
+        let was_reset = |fault: &Fault| {
+            matches!(fault.kind, FaultKind::Order(_, Order::Reset(_) | Order::Remove(_)))
+        };
+        self.plan.faults.iter().any(was_reset)
     }
 
     /// True if a node is at this address.
@@ -490,10 +504,7 @@ impl World {
             }
         }
         self.run_errands();
-        let was_reset = |fault: &Fault| {
-            matches!(fault.kind, FaultKind::Order(_, Order::Reset(_) | Order::Remove(_)))
-        };
-        if !self.must_reset && !self.forgetful && !self.plan.faults.iter().any(was_reset) {
+        if !self.must_reset && !self.forgetful && !self.was_reset() {
             return;
         }
         for group in 0..self.plan.shape.groups {

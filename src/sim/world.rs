@@ -99,7 +99,7 @@ impl World {
             net: Net::new(shape.net(), Dice::new(plan.seed, "net")),
             watch: Watch {
                 story: Story::new(telling),
-                checkers: Checkers::new(groups),
+                checkers: Checkers::new(groups, shape.sentinels),
                 print: Fingerprint::new(),
                 effects: 0,
                 inputs: 0,
@@ -391,6 +391,7 @@ impl World {
             && now - self.shell(proc).frozen_at > LONG_FREEZE_MS
             // Else what was decided before may still wait to be said.
             && self.hosts[n].disk.is_settled()
+            && !self.hosts[n].was_stopped()
         {
             self.watch.checkers.thawed(n, now);
         }

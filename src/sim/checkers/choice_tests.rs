@@ -31,7 +31,7 @@ struct Court {
 impl Court {
     fn new() -> Court {
         let nodes = (1..=3).map(address).collect();
-        let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]));
+        let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]), 3);
         checkers.set_season(Season::Rough);
         let mut settings = GroupSettings::new(address(1), 2);
         settings.down_after_ms = 1_000;
@@ -81,7 +81,14 @@ impl Court {
 
     fn says(&mut self, to: usize, effect: Effect) {
         let (id, to) = (id(0), address(to));
-        let speaker = Speaker { at: self.at, since: self.at, number: 0, id: &id, disk: &self.disk };
+        let speaker = Speaker {
+            at: self.at,
+            since: self.at,
+            stopped: false,
+            number: 0,
+            id: &id,
+            disk: &self.disk,
+        };
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question: None };
         let ears = self.ears.iter().collect();
         let seat = Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms };
@@ -108,7 +115,14 @@ impl Court {
     /// A hello of the sentinel itself, which shows that it goes on.
     fn lives(&mut self, config: Epoch) {
         let id = id(0);
-        let speaker = Speaker { at: self.at, since: self.at, number: 0, id: &id, disk: &self.disk };
+        let speaker = Speaker {
+            at: self.at,
+            since: self.at,
+            stopped: false,
+            number: 0,
+            id: &id,
+            disk: &self.disk,
+        };
         self.checkers.overdue(&speaker, GROUP, config);
     }
 

@@ -1,0 +1,76 @@
+//! When nothing can be asked of an election: memories that were lost, put back or copied, and
+//! majorities of those who do not know all.
+
+use super::{Checkers, Epoch, Speaker};
+use crate::config::state::State;
+use crate::sentinel::types::RunId;
+
+impl Checkers {
+    /// What this sentinel said before binds it no more: its memory was lost or replaced.
+    pub(in crate::sim) fn excuse(&mut self, sentinel: usize) {
+        self.current_epochs.remove(&sentinel);
+        self.config_epochs.retain(|(number, _), _| *number != sentinel);
+        self.candidacies.retain(|(number, _), _| *number != sentinel);
+        self.removed.retain(|(number, _)| *number != sentinel);
+        self.conduct.excuse(sentinel);
+    }
+
+    /// Two sentinels have this id from now on.
+    pub(in crate::sim) fn cloned(&mut self, id: &RunId) {
+        self.twins.insert(id.clone());
+        self.conduct.cloned();
+    }
+
+    /// A memory was lost, and no other sentinel remembers a later epoch than this one: what was in
+    /// later ones may happen again.
+    pub(in crate::sim) fn remembered(&mut self, epoch: Epoch) {
+        let newest = self.votes.keys().map(|(_, epoch)| *epoch).max().unwrap_or_default();
+        if newest > epoch {
+            self.forgotten.push((epoch + 1, newest));
+        }
+    }
+
+    /// A sentinel lost its memory: once a majority did, nobody has to ask those who still remember.
+    pub(in crate::sim) fn lost_memory(&mut self, sentinel: usize, majority: usize) {
+        let newest = self.votes.keys().map(|(_, epoch)| *epoch).max().unwrap_or_default();
+        self.lost.insert(sentinel, newest);
+        let mut until: Vec<Epoch> = self.lost.values().copied().collect();
+        until.sort_unstable_by(|a, b| b.cmp(a));
+        self.forgotten.extend(until.get(majority - 1).map(|until| (1, *until)));
+    }
+
+    /// This old file was put back: its sentinel may vote once more in epochs in which it did since.
+    pub(in crate::sim) fn put_back(&mut self, state: &State) {
+        for ((group, epoch), votes) in &mut self.votes {
+            let known = state.groups.get(group).map_or(0, |known| known.leader_epoch);
+            if *epoch > known && votes.remove(&state.my_id).is_some() {
+                self.forgotten.push((*epoch, *epoch));
+            }
+        }
+    }
+
+    /// True if nothing can be asked of this election: somebody took part who had the id of another,
+    /// or has forgotten it.
+    pub(super) fn excuses(&self, group: &str, epoch: Epoch) -> bool {
+        let twin = |id: &RunId| self.twins.contains(id);
+        let votes = self.votes.get(&(group.to_owned(), epoch));
+        votes.is_some_and(|votes| votes.iter().any(|(voter, leader)| twin(voter) || twin(leader)))
+            || self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&epoch))
+    }
+
+    /// True if this election may have had two winners: nothing can be asked of it, or an operator
+    /// made a majority out of a minority.
+    pub(super) fn may_be_two(&self, group: &str, epoch: Epoch) -> bool {
+        self.excuses(group, epoch) || self.split.contains(&(group.to_owned(), epoch))
+    }
+
+    /// True for one who may take a minority of all for a majority: an operator told it that the
+    /// others are gone, or nobody told it of some. Not if its `quorum` is a majority of all.
+    pub(super) fn may_win_with_few(&self, speaker: &Speaker, group: &str) -> bool {
+        let few = speaker.disk.groups.get(group).is_some_and(|known| {
+            let voters = known.sentinels.len() + 1;
+            voters < self.sentinels && (known.settings.quorum as usize) < self.sentinels / 2 + 1
+        });
+        few || self.shrunk.contains(&(speaker.number, group.to_owned()))
+    }
+}
