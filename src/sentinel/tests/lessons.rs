@@ -122,3 +122,67 @@ fn a_hello_that_waited_for_the_disk_does_not_go_once_another_master_is_known() {
     let said: Vec<&str> = said.collect();
     assert!(!said.is_empty() && said.iter().all(|line| !line.contains(&stale)), "{said:?}");
 }
+
+#[test]
+fn an_order_to_a_process_that_died_is_neither_done_nor_in_the_way() {
+    let mut desk = Desk::new(1, 2);
+    let runs = |n: u8, info: String| format!("{info}run_id:{}\r\n", id(n));
+    desk.infos.insert(at(MASTER), runs(8, "role:master\r\n".into()));
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 400, true));
+    desk.pass(3_000);
+    let orders = |desk: &Desk| {
+        let order = (at(MASTER), Command::Follow { master: at(REPLICA) });
+        desk.sent.iter().filter(|sent| **sent == order).count()
+    };
+    assert_eq!(orders(&desk), 1, "{:?}", desk.sent);
+    desk.infos.insert(at(MASTER), runs(8, replica_info(REPLICA, 400, false)));
+    desk.pass(2_000);
+    assert!(desk.has(EventKind::SlaveReconfInprog), "{:?}", desk.events);
+    // It comes back behind the replica that its file names.
+    desk.infos.insert(at(MASTER), runs(9, replica_info(OTHER_REPLICA, 400, true)));
+    desk.pass(2_000);
+    let done = (EventKind::SlaveReconfDone, at(MASTER).to_string());
+    let is_done = |(kind, payload): &(EventKind, String)| {
+        *kind == done.0 && payload.contains(&format!("slave {} ", done.1))
+    };
+    assert!(!desk.events.iter().any(is_done), "{:?}", desk.events);
+    assert!(orders(&desk) > 1, "{:?}", desk.sent);
+}
+
+#[test]
+fn who_follows_a_master_that_another_group_claims_is_left_alone() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 400, true));
+    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+    let (port, quorum) = (REPLICA.to_string(), "2".into());
+    desk.ask(Request::Monitor { name, host, port, quorum });
+    desk.pass(150_000);
+    let order = |(to, command): &(Address, Command)| {
+        *to == at(OTHER_REPLICA) && matches!(command, Command::Follow { .. })
+    };
+    assert!(!desk.sent.iter().any(order), "{:?}", desk.sent);
+}
+
+#[test]
+fn who_moved_says_anew_what_somebody_else_may_have_said_in_its_place() {
+    let mut desk = Desk::new(1, 3);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_200);
+    desk.answer_question(26002, 1, "*", 0);
+    // A copy of sentinel 2 lived there; now it has an id of its own.
+    for (of, port) in [(2, 26004), (5, 26002)] {
+        let line = format!("127.0.0.1,{port},{},0,mymaster,127.0.0.1,{MASTER},0", id(of));
+        desk.ask(Request::Hello(line));
+    }
+    desk.pass(200);
+    desk.answer_question(26002, 1, "*", 0);
+    assert!(!desk.has(EventKind::Odown), "one process counts once: {:?}", desk.events);
+    desk.answer_question(26003, 1, "*", 0);
+    assert!(desk.has(EventKind::Odown), "{:?}", desk.events);
+}
