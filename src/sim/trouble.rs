@@ -433,14 +433,24 @@ impl World {
         self.hosts.iter().any(remembers)
     }
 
-    /// Where another sentinel says that the master is; the operator asks the first that answers.
+    /// Where a sentinel says that the master is.
+    fn told_by(&mut self, n: usize, group: usize) -> Option<Address> {
+        let told = self.order(n, Request::MasterAddress(Shape::group_name(group)));
+        told.flatten().as_ref().and_then(super::client::read_address)
+    }
+
+    /// Where another sentinel says that the master is; the operator asks one after the other until
+    /// one names an address at which there is a node.
     fn told_master(&mut self, group: usize, except: usize) -> Address {
+        let mut nowhere = None;
         for n in (0..self.hosts.len()).filter(|n| *n != except) {
-            let request = Request::MasterAddress(Shape::group_name(group));
-            let told = self.order(n, request);
-            if let Some(address) = told.flatten().as_ref().and_then(super::client::read_address) {
-                return address;
+            match self.told_by(n, group) {
+                Some(address) if self.is_somewhere(&address) => return address,
+                told => nowhere = nowhere.or(told),
             }
+        }
+        if let Some(address) = nowhere {
+            return address;
         }
         // He knows which was the master, even if it does not run.
         let nodes = self.plan.shape.nodes_of(group);
@@ -488,7 +498,13 @@ impl World {
             let (n, group) = (at / groups, at % groups);
             let request = Request::Master(Shape::group_name(group));
             let answer = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
-            let led_away = self.watch.led_away.remove(&(n, Shape::group_name(group)));
+            let mut led_away = self.watch.led_away.remove(&(n, Shape::group_name(group)));
+            // Or its file names an address that the master left before it could meet the others.
+            let told = self.told_by(n, group);
+            if told.is_some_and(|told| !self.is_somewhere(&told)) {
+                let others = self.told_master(group, n);
+                led_away |= self.is_somewhere(&others);
+            }
             if led_away && self.order(n, Request::Remove(Shape::group_name(group))).is_some() {
                 self.watch.checkers.removed(n, &Shape::group_name(group));
             }
