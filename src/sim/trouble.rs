@@ -146,9 +146,13 @@ impl World {
                 self.change_weather();
                 // Whoever took another node for the one that was meant would stay there: who puts
                 // the name right has all connect again.
+                let machine = self.net.machine(Proc::Node(other));
                 let nodes = (0..self.nodes.len()).map(Proc::Node);
-                for proc in nodes.chain((0..self.hosts.len()).map(Proc::Sentinel)) {
-                    self.net.cut_between(proc, Proc::Node(other));
+                let there = nodes.clone().filter(|n| self.net.machine(*n) == machine);
+                for there in there.collect::<Vec<_>>() {
+                    for proc in nodes.clone().chain((0..self.hosts.len()).map(Proc::Sentinel)) {
+                        self.net.cut_between(proc, there);
+                    }
                 }
             }
             FaultKind::Cut(..) | FaultKind::HalfOpen(..) | FaultKind::Join(_) => {}
