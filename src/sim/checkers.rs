@@ -94,8 +94,9 @@ pub(super) struct Checkers {
     odown: BTreeSet<(usize, Group)>,
     /// Sentinels that were told to fail over.
     ordered: BTreeMap<(usize, Group), u32>,
-    /// Who has ever said of a master that it is down.
-    accusers: BTreeMap<Address, BTreeSet<usize>>,
+    /// Who has ever said of a master that it is down, by number and id: another one may have taken
+    /// its place.
+    accusers: BTreeMap<Address, BTreeSet<(usize, RunId)>>,
     /// When each sentinel last went on after a long freeze.
     thawed: BTreeMap<usize, Ms>,
     /// Sentinels whose settings an operator has changed.
@@ -298,7 +299,7 @@ impl Checkers {
             && items.first() == Some(&Value::Integer(1))
         {
             let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
-            self.accusers.entry(master).or_default().insert(speaker.number);
+            self.accusers.entry(master).or_default().insert((speaker.number, speaker.id.clone()));
         }
     }
 
@@ -534,7 +535,7 @@ impl Checkers {
                 let count = count.split('/').next().and_then(|count| count.parse().ok());
                 let master = Address::new(host, port.parse().unwrap_or(0));
                 let others = self.accusers.get(&master).map_or(0, |who| {
-                    who.iter().filter(|number| **number != speaker.number).count()
+                    who.iter().filter(|(number, _)| *number != speaker.number).count()
                 });
                 if count.is_none_or(|count: usize| count > others + 1) {
                     let how =
