@@ -346,7 +346,15 @@ impl Checkers {
         if config == 0 || self.mixed {
             return;
         }
-        if !self.leaders.contains_key(&(group.into(), config)) {
+        // A leader may have died before it could say so.
+        let voters = known.sentinels.len() + 1;
+        let won = |votes: &BTreeMap<RunId, RunId>| {
+            votes
+                .values()
+                .any(|leader| votes.values().filter(|other| *other == leader).count() > voters / 2)
+        };
+        let key = (group.to_owned(), config);
+        if !self.leaders.contains_key(&key) && !self.votes.get(&key).is_some_and(won) {
             let how = format!("says config epoch {config} of {group}, in which nobody was elected");
             self.broken(speaker, "configurations are elected", how);
         }
