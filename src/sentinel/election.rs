@@ -6,6 +6,7 @@ use super::event::EventKind;
 use super::group::Group;
 use super::mutant::Guard;
 use super::node::HELLO_PERIOD_MS;
+use super::peer::Peer;
 use super::types::{Epoch, Instant, RunId};
 
 /// How long a vote binds the voter and entitles the leader, in ms: the voter gives its vote to
@@ -133,13 +134,17 @@ impl Group {
             return;
         }
         core.adopt_epoch(epoch);
+        // The candidate may not know all whom we know, and take a minority for a majority.
+        let seen = |(id, peer): &(&RunId, &Peer)| *id == candidate || peer.sdown_since.is_none();
+        let few = 1 + (self.peers.iter().filter(seen).count() as u32) < majority(self.voters());
         let bound = self.promised(candidate).is_some_and(|until| core.now() < until);
         let refused = epoch <= self.leader_epoch && core.holds(Guard::OneVotePerEpoch)
             || epoch <= self.config_epoch && core.holds(Guard::VoteAboveConfig)
             || bound && core.holds(Guard::VoteBinds)
             || self.listening.is_some() && core.holds(Guard::NewcomerListens)
             || core.may_be_double() && core.holds(Guard::OneIdPerSentinel)
-            || core.out.failure().is_some() && core.holds(Guard::DiskForVote);
+            || core.out.failure().is_some() && core.holds(Guard::DiskForVote)
+            || few && core.holds(Guard::VoterSeesMajority);
         if refused {
             return;
         }

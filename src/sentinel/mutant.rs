@@ -35,6 +35,8 @@ pub(crate) enum Guard {
     VoterHoldsBack,
     /// Who is no sentinel of the group gets no vote.
     KnownCandidate,
+    /// Whoever sees only a minority of the sentinels that it knows votes for no other.
+    VoterSeesMajority,
     /// A sentinel without a memory listens before it takes part.
     NewcomerListens,
     /// It votes in no epoch that it heard of while listening.
@@ -174,6 +176,7 @@ impl Guard {
         Guard::VoteBindsAfterRestart,
         Guard::VoterHoldsBack,
         Guard::KnownCandidate,
+        Guard::VoterSeesMajority,
         Guard::NewcomerListens,
         Guard::NewcomerVotesLater,
         Guard::Majority,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkers::Speaker;
 use super::wire::Ms;
-use crate::config::state::State;
+use crate::config::state::{GroupState, State};
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
 use crate::sentinel::{
@@ -220,7 +220,9 @@ impl Conduct {
         let free = member.is_some_and(|member| member.freed == Some(group.leader_epoch));
         let newer = epoch > group.leader_epoch.max(group.config_epoch)
             && epoch < disk.current_epoch + HONEST_EPOCHS;
+        let sees = member.is_some_and(|member| member.sees_majority(group, candidate));
         free && newer
+            && sees
             && group.voted_for.as_ref() == Some(speaker.id)
             && group.sentinels.contains_key(candidate)
             && !self.cloned
@@ -317,7 +319,9 @@ impl Conduct {
         match event.kind {
             // Its state shows nobody while it listens.
             EventKind::Sentinel => {
-                member.known.extend(event.payload.split(' ').nth(1).and_then(RunId::parse));
+                let id = event.payload.split(' ').nth(1).and_then(RunId::parse);
+                member.silent.retain(|silent, _| Some(silent) != id.as_ref());
+                member.known.extend(id);
             }
             EventKind::Sdown | EventKind::SdownEnd => {
                 let ends = event.kind == EventKind::SdownEnd;
@@ -338,6 +342,9 @@ impl Conduct {
             }
             EventKind::OdownEnd => member.odown = None,
             EventKind::SwitchMaster | EventKind::PromotedSlave | EventKind::ResetMaster => {
+                if event.kind == EventKind::ResetMaster {
+                    member.silent.clear();
+                }
                 member.judged_anew = speaker.at;
                 member.odown = None;
                 member.holds_back = None;
@@ -368,6 +375,16 @@ impl Conduct {
 }
 
 impl Member {
+    /// More than half of the sentinels that it knows are not silent for it, the candidate included.
+    fn sees_majority(&self, group: &GroupState, candidate: &RunId) -> bool {
+        let silent = group
+            .sentinels
+            .keys()
+            .filter(|id| *id != candidate && self.silent.get(*id).is_some_and(Option::is_none));
+        let voters = group.sentinels.len() + 1;
+        voters - silent.count() > voters / 2
+    }
+
     /// A vote is written that was not there before.
     fn votes(
         &mut self,
@@ -404,6 +421,10 @@ impl Member {
         }
         if !own && !self.known.contains(leader) {
             broken = Some(("votes are for sentinels of the group", what()));
+        }
+        // Word of who is silent may wait for the disk, too.
+        if !own && speaker.since == now && !self.sees_majority(group, leader) {
+            broken = Some(("votes are of those who see a majority", what()));
         }
         if !own && !asked {
             let how = format!("{}, asked for while it cannot write", what());

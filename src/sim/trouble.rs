@@ -524,7 +524,9 @@ impl World {
             }
         }
         self.run_errands();
-        if !self.must_reset && !self.forgetful && !self.was_reset() {
+        let moves = |fault: &Fault| matches!(fault.kind, FaultKind::Move(_) | FaultKind::Swap(..));
+        let moved = self.must_reset || self.plan.faults.iter().any(moves);
+        if !moved && !self.forgetful && !self.was_reset() {
             return;
         }
         for group in 0..self.plan.shape.groups {
