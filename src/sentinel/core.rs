@@ -281,11 +281,6 @@ impl Core {
         self.out.emit_durable(Effect::Send { link, command });
     }
 
-    /// The same, but not later than `until`.
-    pub(super) fn send_durable_until(&mut self, link: LinkId, command: Command, until: Instant) {
-        self.out.emit_durable_until(Effect::Send { link, command }, until);
-    }
-
     /// Counts a question of this group for a peer and sends it once what it shows is durable.
     pub(super) fn send_peer(&mut self, id: &RunId, group: &GroupName, command: Command) {
         if let Some(link) = self.peers.get_mut(id) {

@@ -10,7 +10,7 @@ use super::info::Role;
 use super::mutant::Guard;
 use super::node::INFO_PERIOD_AWAITED_MS;
 use super::repair::Repoint;
-use super::types::{Address, EPOCH_MAX, Epoch, Instant, LinkId};
+use super::types::{Address, EPOCH_MAX, Epoch, Instant, LinkId, Revision};
 use crate::resp::Value;
 
 /// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
@@ -29,6 +29,8 @@ pub(super) struct Failover {
     /// Asked for by an operator: needs no ODOWN.
     pub(super) forced: bool,
     pub(super) started: Instant,
+    /// Holds our own vote: nothing is done on votes that a crash could take back.
+    pub(super) vote_in: Revision,
     pub(super) state: State,
 }
 
@@ -174,12 +176,14 @@ impl Group {
         let my_id = core.my_id.clone();
         self.cast_vote(core, my_id, epoch);
         self.repoint = None;
-        let started = core.now();
-        self.failover = Some(Failover { epoch, forced, started, state: State::Election });
+        let (started, vote_in) = (core.now(), core.out.newest());
+        self.failover = Some(Failover { epoch, forced, started, vote_in, state: State::Election });
     }
 
     fn count_votes(&mut self, core: &mut Core) -> bool {
-        let Some(Failover { epoch, forced, started, .. }) = self.failover else { return false };
+        let Some(Failover { epoch, forced, started, vote_in, .. }) = self.failover else {
+            return false;
+        };
         if core.out.failure().is_some() && core.holds(Guard::DiskForElection) {
             let why = "my state cannot be written".to_owned();
             return self.abort(core, EventKind::AbortNotElected, why);
@@ -192,7 +196,8 @@ impl Group {
             return self.abort(core, EventKind::AbortNotElected, why);
         }
         let tally = self.tally(core, epoch);
-        if tally.votes >= tally.needed {
+        let elected = tally.votes >= tally.needed;
+        if elected && (core.out.is_durable(vote_in) || !core.holds(Guard::PromotionOnDisk)) {
             let details = self.master_details(core);
             for kind in [EventKind::ElectedLeader, EventKind::StateSelectSlave] {
                 core.announce_durable(kind, Some(&self.name), details.clone());
@@ -205,9 +210,16 @@ impl Group {
             return true;
         }
         let lost = tally.votes + tally.undecided < tally.needed;
-        let wait_ms = ELECTION_MS.min(self.settings.failover_timeout_ms);
+        let wait_ms = match elected {
+            // Who needs no other vote waits for the disk only.
+            true => self.tenure_ms(),
+            false => ELECTION_MS.min(self.settings.failover_timeout_ms),
+        };
         if lost || core.due(started.plus(wait_ms)) {
-            let why = format!("{} of {} votes in epoch {epoch}", tally.votes, tally.needed);
+            let why = match elected {
+                true => format!("my vote for epoch {epoch} is not on disk yet"),
+                false => format!("{} of {} votes in epoch {epoch}", tally.votes, tally.needed),
+            };
             return self.abort(core, EventKind::AbortNotElected, why);
         }
         false
@@ -244,7 +256,7 @@ impl Group {
         if waiting && core.holds(Guard::FreshInfoAwaited) && !core.due(since.plus(patience_ms)) {
             return false;
         }
-        let Some(Failover { epoch, forced, started, .. }) = self.failover else { return false };
+        let Some(Failover { epoch, forced, .. }) = self.failover else { return false };
         let tally = self.tally(core, epoch);
         if tally.votes < tally.needed {
             // Whoever was met since the election has a say, too.
@@ -269,20 +281,11 @@ impl Group {
         ] {
             core.announce_durable(kind, Some(&self.name), details.clone());
         }
-        let tenure_ends = started.plus(self.tenure_ms());
-        let until = match core.holds(Guard::PromotionInTenure) {
-            true => tenure_ends,
-            false => Instant::from_ms(u64::MAX),
-        };
         let mut infos = 0;
         if let Some(node) = self.node_mut(&replica) {
             infos = node.infos;
             node.refused = None;
-            match core.holds(Guard::PromotionOnDisk) {
-                // A disk may take its time; others may be asked for their votes meanwhile.
-                true => node.health.send_durable_until(core, Command::Promote, until),
-                false => node.health.send(core, Command::Promote),
-            }
+            node.health.send(core, Command::Promote);
         }
         let next_info = core.now().plus(INFO_PERIOD_AWAITED_MS);
         self.set_state(State::Promoting { replica, infos, next_info });

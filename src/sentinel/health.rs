@@ -95,12 +95,6 @@ impl Health {
         core.send_durable(self.link, command);
     }
 
-    /// The same, but not later than `until`.
-    pub(super) fn send_durable_until(&mut self, core: &mut Core, command: Command, until: Instant) {
-        self.pending += 1;
-        core.send_durable_until(self.link, command, until);
-    }
-
     /// A reply of any kind came.
     pub(super) fn replied(&mut self, at: Moment) {
         self.pending = self.pending.saturating_sub(1);

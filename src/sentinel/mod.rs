@@ -203,6 +203,11 @@ impl Sentinel {
             self.core.say(Level::Notice, None, "My state can be written again");
         }
         self.timers.set(Subject::Write, None);
+        // An election may have waited for it.
+        let electing = self.groups.iter().filter(|(_, group)| group.election_epoch().is_some());
+        for name in electing.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.touch(Subject::Group(name));
+        }
     }
 
     fn persist_failed(&mut self, revision: Revision, reason: String) {

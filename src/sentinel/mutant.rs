@@ -11,7 +11,7 @@ pub(crate) enum Guard {
     CandidacyOnDisk,
     /// A hello shows what is on disk.
     HelloOnDisk,
-    /// A replica is promoted once all that led to it is on disk.
+    /// An election is won once the own vote is on disk.
     PromotionOnDisk,
     /// Replicas are sent to a new master once that is on disk.
     RepointOnDisk,

@@ -22,8 +22,6 @@ struct Waiting {
     otherwise: Option<Value>,
     /// It waits only so as not to overtake another.
     in_line: bool,
-    /// After this it must not go any more.
-    until: Option<Instant>,
     /// It concerns this group, though it does not name it.
     of: Option<GroupName>,
 }
@@ -78,6 +76,16 @@ impl Outbox {
         }
     }
 
+    /// The revision that holds what was decided up to now.
+    pub(super) fn newest(&self) -> Revision {
+        Revision(self.newest)
+    }
+
+    /// True once this revision is on disk.
+    pub(super) fn is_durable(&self, revision: Revision) -> bool {
+        self.durable >= revision.0
+    }
+
     /// Sends an effect out at once.
     pub(super) fn emit(&mut self, effect: Effect) {
         self.ready.push_back(effect);
@@ -100,22 +108,10 @@ impl Outbox {
                 return;
             }
             let needs = self.newest;
-            let waiting =
-                Waiting { needs, effect, otherwise, in_line: false, until: None, of: None };
+            let waiting = Waiting { needs, effect, otherwise, in_line: false, of: None };
             self.waiting.push_back(waiting);
         } else {
             self.ready.push_back(effect);
-        }
-    }
-
-    /// Like `emit_durable`, for an order that must not go later than `until`.
-    pub(super) fn emit_durable_until(&mut self, effect: Effect, until: Instant) {
-        let before = self.waiting.len();
-        self.emit_durable(effect);
-        if self.waiting.len() > before
-            && let Some(waiting) = self.waiting.back_mut()
-        {
-            waiting.until = Some(until);
         }
     }
 
@@ -141,8 +137,7 @@ impl Outbox {
         self.waiting.retain(|waiting| {
             !matches!(
                 &waiting.effect,
-                Effect::Send { link, command: Command::Promote | Command::Follow { .. } }
-                    if links.contains(link)
+                Effect::Send { link, command: Command::Follow { .. } } if links.contains(link)
             )
         });
     }
@@ -169,14 +164,7 @@ impl Outbox {
         match self.waiting.back() {
             Some(last) if self.failed.is_none() && self.waiting.len() < WAITING_MAX => {
                 let needs = last.needs;
-                let waiting = Waiting {
-                    needs,
-                    effect,
-                    otherwise: None,
-                    in_line: true,
-                    until: None,
-                    of: None,
-                };
+                let waiting = Waiting { needs, effect, otherwise: None, in_line: true, of: None };
                 self.waiting.push_back(waiting);
             }
             _ => self.ready.push_back(effect),
@@ -206,11 +194,7 @@ impl Outbox {
         self.write_ms = now.since(since).max(self.write_ms * 7 / 8);
         self.durable = revision.0;
         while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
-            if let Some(waiting) = self.waiting.pop_front()
-                && waiting.until.is_none_or(|until| now < until)
-            {
-                self.ready.push_back(waiting.effect);
-            }
+            self.ready.extend(self.waiting.pop_front().map(|waiting| waiting.effect));
         }
         self.failed.take().is_some()
     }
@@ -232,7 +216,7 @@ impl Outbox {
                 (Effect::Reply { id, .. }, Some(reply)) => {
                     self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
                 }
-                (Effect::Send { command: Command::Promote | Command::Follow { .. }, .. }, _) => {}
+                (Effect::Send { command: Command::Follow { .. }, .. }, _) => {}
                 (
                     Effect::Send { link, command: Command::IsMasterDown { master, epoch, .. } },
                     _,
@@ -303,7 +287,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sentinel::types::RequestId;
+    use crate::sentinel::types::{Address, RequestId};
 
     fn send(n: u64) -> Effect {
         Effect::Disconnect { link: LinkId(n) }
@@ -340,7 +324,8 @@ mod tests {
         out.touch();
         let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
         out.emit_durable_or(reply("voted"), Some(Value::bulk("no vote")));
-        out.emit_durable(Effect::Send { link: LinkId(1), command: Command::Promote });
+        let master = Address::new("10.0.0.1", 6379);
+        out.emit_durable(Effect::Send { link: LinkId(1), command: Command::Follow { master } });
         let revision = out.begin_write(Instant::from_ms(0)).expect("due");
         assert!(out.write_failed(revision, "disk full".into(), Instant::from_ms(10)));
         assert_eq!(drain(&mut out), [reply("no vote")]);

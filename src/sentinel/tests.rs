@@ -891,8 +891,8 @@ fn reset_does_not_make_replicas_of_a_dead_master_too_old() {
     assert_eq!(desk.promotions().len(), 1, "{:?}", desk.said);
 }
 
-/// A sentinel that has won, and chosen; a change that is being written holds the promotion back.
-fn promotion_behind_a_slow_write() -> (Desk, Revision) {
+#[test]
+fn a_promotion_waits_for_no_other_change_to_be_on_disk() {
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
     desk.master_dies();
@@ -900,41 +900,8 @@ fn promotion_behind_a_slow_write() -> (Desk, Revision) {
     desk.disk_works = false;
     let options = ["quorum".to_owned(), "2".to_owned()].to_vec();
     desk.ask(Request::Set { name: "mymaster".into(), options });
-    let revision = desk.writes.last().expect("a write").0;
+    desk.writes.last().expect("a write");
     desk.win();
-    assert!(desk.promotions().is_empty(), "it waits for the disk");
-    (desk, revision)
-}
-
-#[test]
-fn a_promotion_that_waited_for_the_disk_goes_while_the_votes_bind() {
-    let (mut desk, revision) = promotion_behind_a_slow_write();
-    desk.disk_works = true;
-    desk.pass(1_000);
-    desk.input(Input::Persisted { revision });
-    assert_eq!(desk.promotions().len(), 1, "{:?}", desk.events);
-}
-
-#[test]
-fn a_promotion_that_waited_for_the_disk_too_long_does_not_go() {
-    let (mut desk, revision) = promotion_behind_a_slow_write();
-    desk.pass(6_000);
-    desk.disk_works = true;
-    desk.input(Input::Persisted { revision });
-    assert_eq!(desk.promotions(), [0; 0], "given up, and taken back");
-
-    // The same if the end of the write is the first that it hears after it was stopped.
-    let (mut desk, revision) = promotion_behind_a_slow_write();
-    desk.now_ms += 6_000;
-    desk.disk_works = true;
-    desk.input(Input::Persisted { revision });
-    assert_eq!(desk.promotions(), [0; 0], "too late to go");
-}
-
-#[test]
-fn who_shares_an_id_gives_no_vote() {
-    let mut desk = Desk::new(1, 2);
-    desk.pass(3_000);
-    desk.ask(own_hello(26_009));
-    assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 0, 0)), "it might be given twice");
+    assert_eq!(desk.promotions(), [REPLICA]);
+    assert!(!desk.has(EventKind::SelectedSlave), "told once what was decided before is on disk");
 }

@@ -477,9 +477,10 @@ impl Checkers {
         let votes = self.votes.get(&(group.into(), epoch));
         let mine = votes.map_or(0, |v| v.values().filter(|leader| *leader == speaker.id).count());
         let voters = speaker.disk.groups.get(group).map_or(0, |known| known.sentinels.len()) + 1;
-        // It may have been changed since.
-        let quorum =
-            speaker.disk.groups.get(group).map_or(0, |known| known.settings.quorum).min(quorum);
+        // It may have been changed since, and back.
+        let known = speaker.disk.groups.get(group).map_or(0, |known| known.settings.quorum);
+        let tuned = self.tuned.contains(&speaker.number);
+        let quorum = if tuned { 0 } else { known.min(quorum) };
         let enough = mine >= (voters / 2 + 1).max(quorum as usize);
         if !enough && !self.excuses(group, epoch) {
             let how =
@@ -624,8 +625,10 @@ impl Checkers {
     fn group_of(&self, speaker: &Speaker, address: &Address) -> Option<Group> {
         let known = speaker.disk.groups.iter().find(|(_, g)| g.settings.master == *address);
         let named = known.map(|(name, _)| name);
-        let belongs = || self.groups.iter().find(|(_, nodes)| nodes.contains(address));
-        named.or_else(|| belongs().map(|(name, _)| name)).cloned()
+        let mut belongs = self.groups.iter().filter(|(_, nodes)| nodes.contains(address));
+        // It may have been one group's and be another's now.
+        let only = belongs.next().filter(|_| belongs.next().is_none());
+        named.or(only.map(|(name, _)| name)).cloned()
     }
 }
 

@@ -136,24 +136,3 @@ fn what_breaks_without_each_guard_is_searched_for_on_demand() {
         None => println!("without {guard:?} {count} seeds break nothing"),
     });
 }
-
-#[test]
-fn temporary_sweep() {
-    let Ok(range) = std::env::var("WATCHFIRE_SWEEP") else { return };
-    let (a, b) = range.split_once("..").unwrap();
-    let stock = std::env::var("WATCHFIRE_STOCK").is_ok();
-    let options = Options { stock, ..Options::default() };
-    let seeds: Vec<u64> = (a.parse().unwrap()..b.parse().unwrap()).collect();
-    for_each(&seeds, |seed| {
-        let outcome = live(&Plan::draw(*seed, &options), Telling::Silent, None);
-        if let Some(v) = outcome.violation {
-            println!("seed {seed}: {v}");
-            if std::env::var("WATCHFIRE_STORY").is_ok() {
-                for line in live(&Plan::draw(*seed, &options), Telling::All, None).story {
-                    println!("{line}");
-                }
-            }
-        }
-    });
-    println!("swept");
-}

@@ -82,6 +82,8 @@ pub(super) struct World {
     healed_at: Option<Ms>,
     /// Since when all is well, once healed.
     pub(super) well_since: Option<Ms>,
+    /// Switches that had been announced at the last look.
+    switches_seen: u64,
     /// The present ms and how much has happened in it.
     busy: (Ms, u32),
 }
@@ -124,6 +126,7 @@ impl World {
             sabotage,
             healed_at: None,
             well_since: None,
+            switches_seen: 0,
             busy: (0, 0),
             plan: plan.clone(),
         };
@@ -482,6 +485,11 @@ impl World {
             self.must_reset = false;
             self.reset_all();
             self.run_errands();
+        }
+        if self.watch.switches != self.switches_seen {
+            // Between two looks it was not.
+            self.switches_seen = self.watch.switches;
+            self.well_since = None;
         }
         match (self.what_is_wrong(), self.well_since) {
             (None, None) => {

@@ -17,6 +17,7 @@ pub(crate) const MISSED: &[(Guard, fn())] = &[
     (Guard::VoteBindsAfterRestart, super::a_vote_outlives_a_crash_and_binds_afresh),
     (Guard::VoterHoldsBack, VOTER),
     (Guard::KnownCandidate, STRANGERS),
+    (Guard::VoterSeesMajority, whoever_sees_a_minority_only_votes_for_nobody),
     (Guard::NewcomerListens, a_newcomer_listens_and_votes_in_no_epoch_that_it_heard_of),
     (Guard::NewcomerVotesLater, a_newcomer_listens_and_votes_in_no_epoch_that_it_heard_of),
     (Guard::Rank, sentinels_of_smaller_rank_stand_first),
@@ -89,6 +90,59 @@ fn whoever_is_alone_promotes_once_its_vote_is_on_disk() {
     let (revision, _) = desk.writes.last().cloned().expect("a write");
     desk.input(Input::Persisted { revision });
     assert_eq!(desk.promotions(), [REPLICA]);
+}
+
+#[test]
+fn whoever_is_alone_gives_up_if_its_vote_is_not_on_disk_while_it_binds() {
+    for is_stopped in [false, true] {
+        let mut desk = lone();
+        desk.pass(5_000);
+        desk.disk_works = false;
+        desk.infos.remove(&at(MASTER));
+        desk.pass(1_500);
+        let (revision, _) = desk.writes.last().cloned().expect("a write");
+        match is_stopped {
+            true => desk.now_ms += 6_000,
+            false => desk.pass(6_000),
+        }
+        desk.input(Input::Persisted { revision });
+        assert!(desk.promotions().is_empty(), "{:?}", desk.events);
+    }
+}
+
+#[test]
+fn whoever_is_alone_chooses_by_what_is_so_once_its_vote_is_on_disk() {
+    let mut desk = lone();
+    let runs = |n: u8, info: String| format!("{info}run_id:{}\r\n", id(n));
+    desk.infos.insert(at(REPLICA), runs(8, replica_info(MASTER, 500, true)));
+    desk.pass(5_000);
+    desk.disk_works = false;
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_500);
+    // Meanwhile the replica comes back without data.
+    let empty = "master_link_down_since_seconds:-1\r\n";
+    desk.infos.insert(at(REPLICA), runs(9, replica_info(MASTER, 0, false) + empty));
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    desk.pass(300);
+    assert!(desk.promotions().is_empty(), "{:?}", desk.events);
+}
+
+#[test]
+fn whoever_sees_a_minority_only_votes_for_nobody() {
+    let mut desk = Desk::new(1, 2);
+    for n in [4, 5] {
+        desk.hello(n, 0, MASTER, 0);
+    }
+    desk.pass(2_000);
+    assert_eq!(desk.vote_for(2, 1), Some(super::opinion(0, 2, 1)), "all five are there");
+    for n in [3, 4, 5] {
+        let link = desk.links.iter().find(|(_, to)| to.port == 26_000 + n).map(|(link, _)| *link);
+        let event = LinkEvent::Down { reason: LostReason::Closed };
+        desk.input(Input::Link { link: link.expect("a link"), event });
+    }
+    desk.pass(2_000);
+    assert_eq!(desk.vote_for(2, 2), Some(super::opinion(0, 2, 1)), "two of five");
 }
 
 #[test]
