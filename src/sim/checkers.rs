@@ -110,9 +110,9 @@ pub(super) struct Checkers {
     /// Elections that one of these won, or one who did not know all, maybe with a minority of all.
     split: BTreeSet<(Group, Epoch)>,
     /// Epochs that all, or some who voted, have forgotten, from one to another.
-    forgotten: Vec<(Epoch, Epoch)>,
-    /// The newest epoch when each of these lost its memory.
-    lost: BTreeMap<usize, Epoch>,
+    forgotten: Vec<(Group, Epoch, Epoch)>,
+    /// The newest epoch of a group when each of these lost its memory.
+    lost: BTreeMap<Group, BTreeMap<usize, Epoch>>,
     conduct: Conduct,
     claims: Vec<Claim>,
     /// What each sentinel is about.

@@ -369,7 +369,11 @@ impl Host {
             return;
         }
         self.inputs.push_back(match result {
-            Ok(()) => Input::Persisted { revision },
+            Ok(()) => {
+                let done = || format!("revision {} is on disk", revision.0);
+                watch.story.tell(now, &self.proc, done);
+                Input::Persisted { revision }
+            }
             Err(reason) => {
                 watch.story.tell(now, &self.proc, || format!("cannot write: {reason}"));
                 Input::PersistFailed { revision, reason }

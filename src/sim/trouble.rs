@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ambush::Ambush;
+use super::client::read_address;
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
 use super::host::Host;
@@ -192,7 +193,7 @@ impl World {
         }
         self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
         if memory != Memory::Kept {
-            self.watch.checkers.lost_memory(sentinel, self.plan.shape.sentinels / 2 + 1);
+            self.watch.checkers.lost_memory(sentinel);
         }
         self.forget_what_nobody_remembers();
         match memory {
@@ -439,8 +440,13 @@ impl World {
 
     /// Where a sentinel says that the master is.
     fn told_by(&mut self, n: usize, group: usize) -> Option<Address> {
-        let told = self.order(n, Request::MasterAddress(Shape::group_name(group)));
-        told.flatten().as_ref().and_then(super::client::read_address)
+        if !self.is_awake(Proc::Sentinel(n)) {
+            return None;
+        }
+        let request = Request::MasterAddress(Shape::group_name(group));
+        let told = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
+        self.after_sentinel(n);
+        read_address(&told?)
     }
 
     /// Where another sentinel says that the master is; the operator asks one after the other until

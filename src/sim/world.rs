@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Lives the whole run.
-    pub(super) fn run(mut self) -> Outcome {
+    pub(super) fn run(&mut self) {
         if self.watch.story.is_heard() {
             for line in words::legend(self.plan.seed, &self.plan.shape) {
                 self.tell(|_| line);
@@ -218,7 +218,6 @@ impl World {
                 Happening::Reminder(note) => self.begin_fault((note - NOTE_BEGIN) as usize),
             }
         }
-        self.outcome()
     }
 
     fn begin(&mut self) {
@@ -525,9 +524,17 @@ impl World {
         false
     }
 
-    fn outcome(mut self) -> Outcome {
+    /// What became of the run, which ended with this panic if with any.
+    pub(super) fn outcome(mut self, panic: Option<String>) -> Outcome {
         let (acked, lost) = self.lost_writes();
-        let groups = (0..self.plan.shape.groups).map(|group| self.group_end(group)).collect();
+        let groups = match panic {
+            None => (0..self.plan.shape.groups).map(|group| self.group_end(group)).collect(),
+            // Whoever panicked cannot be asked any more.
+            Some(panic) => {
+                self.watch.checkers.fail(self.net.now(), panic);
+                Vec::new()
+            }
+        };
         let orders = |f: &super::faults::Fault| matches!(f.kind, FaultKind::Order(..));
         Outcome {
             seed: self.plan.seed,

@@ -1,7 +1,9 @@
 //! When nothing can be asked of an election: memories that were lost, put back or copied, and
 //! majorities of those who do not know all.
 
-use super::{Checkers, Epoch, Speaker};
+use std::collections::BTreeMap;
+
+use super::{Checkers, Epoch, Group, Speaker};
 use crate::config::state::State;
 use crate::sentinel::types::RunId;
 
@@ -24,19 +26,25 @@ impl Checkers {
     /// A memory was lost, and no other sentinel remembers a later epoch than this one: what was in
     /// later ones may happen again.
     pub(in crate::sim) fn remembered(&mut self, epoch: Epoch) {
-        let newest = self.votes.keys().map(|(_, epoch)| *epoch).max().unwrap_or_default();
-        if newest > epoch {
-            self.forgotten.push((epoch + 1, newest));
-        }
+        let later = self.newest().into_iter().filter(|(_, newest)| *newest > epoch);
+        self.forgotten.extend(later.map(|(group, newest)| (group, epoch + 1, newest)));
     }
 
     /// A sentinel lost its memory: once a majority did, nobody has to ask those who still remember.
-    pub(in crate::sim) fn lost_memory(&mut self, sentinel: usize, majority: usize) {
-        let newest = self.votes.keys().map(|(_, epoch)| *epoch).max().unwrap_or_default();
-        self.lost.insert(sentinel, newest);
-        let mut until: Vec<Epoch> = self.lost.values().copied().collect();
-        until.sort_unstable_by(|a, b| b.cmp(a));
-        self.forgotten.extend(until.get(majority - 1).map(|until| (1, *until)));
+    pub(in crate::sim) fn lost_memory(&mut self, sentinel: usize) {
+        for (group, newest) in self.newest() {
+            let lost = self.lost.entry(group.clone()).or_default();
+            lost.insert(sentinel, newest);
+            let mut until: Vec<Epoch> = lost.values().copied().collect();
+            until.sort_unstable_by(|a, b| b.cmp(a));
+            let until = until.get(self.sentinels / 2);
+            self.forgotten.extend(until.map(|until| (group, 1, *until)));
+        }
+    }
+
+    /// The newest epoch of each group in which somebody voted.
+    fn newest(&self) -> BTreeMap<Group, Epoch> {
+        self.votes.keys().cloned().collect()
     }
 
     /// This old file was put back: its sentinel may vote once more in epochs in which it did since.
@@ -44,7 +52,7 @@ impl Checkers {
         for ((group, epoch), votes) in &mut self.votes {
             let known = state.groups.get(group).map_or(0, |known| known.leader_epoch);
             if *epoch > known && votes.remove(&state.my_id).is_some() {
-                self.forgotten.push((*epoch, *epoch));
+                self.forgotten.push((group.clone(), *epoch, *epoch));
             }
         }
     }
@@ -53,9 +61,11 @@ impl Checkers {
     /// or has forgotten it.
     pub(super) fn excuses(&self, group: &str, epoch: Epoch) -> bool {
         let twin = |id: &RunId| self.twins.contains(id);
+        let is_in =
+            |(of, from, to): &(Group, Epoch, Epoch)| of == group && (*from..=*to).contains(&epoch);
         let votes = self.votes.get(&(group.to_owned(), epoch));
         votes.is_some_and(|votes| votes.iter().any(|(voter, leader)| twin(voter) || twin(leader)))
-            || self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&epoch))
+            || self.forgotten.iter().any(is_in)
     }
 
     /// True if this election may have had two winners: nothing can be asked of it, or an operator
@@ -64,13 +74,14 @@ impl Checkers {
         self.excuses(group, epoch) || self.split.contains(&(group.to_owned(), epoch))
     }
 
-    /// True for one who may take a minority of all for a majority: an operator told it that the
-    /// others are gone, or nobody told it of some. Not if its `quorum` is a majority of all.
+    /// True for one who may take a minority of all for a majority, since it does not know all: an
+    /// operator told it that the others are gone, or its `quorum` is less than a majority of all,
+    /// too.
     pub(super) fn may_win_with_few(&self, speaker: &Speaker, group: &str) -> bool {
-        let few = speaker.disk.groups.get(group).is_some_and(|known| {
-            let voters = known.sentinels.len() + 1;
-            voters < self.sentinels && (known.settings.quorum as usize) < self.sentinels / 2 + 1
-        });
-        few || self.shrunk.contains(&(speaker.number, group.to_owned()))
+        speaker.disk.groups.get(group).is_some_and(|known| {
+            let low = (known.settings.quorum as usize) < self.sentinels / 2 + 1;
+            let shrunk = self.shrunk.contains(&(speaker.number, group.to_owned()));
+            known.sentinels.len() + 1 < self.sentinels && (low || shrunk)
+        })
     }
 }
