@@ -54,6 +54,7 @@ pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
 #[cfg(test)]
 pub(crate) use mutant::{Guard, without};
+pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 pub use request::Request;
 #[cfg(test)]
 pub(crate) use tests::MISSED_BY_TESTS;

@@ -7,6 +7,7 @@ use super::group::Group;
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::{INFO_PERIOD_MS, Node};
+use super::repair::IF_THAT_IS_THE_MASTER;
 use super::types::Address;
 
 /// How much longer than the master's silence a replica's link to it may have been down, in ms,
@@ -34,8 +35,8 @@ impl Group {
         if let Some(master) = self.led_away() {
             let (name, quorum) = (&self.name, self.settings.quorum);
             return Err(vec![format!(
-                "{} follows {master}, which works and is no node of this group: if that is the \
-                 master now, say SENTINEL REMOVE {name} and SENTINEL MONITOR {name} {} {} {quorum}",
+                "{} follows {master}, which works and is no node of this group: \
+                 {IF_THAT_IS_THE_MASTER} {name} and SENTINEL MONITOR {name} {} {} {quorum}",
                 self.master.address, master.host, master.port
             )]);
         }

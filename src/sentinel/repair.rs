@@ -21,6 +21,11 @@ const RECONF_SENT_MS: u64 = 10_000;
 /// ms.
 const REFUSED_PAUSE_MS: u64 = 1_000;
 
+/// Said of a node that is somebody else's.
+pub(crate) const LEFT_ALONE: &str = "it is left alone";
+/// Said of a master that follows a stranger, with the stranger's address.
+pub(crate) const IF_THAT_IS_THE_MASTER: &str = "if that is the master now, say SENTINEL REMOVE";
+
 /// The leader's work after the promotion: all replicas are to follow the new master.
 #[derive(Debug)]
 pub(super) struct Repoint {
@@ -174,7 +179,7 @@ impl Group {
             None => "is a master that has replicas, or an address, of another group".to_owned(),
         };
         let text = format!(
-            "{address} {whose}: it is left alone. If its address has been given to another node, \
+            "{address} {whose}: {LEFT_ALONE}. If its address has been given to another node, \
              SENTINEL RESET {} forgets it; if it is ours, send it SLAVEOF yourself",
             self.name
         );

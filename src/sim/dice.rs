@@ -30,6 +30,16 @@ impl Dice {
         self.0.below(bound)
     }
 
+    /// One of so many.
+    pub(super) fn any(&mut self, count: usize) -> usize {
+        self.below(count as u64) as usize
+    }
+
+    /// Another one of so many.
+    pub(super) fn other(&mut self, count: usize, than: usize) -> usize {
+        (than + 1 + self.any(count - 1)) % count
+    }
+
     /// One of the range, each alike.
     pub(super) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         range.start() + self.below(range.end() - range.start() + 1)

@@ -240,19 +240,37 @@ impl Targets {
     }
 
     fn sentinel(&self, dice: &mut Dice) -> usize {
-        dice.below(self.sentinels as u64) as usize
+        dice.any(self.sentinels)
     }
 
     fn node(&self, dice: &mut Dice) -> usize {
-        dice.below(self.nodes as u64) as usize
+        dice.any(self.nodes)
     }
 
     fn group(&self, dice: &mut Dice) -> usize {
-        dice.below(self.groups as u64) as usize
+        dice.any(self.groups)
     }
 
     fn machine(&self, dice: &mut Dice) -> Machine {
-        dice.below(self.machines as u64) as usize
+        dice.any(self.machines)
+    }
+
+    fn two_nodes(&self, dice: &mut Dice) -> (usize, usize) {
+        let node = self.node(dice);
+        (node, dice.other(self.nodes, node))
+    }
+
+    /// A node that is not this process.
+    fn other_node(&self, than: Proc, dice: &mut Dice) -> usize {
+        match than {
+            Proc::Node(node) => dice.other(self.nodes, node),
+            _ => self.node(dice),
+        }
+    }
+
+    fn two_machines(&self, dice: &mut Dice) -> (Machine, Machine) {
+        let machine = self.machine(dice);
+        (machine, dice.other(self.machines, machine))
     }
 
     fn proc(&self, dice: &mut Dice) -> Proc {
@@ -262,11 +280,16 @@ impl Targets {
         }
     }
 
+    /// Some machines, but not all.
     fn side(&self, dice: &mut Dice) -> BTreeSet<Machine> {
-        if dice.one_in(2) {
-            return BTreeSet::from([self.machine(dice)]);
-        }
-        (0..self.machines).filter(|_| dice.one_in(2)).collect()
+        let mut side: BTreeSet<Machine> = match dice.one_in(2) {
+            true => BTreeSet::new(),
+            false => (0..self.machines).filter(|_| dice.one_in(2)).collect(),
+        };
+        let (one, other) = self.two_machines(dice);
+        side.insert(one);
+        side.remove(&other);
+        side
     }
 }
 
@@ -310,9 +333,19 @@ const MAKERS: &[Maker] = &[
         both: dice.one_in(2),
         flap_ms: dice.skewed(100..=8_000),
     }),
-    (4, |t, dice| FaultKind::Slow(t.machine(dice), t.machine(dice), dice.skewed(50..=3_000))),
-    (3, |t, dice| FaultKind::Cut(t.proc(dice), t.proc(dice))),
-    (2, |t, dice| FaultKind::HalfOpen(t.machine(dice), t.machine(dice))),
+    (4, |t, dice| {
+        let (one, other) = t.two_machines(dice);
+        FaultKind::Slow(one, other, dice.skewed(50..=3_000))
+    }),
+    (3, |t, dice| {
+        let (one, other) = (t.proc(dice), t.proc(dice));
+        // Nobody is connected to itself.
+        FaultKind::Cut(one, if one == other { Proc::Node(t.other_node(one, dice)) } else { other })
+    }),
+    (2, |t, dice| {
+        let (one, other) = t.two_machines(dice);
+        FaultKind::HalfOpen(one, other)
+    }),
     (2, |_, dice| FaultKind::Flaky(dice.skewed(20..=2_000))),
     (2, |_, dice| FaultKind::Lossy(dice.skewed(3..=200))),
     (2, |_, dice| FaultKind::Echo(dice.skewed(1..=20))),
@@ -340,7 +373,6 @@ const MAKERS: &[Maker] = &[
         FaultKind::Order(t.sentinel(dice), Order::Poison(t.group(dice), t.sentinel(dice), epoch))
     }),
     (1, |t, dice| FaultKind::Move(t.node(dice))),
-    (1, |t, dice| FaultKind::Swap(t.node(dice), t.node(dice))),
 ];
 
 /// These ask too much of a stock sentinel, or take away what safety rests on.
@@ -354,8 +386,17 @@ const HARD_MAKERS: &[Maker] = &[
 
 const NAME_MAKERS: &[Maker] = &[
     (4, |t, dice| FaultKind::MuteName(t.node(dice))),
-    (2, |t, dice| FaultKind::FalseName(t.node(dice), t.node(dice))),
+    (2, |t, dice| {
+        let (node, other) = t.two_nodes(dice);
+        FaultKind::FalseName(node, other)
+    }),
 ];
+
+/// Where nodes are known by their addresses only.
+const ADDRESS_MAKERS: &[Maker] = &[(1, |t, dice| {
+    let (one, other) = t.two_nodes(dice);
+    FaultKind::Swap(one, other)
+})];
 
 /// How long a fault that lasts to the end lasts at most, in ms.
 const LAST_MS: Ms = 20_000;
@@ -373,8 +414,8 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
     // Each run has a level of trouble of its own, so that there are quiet ones and wild ones.
     let trouble = dice.within(2..=8);
     let hard = HARD_MAKERS.iter().filter(|_| !targets.mixed);
-    let names = NAME_MAKERS.iter().filter(|_| targets.named);
-    for (often, maker) in MAKERS.iter().chain(hard).chain(names) {
+    let of_addresses = if targets.named { NAME_MAKERS } else { ADDRESS_MAKERS };
+    for (often, maker) in MAKERS.iter().chain(hard).chain(of_addresses) {
         if dice.below(8 * 8) >= often * trouble {
             continue;
         }
@@ -415,8 +456,11 @@ mod tests {
 
     #[test]
     fn seeds_differ_in_kind_and_number_of_faults_and_some_have_none() {
-        let targets = Targets::of(&Shape { named: true, late: vec![2], ..Shape::default() });
-        let of = |seed| draw(&targets, 1_000, 60_000, &mut Dice::new(seed, "faults"));
+        let of = |seed| {
+            let named = seed % 2 == 0;
+            let targets = Targets::of(&Shape { named, late: vec![2], ..Shape::default() });
+            draw(&targets, 1_000, 60_000, &mut Dice::new(seed, "faults"))
+        };
         let plans: Vec<Vec<Fault>> = (0..400).map(of).collect();
         assert_eq!(plans[3], of(3));
         let none = plans.iter().filter(|plan| plan.len() == 1).count();

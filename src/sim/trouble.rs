@@ -299,7 +299,7 @@ impl World {
             return;
         };
         let down = |n: usize| self.shells.get(&Proc::Node(n)).map_or(0, |shell| shell.down);
-        if a == b || shape.named || down(a) > 1 || down(b) > 1 {
+        if down(a) > 1 || down(b) > 1 {
             return;
         }
         if self.is_told_master(a) || self.is_told_master(b) {

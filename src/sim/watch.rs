@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::checkers::Checkers;
 use super::story::{Fingerprint, Story};
-use crate::sentinel::{Effect, Event, EventKind};
+use crate::sentinel::{Effect, Event, EventKind, IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 
 /// Who watches and listens to all sentinels.
 pub(super) struct Watch {
@@ -32,10 +32,12 @@ impl Watch {
             Effect::Announce(Event { kind: EventKind::AbortNoGoodSlave, group, .. }) => {
                 self.no_candidate.extend(group.iter().map(|group| group.to_string()));
             }
-            Effect::Say { text, .. } if text.contains("it is left alone") => {
+            Effect::Say { text, .. } if text.contains(LEFT_ALONE) => {
                 self.left_alone.extend(text.split(' ').next().map(str::to_owned));
             }
-            Effect::Say { text, group: Some(group), .. } if text.contains("SENTINEL MONITOR") => {
+            Effect::Say { text, group: Some(group), .. }
+                if text.contains(IF_THAT_IS_THE_MASTER) =>
+            {
                 self.led_away.insert((sentinel, group.to_string()));
             }
             _ => {}

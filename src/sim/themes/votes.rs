@@ -39,16 +39,6 @@ fn fault(at: Ms, for_ms: Ms, kind: FaultKind) -> Fault {
     Fault { at, for_ms, kind }
 }
 
-/// One of so many.
-fn any(count: usize, dice: &mut Dice) -> usize {
-    dice.below(count as u64) as usize
-}
-
-/// Another one of so many.
-fn other(count: usize, than: usize, dice: &mut Dice) -> usize {
-    (than + 1 + any(count - 1, dice)) % count
-}
-
 /// A sentinel alone needs nobody's vote.
 fn lone(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<Fault> {
     shape.sentinels = 1;
@@ -66,10 +56,10 @@ fn lone(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<Faul
 fn canvass(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<Fault> {
     let count = dice.within(5..=30);
     let ask = |dice: &mut Dice| {
-        let n = any(shape.sentinels, dice);
+        let n = dice.any(shape.sentinels);
         let order = Order::Canvass {
-            group: any(shape.groups, dice),
-            candidate: (!dice.one_in(6)).then(|| other(shape.sentinels, n, dice)),
+            group: dice.any(shape.groups),
+            candidate: (!dice.one_in(6)).then(|| dice.other(shape.sentinels, n)),
             ahead: dice.within(0..=4) as i64 - 3,
         };
         let at = from + dice.below(until - from);
@@ -84,17 +74,17 @@ fn newcomers(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec
     let mut faults = Vec::new();
     let mut at = from + dice.below(3_000);
     while at < until {
-        let (n, group) = (any(shape.sentinels, dice), any(shape.groups, dice));
+        let (n, group) = (dice.any(shape.sentinels), dice.any(shape.groups));
         let away_ms = dice.skewed(20..=2_000);
         faults.push(fault(at, away_ms, FaultKind::CrashSentinel(n, Memory::Lost)));
         let back = at + away_ms;
         let failover = |at: Ms, n: usize| fault(at, 0, FaultKind::Order(n, Order::Failover(group)));
-        faults.push(failover(back + dice.below(2_500), any(shape.sentinels, dice)));
+        faults.push(failover(back + dice.below(2_500), dice.any(shape.sentinels)));
         if dice.one_in(2) {
             faults.push(failover(back + dice.below(2_500), n));
         }
         for _ in 0..2 {
-            let candidate = Some(other(shape.sentinels, n, dice));
+            let candidate = Some(dice.other(shape.sentinels, n));
             let order = Order::Canvass { group, candidate, ahead: dice.below(3) as i64 - 2 };
             let at = back + dice.within(2_000..=5_000);
             faults.push(fault(at, 0, FaultKind::Order(n, order)));
@@ -109,7 +99,7 @@ fn removals(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<
     let mut faults = Vec::new();
     let mut at = from + dice.below(3_000);
     while at < until {
-        let (n, group) = (any(shape.sentinels, dice), any(shape.groups, dice));
+        let (n, group) = (dice.any(shape.sentinels), dice.any(shape.groups));
         let slow_ms = dice.skewed(500..=5_000);
         faults.push(fault(at, 2 * slow_ms, FaultKind::SlowDisk(n, slow_ms)));
         let ordered = at + 1 + dice.below(100);
@@ -124,8 +114,8 @@ fn removals(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<
 
 /// A sentinel is set up with a copy of another one's files.
 fn clones(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<Fault> {
-    let n = any(shape.sentinels, dice);
-    let of = other(shape.sentinels, n, dice);
+    let n = dice.any(shape.sentinels);
+    let of = dice.other(shape.sentinels, n);
     let at = from + dice.below(until - from);
     vec![fault(at, dice.skewed(20..=5_000), FaultKind::Clone(n, of))]
 }
