@@ -204,7 +204,6 @@ impl Sentinel {
             self.core.out.forget(&name);
         }
         self.core.announce(EventKind::Unmonitor, Some(&name), details);
-        group.recall_orders(&mut self.core);
         group.close(&mut self.core);
         if let Some(declared) = group.declared
             && self.core.holds(Guard::RemovedStays)

@@ -251,8 +251,6 @@ impl Core {
 
     /// Closes a link for good.
     pub(super) fn disconnect(&mut self, link: LinkId) {
-        // What waits to go over it would go nowhere.
-        self.out.recall(&[link]);
         if let Some(Owner::Node(node)) = self.links.remove(&link)
             && let Some(groups) = self.holders.get_mut(&node.1)
         {

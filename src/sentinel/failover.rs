@@ -10,7 +10,7 @@ use super::info::Role;
 use super::mutant::Guard;
 use super::node::INFO_PERIOD_AWAITED_MS;
 use super::repair::Repoint;
-use super::types::{Address, EPOCH_MAX, Epoch, Instant, LinkId, Revision};
+use super::types::{Address, EPOCH_MAX, Epoch, Instant, Revision};
 use crate::resp::Value;
 
 /// How long the leader waits for fresh INFO of all replicas before it chooses, in ms.
@@ -188,7 +188,7 @@ impl Group {
             let why = "my state cannot be written".to_owned();
             return self.abort(core, EventKind::AbortNotElected, why);
         }
-        if !forced && self.odown_since.is_none() && core.holds(Guard::OdownNeeded) {
+        if !forced && self.odown_since.is_none() && core.holds(Guard::OdownStands) {
             let why = match self.master.sdown_since {
                 None => "the master is back".to_owned(),
                 Some(_) => "the quorum does not see the master down any more".to_owned(),
@@ -258,7 +258,7 @@ impl Group {
         }
         let Some(Failover { epoch, forced, .. }) = self.failover else { return false };
         let tally = self.tally(core, epoch);
-        if tally.votes < tally.needed {
+        if tally.votes < tally.needed && core.holds(Guard::VotesCountedAgain) {
             // Whoever was met since the election has a say, too.
             let why = format!("{} votes in epoch {epoch} are too few by now", tally.votes);
             return self.abort(core, EventKind::AbortNotElected, why);
@@ -375,18 +375,10 @@ impl Group {
 
     /// Nobody acts any more on the vote that we gave to ourselves.
     pub(super) fn give_up(&mut self, core: &mut Core) {
-        self.recall_orders(core);
         let own = self.voted_for.as_ref() == Some(&core.my_id);
         if self.failover.take().is_some() && own && core.holds(Guard::OwnVoteFreed) {
             self.voted_at = None;
         }
-    }
-
-    /// Orders to nodes that still wait for the disk do not go any more.
-    pub(super) fn recall_orders(&self, core: &mut Core) {
-        let nodes = std::iter::once(&self.master).chain(self.replicas.values());
-        let links: Vec<LinkId> = nodes.map(|node| node.link()).collect();
-        core.out.recall(&links);
     }
 
     /// The reply to the promotion or to a SLAVEOF: the transaction's replies, then INFO.

@@ -16,7 +16,7 @@ use super::node::{
 };
 use super::peer::Peer;
 use super::repair::Repoint;
-use super::types::{Address, Epoch, GroupName, Instant, RunId};
+use super::types::{Address, Epoch, GroupName, Instant, Revision, RunId};
 use crate::config::rules::valid_host;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
@@ -46,6 +46,8 @@ pub(super) struct Group {
     pub(super) replicas: BTreeMap<Address, Node>,
     pub(super) peers: BTreeMap<RunId, Peer>,
     pub(super) config_epoch: Epoch,
+    /// Holds the present configuration: nobody is sent to its master before.
+    pub(super) config_in: Revision,
     /// The last epoch in which we voted.
     pub(super) leader_epoch: Epoch,
     pub(super) voted_for: Option<RunId>,
@@ -83,6 +85,7 @@ impl Group {
             replicas: BTreeMap::new(),
             peers: BTreeMap::new(),
             config_epoch,
+            config_in: core.out.newest(),
             leader_epoch,
             voted_for: state.voted_for,
             // When the vote was given is not known any more: let it bind from now on, to be safe.
@@ -563,14 +566,21 @@ impl Group {
 
     /// The master of a new configuration starts with a clean slate, and so do all opinions of it.
     pub(super) fn confirm_master(&mut self, core: &mut Core) {
-        self.recall_orders(core);
-        self.recall_hellos(core);
+        core.out.touch();
+        self.config_in = core.out.newest();
+        if core.holds(Guard::StaleHelloRecalled) {
+            self.recall_hellos(core);
+        }
         self.odown_since = None;
-        self.failover = None;
+        if core.holds(Guard::ConfigEndsFailover) {
+            self.failover = None;
+        }
         self.repoint = None;
         // A vote in a later epoch than this configuration's still binds us: whoever has it may not
         // know of the configuration, and act.
-        if self.config_epoch >= self.leader_epoch || self.voted_for.as_ref() == Some(&core.my_id) {
+        let spent =
+            self.config_epoch >= self.leader_epoch || self.voted_for.as_ref() == Some(&core.my_id);
+        if spent || !core.holds(Guard::LaterVoteBinds) {
             self.voted_at = None;
         }
         self.attempts = 0;

@@ -89,12 +89,6 @@ impl Health {
         core.send(self.link, command);
     }
 
-    /// Counts a command and sends it once what it shows is durable.
-    pub(super) fn send_durable(&mut self, core: &mut Core, command: Command) {
-        self.pending += 1;
-        core.send_durable(self.link, command);
-    }
-
     /// A reply of any kind came.
     pub(super) fn replied(&mut self, at: Moment) {
         self.pending = self.pending.saturating_sub(1);

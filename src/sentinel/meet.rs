@@ -289,6 +289,7 @@ impl Group {
     fn adopt_config(&mut self, core: &mut Core, hello: &Hello) {
         self.config_epoch = hello.config_epoch;
         core.out.touch();
+        self.config_in = core.out.newest();
         if self.master.is_at(&hello.master) {
             let late = self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch);
             if late && core.holds(Guard::LateFailoverEnds) {

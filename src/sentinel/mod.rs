@@ -200,13 +200,16 @@ impl Sentinel {
     }
 
     fn persisted(&mut self, revision: Revision) {
+        let out = &self.core.out;
+        let waits =
+            |group: &Group| group.election_epoch().is_some() || !out.is_durable(group.config_in);
+        let waiting = self.groups.iter().filter(|(_, group)| waits(group));
+        let waiting: Vec<GroupName> = waiting.map(|(name, _)| name.clone()).collect();
         if self.core.out.written(revision, self.core.now()) {
             self.core.say(Level::Notice, None, "My state can be written again");
         }
         self.timers.set(Subject::Write, None);
-        // An election may have waited for it.
-        let electing = self.groups.iter().filter(|(_, group)| group.election_epoch().is_some());
-        for name in electing.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+        for name in waiting {
             self.touch(Subject::Group(name));
         }
     }

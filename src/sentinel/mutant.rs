@@ -13,7 +13,7 @@ pub(crate) enum Guard {
     HelloOnDisk,
     /// An election is won once the own vote is on disk.
     PromotionOnDisk,
-    /// Replicas are sent to a new master once that is on disk.
+    /// Nodes are sent to a new master once that is on disk.
     RepointOnDisk,
     /// A state is written when the last write has ended.
     OneWriteAtATime,
@@ -74,6 +74,22 @@ pub(crate) enum Guard {
     OneSentinelPerAddress,
     /// Of two sentinels with one id both take another.
     OneIdPerSentinel,
+    /// A hello that waits for the disk does not go once another master is known.
+    StaleHelloRecalled,
+    /// Another master ends a failover of the last one.
+    ConfigEndsFailover,
+    /// A vote in a later epoch than a new configuration goes on binding.
+    LaterVoteBinds,
+    /// An election ends when the master is back.
+    OdownStands,
+    /// Who is met after an election has a say in it.
+    VotesCountedAgain,
+    /// RESET ends a failover.
+    ResetEndsFailover,
+    /// A replica that says master while it was ours is promoted before others.
+    PromotedFirst,
+    /// A replica that lost its master while that lived is promoted after others.
+    LaggardLast,
     /// A replica is promoted while the votes bind.
     PromotionInTenure,
     /// A promotion that shows no effect is given up then.
@@ -195,6 +211,14 @@ impl Guard {
         Guard::LaggardsTold,
         Guard::OneSentinelPerAddress,
         Guard::OneIdPerSentinel,
+        Guard::StaleHelloRecalled,
+        Guard::ConfigEndsFailover,
+        Guard::LaterVoteBinds,
+        Guard::OdownStands,
+        Guard::VotesCountedAgain,
+        Guard::ResetEndsFailover,
+        Guard::PromotedFirst,
+        Guard::LaggardLast,
         Guard::PromotionInTenure,
         Guard::PromotionEnds,
         Guard::PromotionSeen,

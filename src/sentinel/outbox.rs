@@ -131,17 +131,6 @@ impl Outbox {
         }
     }
 
-    /// Takes back orders to nodes that have not gone yet: what they were to bring about is given
-    /// up, or was overtaken.
-    pub(super) fn recall(&mut self, links: &[LinkId]) {
-        self.waiting.retain(|waiting| {
-            !matches!(
-                &waiting.effect,
-                Effect::Send { link, command: Command::Follow { .. } } if links.contains(link)
-            )
-        });
-    }
-
     /// Takes back hellos of a group that have not gone yet, since what they say is so no more.
     /// Gives the links for which they were.
     pub(super) fn recall_hellos(&mut self, group: &GroupName) -> Vec<LinkId> {
@@ -199,8 +188,8 @@ impl Outbox {
         self.failed.take().is_some()
     }
 
-    /// A write failed: answers those who wait for an answer, and forgets orders to nodes, which
-    /// would come too late to be right. All else goes on waiting. True if this is news.
+    /// A write failed: answers those who wait for an answer, and asks for no votes any more. All
+    /// else goes on waiting. True if this is news.
     pub(super) fn write_failed(
         &mut self,
         revision: Revision,
@@ -216,7 +205,6 @@ impl Outbox {
                 (Effect::Reply { id, .. }, Some(reply)) => {
                     self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
                 }
-                (Effect::Send { command: Command::Follow { .. }, .. }, _) => {}
                 (
                     Effect::Send { link, command: Command::IsMasterDown { master, epoch, .. } },
                     _,
@@ -287,7 +275,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sentinel::types::{Address, RequestId};
+    use crate::sentinel::types::RequestId;
 
     fn send(n: u64) -> Effect {
         Effect::Disconnect { link: LinkId(n) }
@@ -324,8 +312,6 @@ mod tests {
         out.touch();
         let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
         out.emit_durable_or(reply("voted"), Some(Value::bulk("no vote")));
-        let master = Address::new("10.0.0.1", 6379);
-        out.emit_durable(Effect::Send { link: LinkId(1), command: Command::Follow { master } });
         let revision = out.begin_write(Instant::from_ms(0)).expect("due");
         assert!(out.write_failed(revision, "disk full".into(), Instant::from_ms(10)));
         assert_eq!(drain(&mut out), [reply("no vote")]);

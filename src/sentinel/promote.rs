@@ -63,11 +63,12 @@ impl Group {
         }
         let rank = |node: &&&Node| {
             let info = node.info.as_ref();
-            let promoted = info.is_some_and(|i| i.role == Role::Master);
+            let promoted =
+                info.is_some_and(|i| i.role == Role::Master) && core.holds(Guard::PromotedFirst);
             let priority = info.map_or(u32::MAX, |i| i.priority);
             let offset = info.map_or(0, |i| i.offset);
             let run_id = node.run_id.clone();
-            let behind = self.fell_behind(core, node);
+            let behind = self.fell_behind(core, node) && core.holds(Guard::LaggardLast);
             // One node under two addresses may as well be one name that means another's machine.
             let double = self.is_double(node) && core.holds(Guard::DoubleNotPromoted);
             (double, !promoted, behind, priority, Reverse(offset), run_id.is_none(), run_id)

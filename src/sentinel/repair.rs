@@ -119,6 +119,9 @@ impl Group {
         if node.sdown_since.is_some() || !node.health.up || node.reconf.is_some() {
             return;
         }
+        if !core.out.is_durable(self.config_in) && core.holds(Guard::RepointOnDisk) {
+            return;
+        }
         let since = node.settled_since;
         if node.info_at.is_some_and(|at| at < node.health.opened_at) {
             // Said on an earlier connection: by now somebody else may live there.
@@ -153,10 +156,7 @@ impl Group {
         let Some(node) = self.replicas.get_mut(address) else { return };
         node.reconf = Some(Reconf { sent_at, in_progress: false });
         node.refused = None;
-        match core.holds(Guard::RepointOnDisk) {
-            true => node.health.send_durable(core, Command::Follow { master }),
-            false => node.health.send(core, Command::Follow { master }),
-        }
+        node.health.send(core, Command::Follow { master });
         let kind = match fault {
             _ if leading => EventKind::SlaveReconfSent,
             Fault::Master => EventKind::ConvertToSlave,

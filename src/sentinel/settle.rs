@@ -142,7 +142,9 @@ impl Group {
     /// are found has no successor. Who answers is seen within [`CONFIRM_MS`]. Epochs and our vote
     /// are kept: a vote once given is never given otherwise.
     pub(super) fn reset(&mut self, core: &mut Core) {
-        self.give_up(core);
+        if core.holds(Guard::ResetEndsFailover) {
+            self.give_up(core);
+        }
         self.odown_since = None;
         self.repoint = None;
         self.attempts = 0;
