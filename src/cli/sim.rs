@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::complain;
 use crate::sim::minimise::minimise_seed;
 use crate::sim::sweep::{Summary, grouped, span, sweep};
-use crate::sim::{Fault, Options, Outcome, Plan, Telling, replay, run as live};
+use crate::sim::{Fault, Options, Outcome, Plan, Sabotage, Telling, Violation, replay, run_with};
 
 /// How many runs there are if nothing is said.
 const SEEDS: u64 = 1_000;
@@ -100,13 +100,19 @@ fn numbers(text: &str) -> Result<Numbers, String> {
     all.map(Numbers).map_err(|_| "must be numbers with commas between them, or 'none'".into())
 }
 
+impl Args {
+    fn options(&self) -> Options {
+        Options {
+            calm: self.calm,
+            stock: self.stock,
+            faults_ms: self.fault_ms,
+            only: self.faults.clone().map(|numbers| numbers.0),
+        }
+    }
+}
+
 pub(super) fn run(args: Args) -> ExitCode {
-    let options = Options {
-        calm: args.calm,
-        stock: args.stock,
-        faults_ms: args.fault_ms,
-        only: args.faults.map(|numbers| numbers.0),
-    };
+    let options = args.options();
     if let (Some(seed), None) = (args.seed, args.seeds) {
         return one(seed, &options, args.verbose);
     }
@@ -136,20 +142,19 @@ fn one(seed: u64, options: &Options, verbose: bool) -> ExitCode {
     }
     let plan = Plan::draw(seed, options);
     if verbose && let Some(only) = &options.only {
-        say(format_args!("Seed {seed} with {} of its {drawn} faults:", only.len()));
-        list(only, &plan);
-        say(format_args!(""));
+        let listed = listed(only, &plan);
+        say(format_args!("Seed {seed} with {} of its {drawn} faults:\n{listed}", only.len()));
     }
-    let outcome = live(&plan, if verbose { Telling::Print } else { Telling::Silent });
+    let outcome = run_with(&plan, if verbose { Telling::Print } else { Telling::Silent }, None);
     if verbose {
         say(format_args!(""));
     } else if outcome.violation.is_some() {
-        tail(&outcome);
+        say(format_args!("{}", tail(&outcome)));
     }
-    tell_end(&outcome);
+    say(format_args!("{}", ending(&outcome)));
     // Who looks at the story, or at a part of the faults, does so because of what was found before.
-    if outcome.violation.is_some() && !verbose && options.only.is_none() {
-        explain(&outcome, options);
+    if let (Some(violation), false, None) = (&outcome.violation, verbose, &options.only) {
+        explain(seed, options, violation);
     }
     code(outcome.violation.is_none())
 }
@@ -158,46 +163,44 @@ fn code(is_good: bool) -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Lists faults by the numbers that were drawn, and by those that the story has for them.
-fn list(numbers: &BTreeSet<usize>, plan: &Plan) {
-    for (told_as, (number, fault)) in numbers.iter().zip(&plan.faults).enumerate() {
+/// Faults, a line each, by the numbers that were drawn, and by those that the story has for them.
+fn listed(numbers: &BTreeSet<usize>, plan: &Plan) -> String {
+    let line = |(told_as, (number, fault)): (usize, (&usize, &Fault))| {
         let Fault { at, for_ms, kind } = fault;
         let at = *at as f64 / 1_000.0;
-        say(format_args!(
-            "{number:>5}  at {at:.3} s, for {for_ms} ms: {kind} (told as fault {told_as})"
-        ));
-    }
+        format!("{number:>5}  at {at:.3} s, for {for_ms} ms: {kind} (told as fault {told_as})\n")
+    };
+    numbers.iter().zip(&plan.faults).enumerate().map(line).collect()
 }
 
-/// The end of the story.
-fn tail(outcome: &Outcome) {
-    for line in &outcome.story[outcome.story.len().saturating_sub(TAIL_MAX)..] {
-        say(format_args!("{line}"));
-    }
-    say(format_args!(""));
+/// The end of the story, a line each.
+fn tail(outcome: &Outcome) -> String {
+    let from = outcome.story.len().saturating_sub(TAIL_MAX);
+    outcome.story[from..].iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// What became of one run.
-fn tell_end(outcome: &Outcome) {
-    let seed = outcome.seed;
-    match (&outcome.violation, outcome.converged_ms) {
-        (Some(violation), _) => say(format_args!("Seed {seed}: {violation}")),
-        (None, Some(ms)) => say(format_args!(
-            "Seed {seed}: no rule was broken; well {:.1} s after healing",
-            ms as f64 / 1_000.0
-        )),
-        (None, None) => say(format_args!("Seed {seed}: no rule was broken")),
-    }
-    say(format_args!(
-        "{:.1} virtual s; faults {}, elections {}, switches {}; writes confirmed {}, lost {}",
+fn ending(outcome: &Outcome) -> String {
+    let verdict = match (&outcome.violation, outcome.converged_ms) {
+        (Some(violation), _) => violation.to_string(),
+        (None, Some(ms)) => {
+            format!("no rule was broken; well {:.1} s after healing", ms as f64 / 1_000.0)
+        }
+        (None, None) => "no rule was broken".into(),
+    };
+    format!(
+        "Seed {}: {verdict}\n\
+         {:.1} virtual s; faults {}, elections {}, switches {}; writes confirmed {}, lost {}\n\
+         hash {:016x}",
+        outcome.seed,
         outcome.virtual_ms as f64 / 1_000.0,
         outcome.faults,
         outcome.elections,
         outcome.switches,
         grouped(outcome.writes_acked),
         grouped(outcome.writes_lost),
-    ));
-    say(format_args!("hash {:016x}", outcome.hash));
+        outcome.hash,
+    )
 }
 
 fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> ExitCode {
@@ -234,9 +237,10 @@ fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> 
         took.as_secs_f64(),
         Rate(&summary, took)
     ));
-    if let Some((_, first)) = summary.failures.first_key_value() {
+    let first = summary.failures.first_key_value();
+    if let Some((seed, violation)) = first.and_then(|(s, o)| Some((*s, o.violation.as_ref()?))) {
         say(format_args!(""));
-        explain(first, options);
+        explain(seed, options, violation);
     }
     code(summary.broken == 0)
 }
@@ -255,27 +259,38 @@ impl std::fmt::Display for Rate<'_> {
 }
 
 /// Makes a run that failed smaller, and says how to see what is left.
-fn explain(outcome: &Outcome, options: &Options) {
-    let Some(violation) = &outcome.violation else { return };
-    let seed = outcome.seed;
+fn explain(seed: u64, options: &Options, violation: &Violation) {
     if std::io::stderr().is_terminal() {
         complain(format_args!("Looking for the fewest faults that break seed {seed} ..."));
     }
-    let (smaller, minimal) = minimise_seed(seed, options, violation);
-    let again = live(&minimal.plan, Telling::Silent);
-    say(format_args!(
-        "Seed {seed} made smaller: {} of {} faults break the same rule (found in {} tries).\n",
+    say(format_args!("{}", report(seed, options, None, violation)));
+}
+
+/// What is left of a run that failed, made smaller. Good code never fails: only a defect put in on
+/// purpose shows that this works.
+fn report(
+    seed: u64,
+    options: &Options,
+    sabotage: Option<Sabotage>,
+    violation: &Violation,
+) -> String {
+    let (smaller, minimal) = minimise_seed(seed, options, sabotage, violation);
+    let again = run_with(&minimal.plan, Telling::Silent, sabotage);
+    let list = smaller.only.as_ref().map(|only| listed(only, &minimal.plan));
+    format!(
+        "Seed {seed} made smaller: {} of {} faults break the same rule (found in {} tries).\n\n\
+         {}\n{}{}\n\n\
+         To see it:        {}\n\
+         And as it was:    {}",
         minimal.kept.len(),
-        outcome.faults,
-        minimal.tries
-    ));
-    tail(&again);
-    if let Some(only) = &smaller.only {
-        list(only, &minimal.plan);
-    }
-    tell_end(&again);
-    say(format_args!("\nTo see it:        {}", replay(seed, &smaller)));
-    say(format_args!("And as it was:    {}", replay(seed, options)));
+        Plan::draw(seed, options).faults.len(),
+        minimal.tries,
+        tail(&again),
+        list.unwrap_or_default(),
+        ending(&again),
+        replay(seed, &smaller),
+        replay(seed, options),
+    )
 }
 
 /// Where it stands: one line that is drawn anew on a terminal, a line now and then elsewhere.
@@ -337,6 +352,9 @@ fn line(summary: &Summary, total: u64, took: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
     use super::*;
 
     #[test]
@@ -346,6 +364,68 @@ mod tests {
         assert_eq!(read("none"), Ok(vec![]));
         for wrong in ["", "1,,2", "1,x", "-1"] {
             assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    /// What `watchfire sim` would do by this command line.
+    fn read(line: &str) -> (u64, Options) {
+        match Cli::try_parse_from(line.split(' ')).expect("it is a command line").command {
+            Command::Sim(args) => (args.seed.expect("it names a seed"), args.options()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_failure_is_reported_with_its_story_its_faults_and_how_to_see_it() {
+        let (sabotage, options) = (Some(Sabotage::EagerDisk), Options::default());
+        let run = |plan: &Plan| run_with(plan, Telling::Silent, sabotage);
+        let (whole, broken) = (0..50)
+            .map(|seed| Plan::draw(seed, &options))
+            .find_map(|plan| run(&plan).violation.map(|broken| (plan, broken)))
+            .expect("some seed breaks a rule");
+        let seed = whole.seed;
+        let report = report(seed, &options, sabotage, &broken);
+
+        // The command lines draw the same runs again.
+        let command = |name: &str| {
+            let line = report.lines().find_map(|line| line.strip_prefix(name));
+            read(line.unwrap_or_else(|| panic!("{name:?} is missing in\n{report}")).trim())
+        };
+        assert_eq!(command("And as it was:"), (seed, options.clone()));
+        let (again, smaller) = command("To see it:");
+        assert_eq!(again, seed);
+        let plan = Plan::draw(seed, &smaller);
+        let outcome = run(&plan);
+
+        // What is left breaks the same rule with fewer faults.
+        let left = outcome.violation.as_ref().expect("it still breaks a rule");
+        assert_eq!(left.rule(), broken.rule());
+        let (kept, all) = (plan.faults.len(), whole.faults.len());
+        assert!(kept < all, "{kept} of {all} faults");
+        let head = format!("Seed {seed} made smaller: {kept} of {all} faults break the same rule");
+        assert!(report.starts_with(&head), "{report}");
+
+        // Then the end of its story, its faults, and what became of it, in this order.
+        let only = smaller.only.expect("a part of the faults");
+        let story = outcome.story.iter().rev().take(TAIL_MAX).rev();
+        let mut parts: Vec<String> = story.map(|line| line.to_string()).collect();
+        assert!(parts.len() > 1, "{report}");
+        parts.extend(only.iter().zip(&plan.faults).enumerate().map(
+            |(told_as, (number, fault))| {
+                assert_eq!(fault, &whole.faults[*number]);
+                format!(
+                    "{number:>5}  at {:.3} s, for {} ms: {} (told as fault {told_as})",
+                    fault.at as f64 / 1_000.0,
+                    fault.for_ms,
+                    fault.kind
+                )
+            },
+        ));
+        parts.push(format!("Seed {seed}: {left}"));
+        parts.push(format!("hash {:016x}", outcome.hash));
+        let mut lines = report.lines();
+        for part in parts {
+            assert!(lines.any(|line| line == part), "{part:?} is missing in\n{report}");
         }
     }
 
