@@ -17,6 +17,8 @@ const SEEDS: u64 = 1_000;
 /// Pause between two drawings of the line of progress, and between two lines of it in a log.
 const REDRAWN: Duration = Duration::from_millis(500);
 const LOGGED: Duration = Duration::from_secs(10);
+/// Width of a terminal that does not say how wide it is, in characters.
+const COLUMNS: u16 = 80;
 
 /// Simulate failures around the very code that ships, and check that no promise is broken
 ///
@@ -318,7 +320,11 @@ impl Progress {
         if !self.on_terminal {
             return complain(format_args!("{line}"));
         }
-        let columns = ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| columns);
+        let columns = match ratatui::crossterm::terminal::size() {
+            // Some terminals do not know their size, and say 0.
+            Ok((columns, _)) if columns > 0 => columns,
+            _ => COLUMNS,
+        };
         let line: String = line.chars().take(usize::from(columns).saturating_sub(1)).collect();
         let mut terminal = std::io::stderr();
         let _ = write!(terminal, "\r\x1b[K{line}").and_then(|()| terminal.flush());
@@ -332,6 +338,7 @@ impl Progress {
     }
 }
 
+/// The most important first: a narrow terminal shows no more.
 fn line(summary: &Summary, total: u64, took: Duration) -> String {
     let share = summary.runs as f64 / total as f64;
     let left = took.as_secs_f64() * (1.0 / share - 1.0);
@@ -340,13 +347,13 @@ fn line(summary: &Summary, total: u64, took: Duration) -> String {
         _ => format!("{} left", span((left * 1_000.0) as u64)),
     };
     format!(
-        "{} of {} ({:.0} %)  {}  {} elections  {} broken  {left}",
+        "{} of {} ({:.0} %)  {} broken  {left}  {}  {} elections",
         grouped(summary.runs),
         grouped(total),
         share * 100.0,
+        grouped(summary.broken),
         Rate(summary, took),
         grouped(summary.elections),
-        grouped(summary.broken),
     )
 }
 
@@ -435,10 +442,10 @@ mod tests {
         (summary.runs, summary.virtual_ms, summary.elections) = (250, 250 * 100_000, 1_234);
         assert_eq!(
             line(&summary, 1_000, Duration::from_secs(10)),
-            "250 of 1,000 (25 %)  25.0 runs/s, 2,500 x real time  1,234 elections  0 broken  \
-             30.0 seconds left"
+            "250 of 1,000 (25 %)  0 broken  30.0 seconds left  25.0 runs/s, 2,500 x real time  \
+             1,234 elections"
         );
         let none = line(&Summary::default(), 1_000, Duration::from_secs(10));
-        assert!(none.ends_with("no run has ended yet"), "{none}");
+        assert!(none.contains("  no run has ended yet  "), "{none}");
     }
 }
