@@ -7,8 +7,9 @@
 use std::io::Read;
 use std::ops::{ControlFlow, Range};
 use std::process::{Command, Output, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
 use watchfire::sim::minimise::{Minimal, minimise_seed};
 use watchfire::sim::sweep::{Summary, sweep};
 use watchfire::sim::{Options, Outcome, Plan, Sabotage, Telling, replay, run, run_with};
@@ -217,6 +218,33 @@ fn many_runs_end_with_a_summary() {
     let (_, again) = output(&format!("{arguments} --jobs 1"));
     let numbers = |text: &str| text.split("\ntime ").next().map(str::to_owned);
     assert_eq!(numbers(&summary), numbers(&again));
+}
+
+#[test]
+fn ctrl_c_breaks_off_and_sums_up() {
+    let mut command = watchfire(&format!("sim --calm --seeds 1000000000 --fault-ms {SHORT}"));
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let process = command.spawn().expect("the program starts");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !catches_sigint(process.id()) {
+        assert!(Instant::now() < deadline, "it never listens to Ctrl-C");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(Pid::from_child(&process), Signal::INT).expect("it runs");
+    let output = process.wait_with_output().expect("it ends");
+    let text = String::from_utf8(output.stdout).expect("plain text");
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.starts_with("Interrupted: "), "{text}");
+    assert!(text.contains(" of 1,000,000,000 runs have ended.\n\nruns          "), "{text}");
+    assert!(text.contains("\nbroken        none\n"), "{text}");
+}
+
+/// Whether a process has taken SIGINT into its own hands.
+fn catches_sigint(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask of signals");
+    caught & (1 << (Signal::INT.as_raw() - 1)) != 0
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::ops::{ControlFlow, Range};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::complain;
 use crate::sim::minimise::minimise_seed;
@@ -19,6 +23,8 @@ const REDRAWN: Duration = Duration::from_millis(500);
 const LOGGED: Duration = Duration::from_secs(10);
 /// Width of a terminal that does not say how wide it is, in characters.
 const COLUMNS: u16 = 80;
+/// The exit code after Ctrl-C, as shells know it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Simulate failures around the very code that ships, and check that no promise is broken
 ///
@@ -26,7 +32,8 @@ const COLUMNS: u16 = 80;
 /// nodes, clients, a network. Processes die, machines lose power, networks part, disks fail. Then
 /// all is healed and must become well. The seed decides everything, so each run can be lived again.
 ///
-/// The exit code is 0 if no rule was broken, 1 if one was, 2 if the arguments are wrong.
+/// The exit code is 0 if no rule was broken, 1 if one was, 2 if the arguments are wrong, 130 after
+/// Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -38,7 +45,9 @@ Examples:
 
 A run that broke a rule is made smaller: as few faults and as short a time as still break that rule.
 The command line to see what is left is printed. It tells the same on every machine, as long as the
-program is built from the same sources.")]
+program is built from the same sources.
+
+Ctrl-C breaks many runs off and sums up those that have ended. A second one ends at once.")]
 pub(super) struct Args {
     /// The first seed; without --seeds the only one
     #[arg(long, value_name = "S")]
@@ -209,25 +218,32 @@ fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> 
     let total = seeds.end - seeds.start;
     // Nobody else would find work.
     let jobs = jobs.min(usize::try_from(total).unwrap_or(usize::MAX));
+    let interrupt = interrupt();
     let mut progress = Progress::new(total);
     let summary = sweep(seeds.clone(), jobs, options, |summary, outcome| {
         progress.show(summary);
         if let Some((outcome, violation)) = outcome.and_then(|o| Some((o, o.violation.as_ref()?))) {
-            // Said at once: a sweep of hours may be interrupted.
+            // Said at once: a sweep may take hours.
             progress.wipe();
             say(format_args!("Seed {}: {violation}", outcome.seed));
         }
         match outcome.and_then(|outcome| outcome.violation.as_ref()) {
             Some(_) if !keep_going => ControlFlow::Break(()),
+            _ if interrupt.load(Ordering::Relaxed) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     });
+    // There is no more to break off: the next Ctrl-C ends the program.
+    let interrupted = interrupt.swap(true, Ordering::Relaxed);
     progress.wipe();
     let took = progress.since.elapsed();
     if summary.broken > 0 {
         say(format_args!(""));
     }
-    if summary.runs < total {
+    if interrupted {
+        let runs = grouped(summary.runs);
+        say(format_args!("Interrupted: {runs} of {} runs have ended.\n", grouped(total)));
+    } else if summary.runs < total {
         say(format_args!(
             "Ended early, since a rule was broken (see --keep-going): how far it got is chance.\n"
         ));
@@ -242,9 +258,33 @@ fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> 
     let first = summary.failures.first_key_value();
     if let Some((seed, violation)) = first.and_then(|(s, o)| Some((*s, o.violation.as_ref()?))) {
         say(format_args!(""));
-        explain(seed, options, violation);
+        if interrupted {
+            say(format_args!("To see seed {seed}: {}", replay(seed, options)));
+        } else {
+            explain(seed, options, violation);
+        }
     }
-    code(summary.broken == 0)
+    if interrupted { ExitCode::from(INTERRUPTED) } else { code(summary.broken == 0) }
+}
+
+/// Becomes true with the first Ctrl-C. If it was true already, Ctrl-C ends the program.
+fn interrupt() -> Arc<AtomicBool> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let heard = interrupt.clone();
+    let listen = async move {
+        let Ok(mut signals) = signal(SignalKind::interrupt()) else { return };
+        while signals.recv().await.is_some() {
+            if heard.swap(true, Ordering::Relaxed) {
+                complain(format_args!("\nInterrupted."));
+                std::process::exit(INTERRUPTED.into());
+            }
+        }
+    };
+    // If that fails, Ctrl-C ends the program as it ends others.
+    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        std::thread::spawn(move || runtime.block_on(listen));
+    }
+    interrupt
 }
 
 /// How fast it goes.
