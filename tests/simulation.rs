@@ -7,8 +7,9 @@
 use std::io::Read;
 use std::ops::{ControlFlow, Range};
 use std::process::{Command, Output, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
 use watchfire::sim::minimise::{Minimal, minimise_seed};
 use watchfire::sim::sweep::{Summary, sweep};
 use watchfire::sim::{Options, Outcome, Plan, Sabotage, Telling, replay, run, run_with};
@@ -220,6 +221,33 @@ fn many_runs_end_with_a_summary() {
 }
 
 #[test]
+fn ctrl_c_breaks_off_and_sums_up() {
+    let mut command = watchfire(&format!("sim --calm --seeds 1000000000 --fault-ms {SHORT}"));
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let process = command.spawn().expect("the program starts");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !catches_sigint(process.id()) {
+        assert!(Instant::now() < deadline, "it never listens to Ctrl-C");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(Pid::from_child(&process), Signal::INT).expect("it runs");
+    let output = process.wait_with_output().expect("it ends");
+    let text = String::from_utf8(output.stdout).expect("plain text");
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.starts_with("Interrupted: "), "{text}");
+    assert!(text.contains(" of 1,000,000,000 runs have ended.\n\nruns          "), "{text}");
+    assert!(text.contains("\nbroken        none\n"), "{text}");
+}
+
+/// Whether a process has taken SIGINT into its own hands.
+fn catches_sigint(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask of signals");
+    caught & (1 << (Signal::INT.as_raw() - 1)) != 0
+}
+
+#[test]
 fn wrong_arguments_are_explained() {
     let beyond = format!("--seed {} --seeds 1000", u64::MAX - 10);
     for (arguments, part) in [
@@ -275,14 +303,20 @@ fn a_part_of_the_faults_is_the_same_run_by_its_command_line() {
 
 #[test]
 fn a_failure_that_was_made_smaller_is_the_same_run_by_its_command_line() {
-    // Good code has none. While there is one, what is left of it must be the same failure.
-    let failing = |seed| run(&plan(seed), Telling::Silent).violation.map(|found| (seed, found));
-    let Some((seed, found)) = (0..20).find_map(failing) else { return };
-    let (options, Minimal { plan, kept, .. }) = minimise_seed(seed, &Options::default(), &found);
-    let outcome = run(&plan, Telling::Silent);
+    // Good code has none, so one sentinel gets a bad disk. The program has no such defect: it lives
+    // what is left without it.
+    let (sabotage, options) = (Some(Sabotage::EagerDisk), Options::default());
+    let failing = |seed| {
+        run_with(&plan(seed), Telling::Silent, sabotage).violation.map(|found| (seed, found))
+    };
+    let (seed, found) = (0..50).find_map(failing).expect("some seed breaks a rule");
+    let (smaller, minimal) = minimise_seed(seed, &options, sabotage, &found);
+    let Minimal { plan: left, kept, .. } = minimal;
+    let outcome = run_with(&left, Telling::Silent, sabotage);
     assert_eq!(outcome.violation.as_ref().map(|v| v.rule()), Some(found.rule()));
-    assert_eq!(options.only, Some(kept));
-    same_run(&plan, &replay(seed, &options));
+    assert!(left.faults.len() < plan(seed).faults.len());
+    assert_eq!((left.faults.len(), smaller.only.as_ref()), (kept.len(), Some(&kept)));
+    same_run(&left, &replay(seed, &smaller));
 }
 
 /// The command line lives the very run of this plan.

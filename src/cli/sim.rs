@@ -5,18 +5,26 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::ops::{ControlFlow, Range};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::complain;
 use crate::sim::minimise::minimise_seed;
 use crate::sim::sweep::{Summary, grouped, span, sweep};
-use crate::sim::{Fault, Options, Outcome, Plan, Telling, replay, run as live};
+use crate::sim::{Fault, Options, Outcome, Plan, Sabotage, Telling, Violation, replay, run_with};
 
 /// How many runs there are if nothing is said.
 const SEEDS: u64 = 1_000;
 /// Pause between two drawings of the line of progress, and between two lines of it in a log.
 const REDRAWN: Duration = Duration::from_millis(500);
 const LOGGED: Duration = Duration::from_secs(10);
+/// Width of a terminal that does not say how wide it is, in characters.
+const COLUMNS: u16 = 80;
+/// The exit code after Ctrl-C, as shells know it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Simulate failures around the very code that ships, and check that no promise is broken
 ///
@@ -24,7 +32,8 @@ const LOGGED: Duration = Duration::from_secs(10);
 /// nodes, clients, a network. Processes die, machines lose power, networks part, disks fail. Then
 /// all is healed and must become well. The seed decides everything, so each run can be lived again.
 ///
-/// The exit code is 0 if no rule was broken, 1 if one was, 2 if the arguments are wrong.
+/// The exit code is 0 if no rule was broken, 1 if one was, 2 if the arguments are wrong, 130 after
+/// Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -36,7 +45,9 @@ Examples:
 
 A run that broke a rule is made smaller: as few faults and as short a time as still break that rule.
 The command line to see what is left is printed. It tells the same on every machine, as long as the
-program is built from the same sources.")]
+program is built from the same sources.
+
+Ctrl-C breaks many runs off and sums up those that have ended. A second one ends at once.")]
 pub(super) struct Args {
     /// The first seed; without --seeds the only one
     #[arg(long, value_name = "S")]
@@ -100,13 +111,19 @@ fn numbers(text: &str) -> Result<Numbers, String> {
     all.map(Numbers).map_err(|_| "must be numbers with commas between them, or 'none'".into())
 }
 
+impl Args {
+    fn options(&self) -> Options {
+        Options {
+            calm: self.calm,
+            stock: self.stock,
+            faults_ms: self.fault_ms,
+            only: self.faults.clone().map(|numbers| numbers.0),
+        }
+    }
+}
+
 pub(super) fn run(args: Args) -> ExitCode {
-    let options = Options {
-        calm: args.calm,
-        stock: args.stock,
-        faults_ms: args.fault_ms,
-        only: args.faults.map(|numbers| numbers.0),
-    };
+    let options = args.options();
     if let (Some(seed), None) = (args.seed, args.seeds) {
         return one(seed, &options, args.verbose);
     }
@@ -136,20 +153,19 @@ fn one(seed: u64, options: &Options, verbose: bool) -> ExitCode {
     }
     let plan = Plan::draw(seed, options);
     if verbose && let Some(only) = &options.only {
-        say(format_args!("Seed {seed} with {} of its {drawn} faults:", only.len()));
-        list(only, &plan);
-        say(format_args!(""));
+        let listed = listed(only, &plan);
+        say(format_args!("Seed {seed} with {} of its {drawn} faults:\n{listed}", only.len()));
     }
-    let outcome = live(&plan, if verbose { Telling::Print } else { Telling::Silent });
+    let outcome = run_with(&plan, if verbose { Telling::Print } else { Telling::Silent }, None);
     if verbose {
         say(format_args!(""));
     } else if outcome.violation.is_some() {
-        tail(&outcome);
+        say(format_args!("{}", tail(&outcome)));
     }
-    tell_end(&outcome);
+    say(format_args!("{}", ending(&outcome)));
     // Who looks at the story, or at a part of the faults, does so because of what was found before.
-    if outcome.violation.is_some() && !verbose && options.only.is_none() {
-        explain(&outcome, options);
+    if let (Some(violation), false, None) = (&outcome.violation, verbose, &options.only) {
+        explain(seed, options, violation);
     }
     code(outcome.violation.is_none())
 }
@@ -158,71 +174,76 @@ fn code(is_good: bool) -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Lists faults by the numbers that were drawn, and by those that the story has for them.
-fn list(numbers: &BTreeSet<usize>, plan: &Plan) {
-    for (told_as, (number, fault)) in numbers.iter().zip(&plan.faults).enumerate() {
+/// Faults, a line each, by the numbers that were drawn, and by those that the story has for them.
+fn listed(numbers: &BTreeSet<usize>, plan: &Plan) -> String {
+    let line = |(told_as, (number, fault)): (usize, (&usize, &Fault))| {
         let Fault { at, for_ms, kind } = fault;
         let at = *at as f64 / 1_000.0;
-        say(format_args!(
-            "{number:>5}  at {at:.3} s, for {for_ms} ms: {kind} (told as fault {told_as})"
-        ));
-    }
+        format!("{number:>5}  at {at:.3} s, for {for_ms} ms: {kind} (told as fault {told_as})\n")
+    };
+    numbers.iter().zip(&plan.faults).enumerate().map(line).collect()
 }
 
-/// The end of the story.
-fn tail(outcome: &Outcome) {
-    for line in &outcome.story[outcome.story.len().saturating_sub(TAIL_MAX)..] {
-        say(format_args!("{line}"));
-    }
-    say(format_args!(""));
+/// The end of the story, a line each.
+fn tail(outcome: &Outcome) -> String {
+    let from = outcome.story.len().saturating_sub(TAIL_MAX);
+    outcome.story[from..].iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// What became of one run.
-fn tell_end(outcome: &Outcome) {
-    let seed = outcome.seed;
-    match (&outcome.violation, outcome.converged_ms) {
-        (Some(violation), _) => say(format_args!("Seed {seed}: {violation}")),
-        (None, Some(ms)) => say(format_args!(
-            "Seed {seed}: no rule was broken; well {:.1} s after healing",
-            ms as f64 / 1_000.0
-        )),
-        (None, None) => say(format_args!("Seed {seed}: no rule was broken")),
-    }
-    say(format_args!(
-        "{:.1} virtual s; faults {}, elections {}, switches {}; writes confirmed {}, lost {}",
+fn ending(outcome: &Outcome) -> String {
+    let verdict = match (&outcome.violation, outcome.converged_ms) {
+        (Some(violation), _) => violation.to_string(),
+        (None, Some(ms)) => {
+            format!("no rule was broken; well {:.1} s after healing", ms as f64 / 1_000.0)
+        }
+        (None, None) => "no rule was broken".into(),
+    };
+    format!(
+        "Seed {}: {verdict}\n\
+         {:.1} virtual s; faults {}, elections {}, switches {}; writes confirmed {}, lost {}\n\
+         hash {:016x}",
+        outcome.seed,
         outcome.virtual_ms as f64 / 1_000.0,
         outcome.faults,
         outcome.elections,
         outcome.switches,
         grouped(outcome.writes_acked),
         grouped(outcome.writes_lost),
-    ));
-    say(format_args!("hash {:016x}", outcome.hash));
+        outcome.hash,
+    )
 }
 
 fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> ExitCode {
     let total = seeds.end - seeds.start;
     // Nobody else would find work.
     let jobs = jobs.min(usize::try_from(total).unwrap_or(usize::MAX));
+    let interrupt = interrupt();
     let mut progress = Progress::new(total);
     let summary = sweep(seeds.clone(), jobs, options, |summary, outcome| {
         progress.show(summary);
         if let Some((outcome, violation)) = outcome.and_then(|o| Some((o, o.violation.as_ref()?))) {
-            // Said at once: a sweep of hours may be interrupted.
+            // Said at once: a sweep may take hours.
             progress.wipe();
             say(format_args!("Seed {}: {violation}", outcome.seed));
         }
         match outcome.and_then(|outcome| outcome.violation.as_ref()) {
             Some(_) if !keep_going => ControlFlow::Break(()),
+            _ if interrupt.load(Ordering::Relaxed) => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     });
+    // There is no more to break off: the next Ctrl-C ends the program.
+    let interrupted = interrupt.swap(true, Ordering::Relaxed);
     progress.wipe();
     let took = progress.since.elapsed();
     if summary.broken > 0 {
         say(format_args!(""));
     }
-    if summary.runs < total {
+    if interrupted {
+        let runs = grouped(summary.runs);
+        say(format_args!("Interrupted: {runs} of {} runs have ended.\n", grouped(total)));
+    } else if summary.runs < total {
         say(format_args!(
             "Ended early, since a rule was broken (see --keep-going): how far it got is chance.\n"
         ));
@@ -234,11 +255,36 @@ fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> 
         took.as_secs_f64(),
         Rate(&summary, took)
     ));
-    if let Some((_, first)) = summary.failures.first_key_value() {
+    let first = summary.failures.first_key_value();
+    if let Some((seed, violation)) = first.and_then(|(s, o)| Some((*s, o.violation.as_ref()?))) {
         say(format_args!(""));
-        explain(first, options);
+        if interrupted {
+            say(format_args!("To see seed {seed}: {}", replay(seed, options)));
+        } else {
+            explain(seed, options, violation);
+        }
     }
-    code(summary.broken == 0)
+    if interrupted { ExitCode::from(INTERRUPTED) } else { code(summary.broken == 0) }
+}
+
+/// Becomes true with the first Ctrl-C. If it was true already, Ctrl-C ends the program.
+fn interrupt() -> Arc<AtomicBool> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let heard = interrupt.clone();
+    let listen = async move {
+        let Ok(mut signals) = signal(SignalKind::interrupt()) else { return };
+        while signals.recv().await.is_some() {
+            if heard.swap(true, Ordering::Relaxed) {
+                complain(format_args!("\nInterrupted."));
+                std::process::exit(INTERRUPTED.into());
+            }
+        }
+    };
+    // If that fails, Ctrl-C ends the program as it ends others.
+    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        std::thread::spawn(move || runtime.block_on(listen));
+    }
+    interrupt
 }
 
 /// How fast it goes.
@@ -255,27 +301,38 @@ impl std::fmt::Display for Rate<'_> {
 }
 
 /// Makes a run that failed smaller, and says how to see what is left.
-fn explain(outcome: &Outcome, options: &Options) {
-    let Some(violation) = &outcome.violation else { return };
-    let seed = outcome.seed;
+fn explain(seed: u64, options: &Options, violation: &Violation) {
     if std::io::stderr().is_terminal() {
         complain(format_args!("Looking for the fewest faults that break seed {seed} ..."));
     }
-    let (smaller, minimal) = minimise_seed(seed, options, violation);
-    let again = live(&minimal.plan, Telling::Silent);
-    say(format_args!(
-        "Seed {seed} made smaller: {} of {} faults break the same rule (found in {} tries).\n",
+    say(format_args!("{}", report(seed, options, None, violation)));
+}
+
+/// What is left of a run that failed, made smaller. Good code never fails: only a defect put in on
+/// purpose shows that this works.
+fn report(
+    seed: u64,
+    options: &Options,
+    sabotage: Option<Sabotage>,
+    violation: &Violation,
+) -> String {
+    let (smaller, minimal) = minimise_seed(seed, options, sabotage, violation);
+    let again = run_with(&minimal.plan, Telling::Silent, sabotage);
+    let list = smaller.only.as_ref().map(|only| listed(only, &minimal.plan));
+    format!(
+        "Seed {seed} made smaller: {} of {} faults break the same rule (found in {} tries).\n\n\
+         {}\n{}{}\n\n\
+         To see it:        {}\n\
+         And as it was:    {}",
         minimal.kept.len(),
-        outcome.faults,
-        minimal.tries
-    ));
-    tail(&again);
-    if let Some(only) = &smaller.only {
-        list(only, &minimal.plan);
-    }
-    tell_end(&again);
-    say(format_args!("\nTo see it:        {}", replay(seed, &smaller)));
-    say(format_args!("And as it was:    {}", replay(seed, options)));
+        Plan::draw(seed, options).faults.len(),
+        minimal.tries,
+        tail(&again),
+        list.unwrap_or_default(),
+        ending(&again),
+        replay(seed, &smaller),
+        replay(seed, options),
+    )
 }
 
 /// Where it stands: one line that is drawn anew on a terminal, a line now and then elsewhere.
@@ -303,7 +360,11 @@ impl Progress {
         if !self.on_terminal {
             return complain(format_args!("{line}"));
         }
-        let columns = ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| columns);
+        let columns = match ratatui::crossterm::terminal::size() {
+            // Some terminals do not know their size, and say 0.
+            Ok((columns, _)) if columns > 0 => columns,
+            _ => COLUMNS,
+        };
         let line: String = line.chars().take(usize::from(columns).saturating_sub(1)).collect();
         let mut terminal = std::io::stderr();
         let _ = write!(terminal, "\r\x1b[K{line}").and_then(|()| terminal.flush());
@@ -317,6 +378,7 @@ impl Progress {
     }
 }
 
+/// The most important first: a narrow terminal shows no more.
 fn line(summary: &Summary, total: u64, took: Duration) -> String {
     let share = summary.runs as f64 / total as f64;
     let left = took.as_secs_f64() * (1.0 / share - 1.0);
@@ -325,18 +387,21 @@ fn line(summary: &Summary, total: u64, took: Duration) -> String {
         _ => format!("{} left", span((left * 1_000.0) as u64)),
     };
     format!(
-        "{} of {} ({:.0} %)  {}  {} elections  {} broken  {left}",
+        "{} of {} ({:.0} %)  {} broken  {left}  {}  {} elections",
         grouped(summary.runs),
         grouped(total),
         share * 100.0,
+        grouped(summary.broken),
         Rate(summary, took),
         grouped(summary.elections),
-        grouped(summary.broken),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
     use super::*;
 
     #[test]
@@ -349,16 +414,78 @@ mod tests {
         }
     }
 
+    /// What `watchfire sim` would do by this command line.
+    fn read(line: &str) -> (u64, Options) {
+        match Cli::try_parse_from(line.split(' ')).expect("it is a command line").command {
+            Command::Sim(args) => (args.seed.expect("it names a seed"), args.options()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_failure_is_reported_with_its_story_its_faults_and_how_to_see_it() {
+        let (sabotage, options) = (Some(Sabotage::EagerDisk), Options::default());
+        let run = |plan: &Plan| run_with(plan, Telling::Silent, sabotage);
+        let (whole, broken) = (0..50)
+            .map(|seed| Plan::draw(seed, &options))
+            .find_map(|plan| run(&plan).violation.map(|broken| (plan, broken)))
+            .expect("some seed breaks a rule");
+        let seed = whole.seed;
+        let report = report(seed, &options, sabotage, &broken);
+
+        // The command lines draw the same runs again.
+        let command = |name: &str| {
+            let line = report.lines().find_map(|line| line.strip_prefix(name));
+            read(line.unwrap_or_else(|| panic!("{name:?} is missing in\n{report}")).trim())
+        };
+        assert_eq!(command("And as it was:"), (seed, options.clone()));
+        let (again, smaller) = command("To see it:");
+        assert_eq!(again, seed);
+        let plan = Plan::draw(seed, &smaller);
+        let outcome = run(&plan);
+
+        // What is left breaks the same rule with fewer faults.
+        let left = outcome.violation.as_ref().expect("it still breaks a rule");
+        assert_eq!(left.rule(), broken.rule());
+        let (kept, all) = (plan.faults.len(), whole.faults.len());
+        assert!(kept < all, "{kept} of {all} faults");
+        let head = format!("Seed {seed} made smaller: {kept} of {all} faults break the same rule");
+        assert!(report.starts_with(&head), "{report}");
+
+        // Then the end of its story, its faults, and what became of it, in this order.
+        let only = smaller.only.expect("a part of the faults");
+        let story = outcome.story.iter().rev().take(TAIL_MAX).rev();
+        let mut parts: Vec<String> = story.map(|line| line.to_string()).collect();
+        assert!(parts.len() > 1, "{report}");
+        parts.extend(only.iter().zip(&plan.faults).enumerate().map(
+            |(told_as, (number, fault))| {
+                assert_eq!(fault, &whole.faults[*number]);
+                format!(
+                    "{number:>5}  at {:.3} s, for {} ms: {} (told as fault {told_as})",
+                    fault.at as f64 / 1_000.0,
+                    fault.for_ms,
+                    fault.kind
+                )
+            },
+        ));
+        parts.push(format!("Seed {seed}: {left}"));
+        parts.push(format!("hash {:016x}", outcome.hash));
+        let mut lines = report.lines();
+        for part in parts {
+            assert!(lines.any(|line| line == part), "{part:?} is missing in\n{report}");
+        }
+    }
+
     #[test]
     fn progress_says_where_it_stands() {
         let mut summary = Summary::default();
         (summary.runs, summary.virtual_ms, summary.elections) = (250, 250 * 100_000, 1_234);
         assert_eq!(
             line(&summary, 1_000, Duration::from_secs(10)),
-            "250 of 1,000 (25 %)  25.0 runs/s, 2,500 x real time  1,234 elections  0 broken  \
-             30.0 seconds left"
+            "250 of 1,000 (25 %)  0 broken  30.0 seconds left  25.0 runs/s, 2,500 x real time  \
+             1,234 elections"
         );
         let none = line(&Summary::default(), 1_000, Duration::from_secs(10));
-        assert!(none.ends_with("no run has ended yet"), "{none}");
+        assert!(none.contains("  no run has ended yet  "), "{none}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::plan::Plan;
 use super::wire::Ms;
-use super::{Options, Telling, Violation, live};
+use super::{Options, Sabotage, Telling, Violation, live};
 
 /// How many runs a search may take.
 pub const TRIES_MAX: u32 = 400;
@@ -45,11 +45,17 @@ pub fn minimise(plan: &Plan, broken_at: u64, breaks: impl FnMut(&Plan) -> Option
     }
 }
 
-/// The same for a seed whose run broke a rule. Gives the options that draw the smaller plan.
-pub fn minimise_seed(seed: u64, options: &Options, broken: &Violation) -> (Options, Minimal) {
+/// The same for a seed whose run, with this defect, broke a rule. Gives the options that draw the
+/// smaller plan.
+pub fn minimise_seed(
+    seed: u64,
+    options: &Options,
+    sabotage: Option<Sabotage>,
+    broken: &Violation,
+) -> (Options, Minimal) {
     let whole = Plan::draw(seed, options);
     let minimal = minimise(&whole, broken.at_ms, |plan| {
-        let found = live(plan, Telling::Silent, None).violation?;
+        let found = live(plan, Telling::Silent, sabotage).violation?;
         (found.rule() == broken.rule()).then_some(found.at_ms)
     });
     // A part of a part: by the numbers that were drawn.
@@ -149,7 +155,6 @@ impl<F: FnMut(&Plan) -> Option<Ms>> Search<'_, F> {
 mod tests {
     use super::super::faults::{Fault, FaultKind};
     use super::super::plan::Shape;
-    use super::super::{Sabotage, run_with};
     use super::*;
 
     /// The warm-up of a world that is not drawn, in ms.
@@ -213,17 +218,17 @@ mod tests {
 
     #[test]
     fn a_defect_put_in_on_purpose_leaves_few_faults() {
-        let broken =
-            |plan: &Plan| run_with(plan, Telling::Silent, Some(Sabotage::EagerDisk)).violation;
+        let (sabotage, options) = (Some(Sabotage::EagerDisk), Options::default());
+        let broken = |plan: &Plan| live(plan, Telling::Silent, sabotage).violation;
         let (whole, found) = (0..50)
-            .map(|seed| Plan::draw(seed, &Options::default()))
+            .map(|seed| Plan::draw(seed, &options))
             .find_map(|plan| broken(&plan).map(|found| (plan, found)))
             .expect("some seed breaks it");
-        let same = |plan: &Plan| {
-            broken(plan).filter(|other| other.rule() == found.rule()).map(|other| other.at_ms)
-        };
-        let minimal = minimise(&whole, found.at_ms, same);
-        assert!(same(&minimal.plan).is_some());
+        let (smaller, minimal) = minimise_seed(whole.seed, &options, sabotage, &found);
+        // The options draw what was found.
+        let drawn = Plan::draw(whole.seed, &smaller);
+        assert_eq!(format!("{drawn:?}"), format!("{:?}", minimal.plan));
+        assert_eq!(broken(&drawn).expect("it still breaks").rule(), found.rule());
         assert!(minimal.kept.len() <= 3, "{:?} of {}", minimal.kept, whole.faults.len());
         assert!(minimal.plan.shape.faults_ms <= whole.shape.faults_ms);
     }

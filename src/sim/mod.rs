@@ -54,7 +54,7 @@ pub use story::{Line, Telling};
 pub use wire::{Machine, Ms, Proc};
 
 /// How a plan is drawn from a seed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Nothing fails.
     pub calm: bool,

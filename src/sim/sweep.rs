@@ -103,10 +103,15 @@ impl fmt::Display for Summary {
         let never = self.runs - self.broken - self.converged.values().sum::<u64>();
         let never = match never {
             0 => String::new(),
-            // Only stock sentinels may stay stuck.
-            count => format!("; {} never", n(count)),
+            // With others that would be a broken rule.
+            count => format!("; {} never (stock sentinels may stay stuck)", n(count)),
         };
         let share = self.writes_lost as f64 * 100.0 / self.writes_acked.max(1) as f64;
+        // No rule is broken by that: a node confirms before its replicas have the write.
+        let expected = match self.writes_lost {
+            0 => "",
+            _ => ": expected, replication is asynchronous",
+        };
         let lines = [
             ("virtual time", span(self.virtual_ms)),
             (
@@ -120,7 +125,7 @@ impl fmt::Display for Summary {
             (
                 "writes",
                 format!(
-                    "{} confirmed, {} of these lost ({share:.3} %)",
+                    "{} confirmed, {} of these lost ({share:.3} %{expected})",
                     n(self.writes_acked),
                     n(self.writes_lost)
                 ),
@@ -283,6 +288,23 @@ mod tests {
         assert_ne!(there.hash, summary_of(outcomes.iter().skip(1)).hash);
         let text = there.to_string();
         assert!(text.contains("66  well within N ms (first in seed 3)"), "{text}");
+    }
+
+    #[test]
+    fn a_summary_explains_what_looks_bad_and_is_not() {
+        let stuck = Outcome { converged_ms: None, ..outcome(1, None) };
+        let text = summary_of([stuck].iter()).to_string();
+        for part in [
+            "7 confirmed, 1 of these lost (14.286 %: expected, replication is asynchronous)",
+            "; 1 never (stock sentinels may stay stuck)\n",
+            "broken        none",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
+        let good = Outcome { writes_lost: 0, ..outcome(1, None) };
+        let text = summary_of([good].iter()).to_string();
+        assert!(text.contains("7 confirmed, 0 of these lost (0.000 %)\n"), "{text}");
+        assert!(!text.contains("never"), "{text}");
     }
 
     #[test]
