@@ -97,8 +97,8 @@ impl Group {
         }
     }
 
-    /// A node that says master is foreign if it has replicas and none of them is ours, or if another
-    /// group claims its address, too.
+    /// A node that says master is foreign if it has replicas and none of them is ours, or if
+    /// another group claims its address, too.
     fn is_foreign_master(&self, core: &Core, node: &Node) -> bool {
         let disputed = core.is_held_by_another(&node.address, &self.name);
         let slaves = node.info.as_ref().map_or(&[][..], |info| &info.slaves);

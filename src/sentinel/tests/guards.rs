@@ -56,7 +56,18 @@ pub(crate) const MISSED: &[(Guard, fn())] = &[
     (Guard::ResetConfirms, who_shows_no_sign_of_life_after_a_reset_is_forgotten),
     (Guard::RemovedFallsSilent, a_removed_group_falls_silent_and_stays_removed),
     (Guard::RemovedStays, a_removed_group_falls_silent_and_stays_removed),
+    (Guard::StaleHelloRecalled, STALE_HELLO),
+    (Guard::ConfigEndsFailover, another_master_ends_a_failover_of_the_last_one),
+    (Guard::LaterVoteBinds, a_vote_binds_beyond_a_configuration_of_an_earlier_epoch),
+    (Guard::OdownStands, an_election_ends_when_the_master_is_back),
+    (Guard::VotesCountedAgain, who_is_met_after_an_election_has_a_say),
+    (Guard::ResetEndsFailover, a_reset_ends_a_failover),
+    (Guard::PromotedFirst, whom_a_lost_leader_promoted_comes_first),
+    (Guard::LaggardLast, LAGGARD),
 ];
+const STALE_HELLO: fn() =
+    super::lessons::a_hello_that_waited_for_the_disk_does_not_go_once_another_master_is_known;
+const LAGGARD: fn() = super::a_replica_that_lost_its_master_before_comes_last_whatever_its_priority;
 const STRANGERS: fn() =
     super::strangers_and_unknown_groups_move_no_epoch_and_get_an_answer_while_the_disk_fails;
 const VOTER: fn() = a_voter_does_not_stand_while_its_vote_binds_and_then_lets_others_go_first;
@@ -698,4 +709,86 @@ fn who_moves_replaces_whoever_was_there_in_all_groups() {
         panic!("no sentinels: {:?}", desk.replies);
     };
     assert_eq!(known.len(), 1);
+}
+
+#[test]
+fn another_master_ends_a_failover_of_the_last_one() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    desk.pass(1_500);
+    assert_eq!(desk.promotions(), [REPLICA]);
+    desk.hello(2, 5, OTHER_REPLICA, 5);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(1_000);
+    assert!(!desk.has(EventKind::PromotedSlave), "{:?}", desk.events);
+}
+
+#[test]
+fn a_vote_binds_beyond_a_configuration_of_an_earlier_epoch() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    assert_eq!(desk.vote_for(2, 7), Some(super::opinion(0, 2, 7)));
+    desk.hello(3, 7, REPLICA, 5);
+    let candidate = Some(id(3).to_string());
+    let (host, port) = ("127.0.0.1".to_owned(), i64::from(REPLICA));
+    let answer = desk.ask(Request::IsMasterDown { host, port, epoch: 8, candidate });
+    assert_eq!(answer, Some(super::opinion(0, 2, 7)));
+}
+
+#[test]
+fn an_election_ends_when_the_master_is_back() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.master_dies();
+    desk.pass(100);
+    desk.infos.insert(at(MASTER), "role:master\r\n".into());
+    desk.reply_from(MASTER, Command::Ping, Value::Simple("PONG".into()));
+    desk.win();
+    desk.pass(500);
+    assert!(desk.promotions().is_empty(), "{:?}", desk.events);
+    assert!(desk.has(EventKind::AbortNotElected), "{:?}", desk.events);
+}
+
+#[test]
+fn who_is_met_after_an_election_has_a_say() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.master_dies();
+    desk.pass(100);
+    // One replica has to be waited for.
+    desk.infos.remove(&at(OTHER_REPLICA));
+    desk.win();
+    assert!(desk.has(EventKind::ElectedLeader), "{:?}", desk.events);
+    for n in [4, 5] {
+        desk.hello(n, 0, MASTER, 0);
+    }
+    desk.pass(500);
+    assert!(desk.promotions().is_empty(), "two votes of five: {:?}", desk.events);
+}
+
+#[test]
+fn a_reset_ends_a_failover() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.ask(Request::Reset("mymaster".into()));
+    desk.win();
+    desk.pass(1_500);
+    assert!(desk.promotions().is_empty(), "{:?}", desk.events);
+}
+
+#[test]
+fn whom_a_lost_leader_promoted_comes_first() {
+    let mut desk = Desk::new(1, 2);
+    let run_id = format!("run_id:{}\r\n", id(9));
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(MASTER, 400, true) + &run_id);
+    desk.pass(12_000);
+    desk.infos.insert(at(OTHER_REPLICA), format!("role:master\r\n{run_id}"));
+    desk.master_dies();
+    desk.pass(100);
+    desk.win();
+    desk.pass(500);
+    assert_eq!(desk.promotions(), [OTHER_REPLICA], "{:?}", desk.events);
 }

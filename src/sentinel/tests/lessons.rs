@@ -101,7 +101,7 @@ fn who_is_left_alone_in_a_group_is_no_majority_at_once() {
 }
 
 #[test]
-fn a_hello_that_waited_for_the_disk_does_not_go_once_another_master_is_known() {
+pub(super) fn a_hello_that_waited_for_the_disk_does_not_go_once_another_master_is_known() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_500);
     desk.disk_works = false;
