@@ -318,3 +318,48 @@ fn finds_a_configuration_that_nobody_was_elected_for() {
     court.hello(0, &disk(5, 4, None), 5, 1, 4);
     court.finds("configurations are elected");
 }
+
+#[test]
+fn finds_words_that_are_no_hello_and_no_vote() {
+    let state = disk(5, 0, None);
+    let mut court = Court::new();
+    court.sends(0, &state, Command::Hello { payload: "good morning".into() });
+    court.finds("well-formed hello");
+    let mut court = Court::new();
+    court.announces(0, &state, EventKind::VoteForLeader, "somebody 5".into());
+    court.finds("well-formed vote");
+    let mut court = Court::new();
+    let question = Request::IsMasterDown {
+        host: address(1).host,
+        port: 6379,
+        epoch: 5,
+        candidate: Some(id(1).to_string()),
+    };
+    let reply = Value::Array(vec![Value::Integer(1)]);
+    let effect = Effect::Reply { id: RequestId(1), reply };
+    court.says(0, &state, effect, Some(question));
+    court.finds("well-formed vote");
+}
+
+#[test]
+fn finds_a_promotion_of_somebody_unheard_of() {
+    for (to, rule) in [(2, ""), (77, "promotes a known node")] {
+        let mut court = Court::new();
+        let leader = court.stands(0, 5);
+        court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+        let promote = Effect::Send { link: LinkId(1), command: Command::Promote };
+        court.says_to(to, 1, 0, &leader, promote, None);
+        court.finds(rule);
+    }
+}
+
+#[test]
+fn finds_a_failover_that_outlives_a_newer_configuration() {
+    for (config, rule) in [(4, ""), (5, "a newer configuration ends older failovers")] {
+        let mut court = Court::new();
+        court.stands(0, 5);
+        court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+        court.sends(0, &disk(5, config, Some((5, 0))), Command::Promote);
+        court.finds(rule);
+    }
+}
