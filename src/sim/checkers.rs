@@ -579,17 +579,18 @@ impl Checkers {
         let awake = speaker.at - thawed;
         let how =
             || format!("announces {} {}, awake for {awake} ms", event.kind.name(), event.payload);
-        let decides =
-            matches!(event.kind, EventKind::Sdown | EventKind::Odown | EventKind::ElectedLeader);
-        if decides && awake < TILT_MS {
-            self.broken(speaker, "nothing is decided right after a stall", how());
-        }
         let settings = speaker.disk.groups.get(group).map(|known| &known.settings);
         let least = settings.map_or(0, |settings| settings.down_after_ms * 99 / 100);
         // A master may be down for other reasons than silence.
         let silent = event.kind == EventKind::Sdown && !event.payload.starts_with("master ");
+        // It comes first: the other rule would speak for it, as what counts does so at once.
         if silent && awake < least && !self.tuned.contains(&speaker.number) {
             self.broken(speaker, "time not watched counts against nobody", how());
+        }
+        let decides =
+            matches!(event.kind, EventKind::Sdown | EventKind::Odown | EventKind::ElectedLeader);
+        if decides && awake < TILT_MS {
+            self.broken(speaker, "nothing is decided right after a stall", how());
         }
     }
 

@@ -42,9 +42,21 @@ impl Court {
     }
 
     fn says(&mut self, number: u64, disk: &State, effect: Effect, asked: Option<Request>) {
-        let (id, to) = (id(number), address(2));
-        let speaker =
-            Speaker { at: 1, since: 1, stopped: false, number: number as usize, id: &id, disk };
+        self.says_to(2, 1, number, disk, effect, asked);
+    }
+
+    fn says_to(
+        &mut self,
+        to: u8,
+        at: Ms,
+        number: u64,
+        disk: &State,
+        effect: Effect,
+        asked: Option<Request>,
+    ) {
+        let (id, to) = (id(number), address(to));
+        let number = number as usize;
+        let speaker = Speaker { at, since: at, stopped: false, number, id: &id, disk };
         let question = asked.as_ref();
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question };
         self.0.hear(&speaker, &said);
@@ -66,8 +78,19 @@ impl Court {
     }
 
     fn announces(&mut self, number: u64, disk: &State, kind: EventKind, payload: String) {
+        self.announces_at(1, number, disk, kind, payload);
+    }
+
+    fn announces_at(
+        &mut self,
+        at: Ms,
+        number: u64,
+        disk: &State,
+        kind: EventKind,
+        payload: String,
+    ) {
         let event = Event { kind, group: Some(GROUP.into()), payload };
-        self.says(number, disk, Effect::Announce(event), None);
+        self.says_to(2, at, number, disk, Effect::Announce(event), None);
     }
 
     fn votes(&mut self, number: u64, disk: &State, epoch: Epoch, candidate: u64) {
@@ -226,10 +249,37 @@ fn finds_an_election_without_a_cause() {
 
 #[test]
 fn finds_what_is_decided_right_after_a_stall() {
+    for kind in [EventKind::Sdown, EventKind::Odown, EventKind::ElectedLeader] {
+        let mut court = Court::new();
+        court.0.thawed(0, 0);
+        let payload = "master g 10.0.0.1 6379 #quorum 1/1".to_owned();
+        court.announces(0, &disk(0, 0, None), kind, payload);
+        court.finds("nothing is decided right after a stall");
+    }
     let mut court = Court::new();
     court.0.thawed(0, 0);
-    court.announces(0, &disk(0, 0, None), EventKind::Sdown, "slave".into());
-    court.finds("nothing is decided right after a stall");
+    let master = "master g 10.0.0.1 6379".to_owned();
+    court.announces_at(2_000, 0, &disk(0, 0, None), EventKind::Sdown, master);
+    court.finds("");
+}
+
+#[test]
+fn finds_time_that_counts_though_it_was_not_watched() {
+    let mut disk = disk(0, 0, None);
+    disk.groups.get_mut(GROUP).expect("the group").settings.down_after_ms = 5_000;
+    for (at, payload, rule) in [
+        (1, "slave", "time not watched counts against nobody"),
+        (4_000, "slave", "time not watched counts against nobody"),
+        (4_000, "sentinel", "time not watched counts against nobody"),
+        (5_000, "slave", ""),
+        // It may be down for other reasons.
+        (4_000, "master g 10.0.0.1 6379", ""),
+    ] {
+        let mut court = Court::new();
+        court.0.thawed(0, 0);
+        court.announces_at(at, 0, &disk, EventKind::Sdown, payload.into());
+        court.finds(rule);
+    }
 }
 
 #[test]
@@ -267,4 +317,49 @@ fn finds_a_configuration_that_nobody_was_elected_for() {
     court.finds("");
     court.hello(0, &disk(5, 4, None), 5, 1, 4);
     court.finds("configurations are elected");
+}
+
+#[test]
+fn finds_words_that_are_no_hello_and_no_vote() {
+    let state = disk(5, 0, None);
+    let mut court = Court::new();
+    court.sends(0, &state, Command::Hello { payload: "good morning".into() });
+    court.finds("well-formed hello");
+    let mut court = Court::new();
+    court.announces(0, &state, EventKind::VoteForLeader, "somebody 5".into());
+    court.finds("well-formed vote");
+    let mut court = Court::new();
+    let question = Request::IsMasterDown {
+        host: address(1).host,
+        port: 6379,
+        epoch: 5,
+        candidate: Some(id(1).to_string()),
+    };
+    let reply = Value::Array(vec![Value::Integer(1)]);
+    let effect = Effect::Reply { id: RequestId(1), reply };
+    court.says(0, &state, effect, Some(question));
+    court.finds("well-formed vote");
+}
+
+#[test]
+fn finds_a_promotion_of_somebody_unheard_of() {
+    for (to, rule) in [(2, ""), (77, "promotes a known node")] {
+        let mut court = Court::new();
+        let leader = court.stands(0, 5);
+        court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+        let promote = Effect::Send { link: LinkId(1), command: Command::Promote };
+        court.says_to(to, 1, 0, &leader, promote, None);
+        court.finds(rule);
+    }
+}
+
+#[test]
+fn finds_a_failover_that_outlives_a_newer_configuration() {
+    for (config, rule) in [(4, ""), (5, "a newer configuration ends older failovers")] {
+        let mut court = Court::new();
+        court.stands(0, 5);
+        court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+        court.sends(0, &disk(5, config, Some((5, 0))), Command::Promote);
+        court.finds(rule);
+    }
 }

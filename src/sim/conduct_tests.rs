@@ -142,6 +142,25 @@ fn finds_votes_for_the_past_for_strangers_and_by_whoever_cannot_write() {
 }
 
 #[test]
+fn finds_a_vote_of_somebody_who_sees_a_minority() {
+    for (silent, rule) in [(2, ""), (3, "votes are of those who see a majority")] {
+        let of_five = |vote| {
+            let mut state = state(4, 0, vote);
+            let group = state.groups.get_mut(GROUP).expect("the group");
+            group.sentinels = (1..5).map(|n| (id(n), address(n))).collect();
+            state
+        };
+        let mut court = Court::new(of_five(None));
+        for n in 2..2 + silent {
+            let down = format!("sentinel {} 10.0.0.{n} 26379 @ g 10.0.0.100 6379", id(n));
+            court.announces(5, EventKind::Sdown, down);
+        }
+        court.asked(10, 1, 5, false);
+        assert_eq!(court.writes(10, of_five(Some((5, 1)))), rule);
+    }
+}
+
+#[test]
 fn finds_newcomers_that_do_not_listen() {
     let mut court = Court::new(newcomer(0, None));
     court.conduct.members.get_mut(&(0, GROUP.into())).expect("it").known.insert(id(1));

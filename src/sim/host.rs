@@ -681,3 +681,7 @@ impl Host {
         self.inputs.push_back(Input::Link { link: id, event });
     }
 }
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -1,11 +1,15 @@
 //! Each guard of the core is missed: with one switched off in all sentinels, some run breaks a
 //! rule. What a few runs do not show, a test of one sentinel does, in `sentinel::tests::guards`. A
-//! panic of the core counts, as in any run: its own assertions are guards behind the guards.
+//! panic of the core counts, as in any run: its own assertions are guards behind the guards. And
+//! the other way round: each rule is broken by one of them, or by a test.
 //!
 //! `WATCHFIRE_MUTANTS=<n>` searches the first n seeds for every guard, and prints what it finds;
 //! `WATCHFIRE_MUTANTS_ONLY=<name>,<name>` does so for some guards.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
@@ -119,6 +123,72 @@ fn no_guard_is_forgotten() {
     let missed: Vec<Guard> = by_runs.chain(MISSED_BY_TESTS.iter().map(|(g, _)| *g)).collect();
     let forgotten: Vec<_> = Guard::ALL.iter().filter(|guard| !missed.contains(guard)).collect();
     assert!(forgotten.is_empty(), "needless, or untested: {forgotten:?}");
+}
+
+/// Source files of the simulation, or their tests: path and text, one space where there was more.
+fn sources(tests: bool) -> BTreeMap<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sim");
+    let (mut folders, mut found) = (vec![root], BTreeMap::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of sources").flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with("tests.rs") == tests && name != "mutants.rs" {
+                let text = fs::read_to_string(&path).expect("a source file");
+                let words: Vec<&str> = text.split_whitespace().collect();
+                found.insert(path, words.join(" ").replace("( ", "("));
+            }
+        }
+    }
+    found
+}
+
+/// The rules that are named right after these words: what precedes the details, if it has words.
+fn named_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+    let ends = text.match_indices(before).map(|(at, _)| at + before.len());
+    let names = ends.filter_map(|at| text[at..].split(['"', ':', '{']).next());
+    let is_name = |name: &&str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || " ,-".contains(c);
+        name.contains(' ') && name.chars().all(plain)
+    };
+    names.map(str::trim_end).filter(is_name).collect()
+}
+
+/// Whoever judges does it in one of these ways.
+const JUDGES: [&str; 4] =
+    ["self.broken(", "checkers.fail(", "Option<Broken>", "Option<(&'static str, String)>"];
+
+/// Every rule is shown to fire: by a mutant above, or by a test that breaks it and expects its
+/// name. There are no exceptions.
+#[test]
+fn every_rule_can_be_broken() {
+    let (code, tests) = (sources(false), sources(true).into_values().collect::<String>());
+    let shown = |rule: &str| {
+        MISSED.iter().any(|(_, missed, _)| *missed == rule) || tests.contains(&format!("\"{rule}"))
+    };
+    let (mut rules, mut unknown) = (BTreeSet::new(), Vec::new());
+    let judges = |text: &str| JUDGES.iter().any(|way| text.contains(way));
+    for (path, text) in code.iter().filter(|(_, text)| judges(text)) {
+        let count = |words: &str| text.matches(words).count();
+        // Of a rule whose name comes in a variable, that is in a tuple or a variable of this name.
+        let broken = named_after(text, "self.broken(speaker, \"");
+        let failed = named_after(text, "checkers.fail(now, \"").into_iter();
+        let failed: Vec<_> = failed.chain(named_after(text, "let what = format!(\"")).collect();
+        let named = broken.len() + count("self.broken(speaker, rule, ");
+        if named != count("self.broken(") || failed.len() != count("checkers.fail(") {
+            unknown.push(path);
+        }
+        rules.extend(broken.into_iter().chain(failed));
+        rules.extend(named_after(text, "let rule = \""));
+        let tuples = named_after(text, "(\"").into_iter();
+        rules.extend(tuples.filter(|name| text.contains(&format!("(\"{name}\", "))));
+    }
+    assert!(unknown.is_empty(), "rules are named in a way that is not seen here: {unknown:?}");
+    assert!(rules.len() > 50, "rules are not found: {rules:?}");
+    let silent: Vec<_> = rules.iter().filter(|rule| !shown(rule)).collect();
+    assert!(silent.is_empty(), "nothing shows that these can be broken: {silent:?}");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use super::GroupEnd;
 use super::checkers::Claim;
 use super::client::read_address;
 use super::faults::{Fault, FaultKind};
-use super::node::Node;
 use super::plan::Shape;
 use super::wire::{Entry, Ms, Proc};
 use super::world::World;
@@ -162,31 +161,14 @@ impl World {
         }
     }
 
-    /// In the end all nodes hold the same, and whatever was written since all is well; without
-    /// any fault, whatever was ever confirmed.
+    /// In the end the master holds whatever was written since all is well; without any fault,
+    /// whatever was ever confirmed. That its replicas hold the same is part of being well.
     pub(super) fn check_data(&mut self, well_since: Ms) {
         let now = self.net.now();
         let since = if self.plan.calm { 0 } else { well_since };
         for group in 0..self.plan.shape.groups {
             let nodes = &self.nodes[self.plan.shape.nodes_of(group)];
             let Some(master) = nodes.iter().find(|node| node.following().is_none()) else { return };
-            for node in nodes {
-                if !master.history().starts_with(node.history()) {
-                    let pairs = node.history().iter().zip(master.history());
-                    let same = pairs.take_while(|(a, b)| a == b).count();
-                    let of =
-                        |node: &Node| (node.history().len(), node.history().get(same).copied());
-                    let what = format!(
-                        "replicas hold what their master holds: {} (entries, the one after {same} \
-                         common ones: {:?}) and {} ({:?})",
-                        node.proc,
-                        of(node),
-                        master.proc,
-                        of(master)
-                    );
-                    self.watch.checkers.fail(now, what);
-                }
-            }
             let held: BTreeSet<u32> = writes(master.history()).collect();
             let clients = self.clients.iter().filter(|c| c.group == Shape::group_name(group));
             for client in clients {

@@ -385,7 +385,8 @@ impl World {
         }
         let now = self.net.now();
         if let Proc::Sentinel(n) = proc {
-            self.watch.checkers.goes_on(n, now);
+            let since = self.shell(proc).frozen_at;
+            self.watch.checkers.goes_on(n, since, now);
         }
         if let Proc::Sentinel(n) = proc
             && judged
@@ -555,3 +556,7 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;

@@ -34,8 +34,8 @@ pub(super) struct Progress {
     open: BTreeMap<Place, (Ms, Epoch)>,
     /// When it last announced another master.
     told_switch: BTreeMap<Place, Ms>,
-    /// When a sentinel that stood still last went on.
-    woke: BTreeMap<usize, Ms>,
+    /// When a sentinel last stood still, and when it went on.
+    pub(super) stood_still: BTreeMap<usize, (Ms, Ms)>,
     /// Replicas that it calls down, with their groups.
     down: BTreeMap<(usize, Address), Group>,
     /// Since when it has called the master down.
@@ -137,7 +137,7 @@ impl Progress {
 }
 
 /// The node that an event is about, and whether it is the master.
-fn named(payload: &str) -> Option<(bool, Address)> {
+pub(super) fn named(payload: &str) -> Option<(bool, Address)> {
     let words: Vec<&str> = payload.split(' ').collect();
     let [kind @ ("master" | "slave"), _, host, port, ..] = words[..] else { return None };
     Some((kind == "master", Address::new(host, port.parse().ok()?)))
@@ -188,13 +188,13 @@ impl Checkers {
         }
     }
 
-    /// A sentinel that stood still goes on.
-    pub(in crate::sim) fn goes_on(&mut self, sentinel: usize, at: Ms) {
+    /// A sentinel that stood still since then goes on.
+    pub(in crate::sim) fn goes_on(&mut self, sentinel: usize, since: Ms, at: Ms) {
         let open = self.progress.open.iter_mut().filter(|((number, _), _)| *number == sentinel);
         for (_, (due, _)) in open {
             *due = (*due).max(at + AWAKE_MS);
         }
-        self.progress.woke.insert(sentinel, at);
+        self.progress.stood_still.insert(sentinel, (since, at));
     }
 
     /// How long the votes bind that a sentinel has, in ms, by a slow clock.
@@ -229,7 +229,8 @@ impl Checkers {
             self.broken(speaker, "a promotion comes while the votes bind", how);
         }
         let epoch = self.candidacies.get(&place).map_or(Epoch::MAX, |(epoch, _)| *epoch);
-        let awake = self.progress.woke.get(&speaker.number).map_or(0, |at| at + AWAKE_MS);
+        let stood_still = self.progress.stood_still.get(&speaker.number);
+        let awake = stood_still.map_or(0, |(_, until)| until + AWAKE_MS);
         self.progress.open.insert(place.clone(), (until.max(awake), epoch));
         let Some(ear) = seat.ears.get(to) else { return };
         let mut wrong = Vec::new();

@@ -234,7 +234,7 @@ fn finds_a_promotion_that_has_no_end() {
     let mut court = Court::new();
     court.promotes(2);
     court.at += 6_000;
-    court.checkers.goes_on(0, court.at);
+    court.checkers.goes_on(0, court.at - 6_000, court.at);
     court.lives(4);
     court.finds("");
     court.at += 6_000;
@@ -354,4 +354,24 @@ fn finds_a_master_that_is_called_down_without_a_reason() {
         (0..3).for_each(|_| court.pongs(1));
     };
     called_after(named_since, rule);
+}
+
+#[test]
+fn finds_silence_that_was_not_watched() {
+    let rule = "time not watched counts against nobody";
+    let replica_2 = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
+    for (node, payload) in [(1, "master g 10.0.0.1 6379"), (2, replica_2)] {
+        for (awake_ms, rule) in [(100, rule), (3_000, rule), (4_900, "")] {
+            let mut court = Court::new();
+            court.disk.groups.get_mut(GROUP).expect("the group").settings.down_after_ms = 5_000;
+            court.pongs(node);
+            // It stops a while after that, and goes on long after.
+            let since = court.at + 50;
+            court.at += 10_050;
+            court.checkers.goes_on(0, since, court.at);
+            court.at += awake_ms - 50;
+            court.announces(EventKind::Sdown, payload);
+            court.finds(rule);
+        }
+    }
 }

@@ -1,7 +1,6 @@
-//! The rules by which nodes are put right and a master is called down, judged by what the sentinel
-//! was told.
+//! The rules by which nodes are put right and called down, judged by what the sentinel was told.
 
-use super::choice::{Place, group_at, slack};
+use super::choice::{Place, group_at, named, slack};
 use super::told::{Ear, Seat};
 use super::{Checkers, Speaker};
 use crate::config::state::GroupState;
@@ -17,6 +16,9 @@ const NEWS_UNCONFIRMED_MS: Ms = 8_000;
 const SANE_MS: Ms = 20_000;
 /// An order that shows no effect in so long counts no more, in ms.
 const REPOINT_MS: Ms = 10_000;
+/// A sentinel that stands still may notice only what is longer, in ms: the longest time in which
+/// nothing is due, and what may pass for a busy machine.
+const UNNOTICED_MS: Ms = 1_050;
 /// A disk that is well takes no longer, in ms.
 const QUICK_MS: Ms = 80;
 
@@ -135,8 +137,8 @@ impl Checkers {
         (others >= most).then(|| ("parallel-syncs is respected", how()))
     }
 
-    /// A master is called down for its silence, or for having followed for long since it became the
-    /// master.
+    /// A node is called down for a silence that was watched; a master also for having followed for
+    /// long since it became the master.
     pub(super) fn weigh_sdown(
         &mut self,
         speaker: &Speaker,
@@ -144,14 +146,24 @@ impl Checkers {
         event: &Event,
         seat: &Seat,
     ) {
-        let words: Vec<&str> = event.payload.split(' ').collect();
-        let ["master", _, host, port] = words[..] else { return };
-        let at = Address::new(host, port.parse().unwrap_or(0));
+        let Some((is_master, at)) = named(&event.payload) else { return };
         let known = speaker.disk.groups.get(&place.1);
         let tuned = self.tuned.contains(&speaker.number) || seat.waited_ms > QUICK_MS;
         let (Some(group), Some(ear)) = (known.filter(|_| !tuned), seat.ears.get(&at)) else {
             return;
         };
+        let follows = ear.info.as_ref().is_some_and(|info| !info.is_master);
+        if seat.waited_ms == 0
+            && !(is_master && follows)
+            && let Some(watched_ms) = self.watched_ms(speaker, ear)
+            && slack(watched_ms) + UNNOTICED_MS < group.settings.down_after_ms
+        {
+            let how = format!("calls {at} down, which it watched in silence for {watched_ms} ms");
+            self.broken(speaker, "time not watched counts against nobody", how);
+        }
+        if !is_master {
+            return;
+        }
         // Some of the last PONGs may have come since it was called down.
         let answered_ms = ear.pongs[2].map(|at| speaker.at - at);
         if answered_ms.is_none_or(|ms| slack(ms) >= group.settings.down_after_ms) {
@@ -159,10 +171,17 @@ impl Checkers {
         }
         let switched = self.progress.switched.get(place).copied().unwrap_or_default();
         let as_it_is_ms = speaker.at - ear.role_since.max(switched);
-        let follows = ear.info.as_ref().is_some_and(|info| !info.is_master);
         if !follows || slack(as_it_is_ms) < SANE_MS {
             let how = format!("calls {at} down, which answers, and was named {as_it_is_ms} ms ago");
             self.broken(speaker, "a master is down for a reason", how);
         }
+    }
+
+    /// For how long a node has said nothing while the sentinel ran, as far as it stood still once.
+    fn watched_ms(&self, speaker: &Speaker, ear: &Ear) -> Option<Ms> {
+        let (from, until) = self.progress.stood_still.get(&speaker.number)?;
+        let silent_since = ear.pongs[0]?;
+        let missed_ms = until.saturating_sub(silent_since.max(*from));
+        Some(speaker.at - silent_since - missed_ms)
     }
 }
