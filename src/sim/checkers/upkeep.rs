@@ -93,7 +93,9 @@ impl Checkers {
         let known = speaker.disk.groups.get(&place.1)?;
         let said = seat.hellos.confirm(&place.1, known.config_epoch, speaker.id, since);
         let voters = known.sentinels.len() + 1;
-        let early = slack(for_ms) < NEWS_UNCONFIRMED_MS && seat.waited_ms == 0;
+        // Of whom it knows, its disk may know more or less while it is being written.
+        let settled = seat.waited_ms == 0 && speaker.since == speaker.at;
+        let early = slack(for_ms) < NEWS_UNCONFIRMED_MS && settled;
         (early && said + 1 < voters / 2 + 1).then(|| {
             let how = format!(
                 "it has been as it is for {for_ms} ms, and {said} of {} others said that there \
