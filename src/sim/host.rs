@@ -520,7 +520,12 @@ impl Host {
             }
         }
         ears.retain(|address, _| !twice.contains(address));
-        Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms }
+        Seat {
+            ears,
+            hellos: &self.hellos,
+            waited_ms: self.waited_ms,
+            settled: self.disk.is_settled(),
+        }
     }
 
     fn speaker(&self, now: Ms) -> Option<Speaker<'_>> {

@@ -261,7 +261,7 @@ impl Checkers {
         if seat.waited_ms == 0 && !ear.up {
             return Some((rule, "there is no connection to it".into()));
         }
-        if seat.waited_ms < Ms::MAX && self.progress.is_down(speaker.number, to) {
+        if seat.waited_ms < Ms::MAX && seat.settled && self.progress.is_down(speaker.number, to) {
             return Some((rule, "the sentinel itself calls it down".into()));
         }
         let answered_ms = ago(ear.pongs[0].map_or(ear.opened_at, |at| at.max(ear.opened_at)));

@@ -91,7 +91,7 @@ impl Court {
         };
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question: None };
         let ears = self.ears.iter().collect();
-        let seat = Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms };
+        let seat = Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms, settled: true };
         self.checkers.weigh(&speaker, &said, &seat);
         if let Effect::Send { command, .. } = effect {
             self.ears.entry(to).or_default().send(self.at, &command);

@@ -235,6 +235,8 @@ pub(in crate::sim) struct Seat<'a> {
     /// It may have decided so long ago what it does now, in ms: it had to wait for its disk, or was
     /// stopped ([`Ms::MAX`]).
     pub(in crate::sim) waited_ms: Ms,
+    /// Nothing that it decided waits for its disk: it has said all that it knows.
+    pub(in crate::sim) settled: bool,
 }
 
 /// True for what is judged by what the sentinel was told.

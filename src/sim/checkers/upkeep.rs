@@ -55,7 +55,7 @@ impl Checkers {
         seat: &Seat,
     ) -> Option<(&'static str, String)> {
         let rule = "nodes are sent to a master";
-        if self.progress.master_down.contains_key(place) {
+        if seat.settled && self.progress.master_down.contains_key(place) {
             return Some((rule, "the sentinel itself calls that down".into()));
         }
         let info = seat.ears.get(master)?.info.as_ref();
@@ -94,7 +94,7 @@ impl Checkers {
         let said = seat.hellos.confirm(&place.1, known.config_epoch, speaker.id, since);
         let voters = known.sentinels.len() + 1;
         // Of whom it knows, its disk may know more or less while it is being written.
-        let settled = seat.waited_ms == 0 && speaker.since == speaker.at;
+        let settled = seat.waited_ms == 0 && seat.settled;
         let early = slack(for_ms) < NEWS_UNCONFIRMED_MS && settled;
         (early && said + 1 < voters / 2 + 1).then(|| {
             let how = format!(
