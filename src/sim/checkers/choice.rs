@@ -32,8 +32,6 @@ pub(super) struct Progress {
     forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
-    /// When it last announced another master.
-    told_switch: BTreeMap<Place, Ms>,
     /// When a sentinel last stood still, and when it went on.
     pub(super) stood_still: BTreeMap<usize, (Ms, Ms)>,
     /// Replicas that it calls down, with their groups.
@@ -85,10 +83,8 @@ impl Progress {
                 }
             }
             EventKind::Slave => {
-                // All are named after a switch; else one that was forgotten is met again.
-                if let Some((_, node)) = named(&event.payload)
-                    && self.told_switch.get(&place) != Some(&at)
-                {
+                // It may have been forgotten, and be met again.
+                if let Some((_, node)) = named(&event.payload) {
                     self.down.remove(&(sentinel, node));
                 }
             }
@@ -109,7 +105,6 @@ impl Progress {
                 if let [.., host, port] = words[..] {
                     self.down.remove(&(sentinel, Address::new(host, port.parse().unwrap_or(0))));
                 }
-                self.told_switch.insert(place.clone(), at);
                 self.switched.insert(place, since);
             }
             EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {
