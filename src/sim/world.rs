@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::checkers::{Checkers, Season};
+use super::checkers::{Checkers, Season, Violation};
 use super::client::Client;
 use super::dice::Dice;
 use super::host::Host;
@@ -528,19 +528,15 @@ impl World {
     /// What became of the run, which ended with this panic if with any.
     pub(super) fn outcome(mut self, panic: Option<String>) -> Outcome {
         let (acked, lost) = self.lost_writes();
-        let groups = match panic {
-            None => (0..self.plan.shape.groups).map(|group| self.group_end(group)).collect(),
-            // Whoever panicked cannot be asked any more.
-            Some(panic) => {
-                self.watch.checkers.fail(self.net.now(), panic);
-                Vec::new()
-            }
-        };
+        // Whoever panicked cannot be asked any more.
+        let groups = if panic.is_some() { 0 } else { self.plan.shape.groups };
+        let groups = (0..groups).map(|group| self.group_end(group)).collect();
+        let panic = panic.map(|what| Violation { at_ms: self.net.now(), what });
         let orders = |f: &super::faults::Fault| matches!(f.kind, FaultKind::Order(..));
         Outcome {
             seed: self.plan.seed,
             hash: self.watch.print.value(),
-            violation: self.watch.checkers.violation().cloned(),
+            violation: self.watch.checkers.violation().cloned().or(panic),
             virtual_ms: self.net.now(),
             faults: self.plan.faults.len() as u64,
             orders: self.plan.faults.iter().filter(|f| orders(f)).count() as u64,

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::checkers::Claim;
 use super::super::faults::{Fault, Order};
 use super::super::node::Data;
+use super::super::run;
 use super::*;
 use crate::sentinel::{Guard, without};
 
@@ -93,7 +94,8 @@ fn finds_a_world_that_goes_round_in_circles() {
         plan.heals = false;
         let mut world = World::new(&plan, Telling::Silent, None);
         (0..happenings).for_each(|_| world.net.remind(100, NOTE_OPERATOR));
-        let outcome = world.run();
+        world.run();
+        let outcome = world.outcome(None);
         assert_eq!(outcome.violation.as_ref().map_or("", |broken| broken.rule()), rule);
     }
 }
@@ -122,8 +124,10 @@ fn finds_a_world_that_changes_to_and_fro() {
         [(Vec::new(), ""), (orders, "all stays well: it changes to and fro, now None")]
     {
         let plan = Plan::scripted(SEED, shape.clone(), faults);
-        let outcome = World::new(&plan, Telling::Silent, None).run();
-        assert_eq!(outcome.violation.map_or(String::new(), |broken| broken.what), found);
+        let mut world = World::new(&plan, Telling::Silent, None);
+        world.run();
+        let broken = world.outcome(None).violation;
+        assert_eq!(broken.map_or(String::new(), |broken| broken.what), found);
     }
 }
 
@@ -140,8 +144,8 @@ fn frozen_while_a_replica_hangs(
         Fault { at: 20_000, for_ms: 10_000, kind: FaultKind::Freeze(Proc::Sentinel(0)) },
     ];
     let plan = Plan::scripted(SEED, shape, faults);
-    let run = || World::new(&plan, Telling::Silent, None).run();
-    let outcome = guard.map_or_else(run, |guard| without(guard, run));
+    let lived = || run(&plan, Telling::Silent);
+    let outcome = guard.map_or_else(lived, |guard| without(guard, lived));
     outcome.violation.map_or(String::new(), |broken| broken.rule().to_owned())
 }
 
