@@ -115,13 +115,21 @@ impl Outbox {
         }
     }
 
-    /// The same as [`Outbox::emit_durable_or`] for a vote or a wish for one in this group.
+    /// The same as [`Outbox::emit_durable_or`] for a vote or a wish for one in this group. While the
+    /// disk fails nobody waits for a vote: the answer holds an opinion, too, which would grow old.
     pub(super) fn emit_durable_of(
         &mut self,
         group: &GroupName,
         effect: Effect,
         otherwise: Option<Value>,
     ) {
+        if let (Effect::Reply { id, .. }, Some(reply)) = (&effect, &otherwise)
+            && self.failed.is_some()
+            && self.newest > self.durable
+        {
+            self.ready.push_back(Effect::Reply { id: *id, reply: reply.clone() });
+            return;
+        }
         let before = self.waiting.len();
         self.emit_durable_or(effect, otherwise);
         if self.waiting.len() > before
@@ -321,6 +329,21 @@ mod tests {
         assert!(out.written(revision, Instant::from_ms(1010)));
         assert_eq!(out.failure(), None);
         assert_eq!(drain(&mut out), []);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_vote_while_the_disk_fails() {
+        let mut out = Outbox::new(Guards::new());
+        let reply = |text: &str| Effect::Reply { id: RequestId(1), reply: Value::bulk(text) };
+        let name: GroupName = "g".into();
+        out.touch();
+        let revision = out.begin_write(Instant::from_ms(0)).expect("due");
+        out.emit_durable_of(&name, reply("voted"), Some(Value::bulk("no vote")));
+        assert_eq!(drain(&mut out), []);
+        out.write_failed(revision, "disk full".into(), Instant::from_ms(10));
+        assert_eq!(drain(&mut out), [reply("no vote")]);
+        out.emit_durable_of(&name, reply("voted"), Some(Value::bulk("no vote")));
+        assert_eq!(drain(&mut out), [reply("no vote")]);
     }
 
     #[test]

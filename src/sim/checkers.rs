@@ -3,6 +3,7 @@
 
 mod choice;
 mod excuses;
+mod ledger;
 mod season;
 mod told;
 mod upkeep;
@@ -10,6 +11,7 @@ mod upkeep;
 use std::collections::{BTreeMap, BTreeSet};
 
 use choice::Progress;
+use ledger::Ledger;
 pub(super) use season::Season;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
@@ -117,6 +119,7 @@ pub(super) struct Checkers {
     claims: Vec<Claim>,
     /// What each sentinel is about.
     progress: Progress,
+    ledger: Ledger,
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     violation: Option<Violation>,
@@ -149,6 +152,7 @@ impl Checkers {
             conduct: Conduct::default(),
             claims: Vec::new(),
             progress: Progress::default(),
+            ledger: Ledger::default(),
             mixed: false,
             violation: None,
         }
@@ -167,6 +171,7 @@ impl Checkers {
     /// A sentinel starts, with this on its disk.
     pub(super) fn started(&mut self, speaker: &Speaker) {
         self.conduct.started(speaker);
+        self.open_book(speaker);
     }
 
     /// Something comes to a sentinel, over the link to this address if it is news of a link.
@@ -177,6 +182,7 @@ impl Checkers {
         input: &Input,
         (disk_fails, disk_idle): (bool, bool),
     ) {
+        self.read_book(speaker, disk_fails, disk_idle);
         self.conduct.hears(speaker, from, input, disk_fails, disk_idle);
     }
 
@@ -203,6 +209,7 @@ impl Checkers {
         self.ordered.retain(|(number, _), _| *number != sentinel);
         self.progress.forget(sentinel);
         self.conduct.died(sentinel);
+        self.close_book(sentinel);
     }
 
     /// An operator changes what a sentinel was told in the beginning.
@@ -288,6 +295,7 @@ impl Checkers {
             Effect::Announce(event) => self.event(speaker, event),
             _ => {}
         }
+        self.write_book(speaker, said);
     }
 
     /// An answer may say that a master is down.

@@ -85,6 +85,20 @@ impl World {
         field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
     }
 
+    /// From time to time a sentinel is asked for all that it knows; the ledger hears and judges the
+    /// answers. It has just been at work, so that the questions wake nothing in it.
+    pub(super) fn audit(&mut self, n: usize) {
+        if !self.watch.checkers.may_audit(n, self.net.now()) || self.hosts[n].doomed() {
+            return;
+        }
+        for group in 0..self.plan.shape.groups {
+            let name = || Shape::group_name(group);
+            for ask in [Request::Master, Request::Replicas, Request::Sentinels] {
+                self.hosts[n].ask(&mut self.net, &mut self.watch, ask(name()));
+            }
+        }
+    }
+
     /// The replicas that a sentinel names.
     pub(super) fn known_replicas(&mut self, n: usize, group: usize) -> Vec<Address> {
         let request = Request::Replicas(Shape::group_name(group));

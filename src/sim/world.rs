@@ -314,6 +314,7 @@ impl World {
             self.verify(&claim);
         }
         self.spring_ambush(n);
+        self.audit(n);
     }
 
     pub(super) fn start(&mut self, proc: Proc) {

@@ -1,0 +1,357 @@
+//! The ledger: what each sentinel announced, written down from its events alone. Whoever only
+//! listens knows what whoever asks is told, and what is on disk.
+//!
+//! Announcements may wait for the disk while answers do not, so both are compared only when
+//! nothing is being written: then nothing waits.
+
+mod compare;
+mod page;
+
+use std::collections::BTreeMap;
+
+use page::{Cause, Known, Member, Page, Stage};
+
+use super::{Checkers, Group, Said, Speaker};
+use crate::config::state::GroupState;
+use crate::sentinel::types::{Address, Epoch};
+use crate::sentinel::{Effect, Event, EventKind};
+use crate::sim::wire::Ms;
+
+/// An answer agrees with the events.
+const AGREE: &str = "who listens knows what who asks is told";
+/// The disk does.
+const WRITTEN: &str = "who listens knows what is on disk";
+/// Each change is told, and told once.
+const ONCE: &str = "each change is told once";
+/// A switch leads from the master that was told to the one that is on disk, and has its reason.
+const SWITCH: &str = "a switch leads from master to master";
+/// The events of a failover come one after the other, until it ends.
+const STAGES: &str = "a failover is told from beginning to end";
+/// What is answered to a peer is what was announced.
+const OPINION: &str = "opinions are announced";
+
+/// A sentinel is asked for all that it knows at most so often, in ms.
+const AUDIT_MS: Ms = 2_000;
+
+/// Which rule is broken, and how.
+type Wrong = (&'static str, String);
+
+/// All that one sentinel told since it started.
+#[derive(Debug, Default)]
+struct Book {
+    epoch: Epoch,
+    tilt: bool,
+    pages: BTreeMap<Group, Page>,
+    /// Nothing is being written, or has to be.
+    settled: bool,
+    failed: bool,
+    /// Something was told, or written, since it was last compared with the disk.
+    dirty: bool,
+    /// When it was last asked for all that it knows.
+    audited_at: Ms,
+}
+
+/// All books, by sentinel.
+#[derive(Debug, Default)]
+pub(super) struct Ledger(BTreeMap<usize, Book>);
+
+impl Checkers {
+    /// A sentinel starts with what is on its disk.
+    pub(super) fn open_book(&mut self, speaker: &Speaker) {
+        let groups = speaker.disk.groups.iter();
+        let pages = groups.map(|(name, group)| (name.clone(), Page::remembered(group))).collect();
+        let book = Book { epoch: speaker.disk.current_epoch, pages, ..Book::default() };
+        self.ledger.0.insert(speaker.number, book);
+    }
+
+    /// Its process ends.
+    pub(super) fn close_book(&mut self, sentinel: usize) {
+        self.ledger.0.remove(&sentinel);
+    }
+
+    /// Something comes to it: all that it decided before is said, unless it waits for the disk.
+    pub(super) fn read_book(&mut self, speaker: &Speaker, disk_fails: bool, disk_idle: bool) {
+        let Some(book) = self.ledger.0.get_mut(&speaker.number) else { return };
+        // What ends a write may begin the next.
+        let was_settled = std::mem::replace(&mut book.settled, disk_idle && !disk_fails);
+        if disk_fails && !book.failed {
+            book.pages.values_mut().for_each(|page| page.loose = true);
+        }
+        book.failed = disk_fails;
+        // Who was stopped has still to say what it had decided.
+        if book.dirty && was_settled && book.settled && !speaker.stopped {
+            book.dirty = false;
+            if let Err((rule, how)) = book.compare_with_disk(speaker) {
+                self.broken(speaker, rule, how);
+            }
+        }
+    }
+
+    /// True, now and then, if what it is asked for now can be compared.
+    pub(in crate::sim) fn may_audit(&mut self, sentinel: usize, now: Ms) -> bool {
+        let Some(book) = self.ledger.0.get_mut(&sentinel) else { return false };
+        let may = book.settled && now >= book.audited_at + AUDIT_MS;
+        if may {
+            book.audited_at = now;
+        }
+        may
+    }
+
+    /// It says something.
+    pub(super) fn write_book(&mut self, speaker: &Speaker, said: &Said) {
+        let Some(book) = self.ledger.0.get_mut(&speaker.number) else { return };
+        let found = match said.effect {
+            Effect::Persist { .. } => {
+                (book.settled, book.dirty) = (false, true);
+                Ok(())
+            }
+            Effect::Announce(event) => {
+                book.dirty = true;
+                book.enter(speaker, event)
+            }
+            Effect::Reply { reply, .. } => match said.question {
+                Some(question) => book.answers(speaker, question, reply),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        };
+        if let Err((rule, how)) = found {
+            self.broken(speaker, rule, how);
+        }
+    }
+}
+
+impl Book {
+    /// An event is written down; it must follow from what is written.
+    fn enter(&mut self, speaker: &Speaker, event: &Event) -> Result<(), Wrong> {
+        match event.kind {
+            EventKind::Tilt | EventKind::TiltEnd => {
+                let tilt = event.kind == EventKind::Tilt;
+                let before = std::mem::replace(&mut self.tilt, tilt);
+                return match before == tilt {
+                    true => Err((ONCE, format!("announces {} again", event.kind.name()))),
+                    false => Ok(()),
+                };
+            }
+            EventKind::NewEpoch => {
+                let epoch: Epoch = event.payload.parse().unwrap_or(0);
+                let before = self.epoch.max(epoch);
+                let before = std::mem::replace(&mut self.epoch, before);
+                return match epoch > before {
+                    true => Ok(()),
+                    false => Err((ONCE, format!("announces epoch {epoch} after {before}"))),
+                };
+            }
+            EventKind::VoteForLeader => return Ok(()),
+            _ => {}
+        }
+        let Some(name) = event.group.as_deref() else { return Ok(()) };
+        if event.kind == EventKind::Unmonitor {
+            let known = self.pages.remove(name).is_some();
+            return known.then_some(()).ok_or_else(|| stranger(event));
+        }
+        if event.kind == EventKind::SwitchMaster {
+            return self.switch(speaker, name, event);
+        }
+        let Some(of) = Details::of(&event.payload) else {
+            return Err((ONCE, format!("announces {}, which nobody can read", shown(event))));
+        };
+        if event.kind == EventKind::Monitor {
+            return self.monitor(name, &of, event);
+        }
+        let failed = self.failed;
+        let Some(page) = self.pages.get_mut(name) else { return Err(stranger(event)) };
+        if of.master != page.master.at && !page.loose {
+            let how = format!("announces {}, and the master is {}", shown(event), page.master.at);
+            return Err((SWITCH, how));
+        }
+        let at = speaker.at;
+        match event.kind {
+            EventKind::Slave | EventKind::Sentinel => page.meet(&of, event),
+            EventKind::Sdown | EventKind::SdownEnd => {
+                let down = event.kind == EventKind::Sdown;
+                let Some(member) = page.member(&of) else { return Err(stranger(event)) };
+                match member.down.replace(down) == Some(down) {
+                    true => Err((ONCE, format!("announces {} again", shown(event)))),
+                    false => Ok(()),
+                }
+            }
+            EventKind::Odown | EventKind::OdownEnd => {
+                let odown = event.kind == EventKind::Odown;
+                let before = std::mem::replace(&mut page.odown, odown);
+                match before == odown || odown && page.master.down == Some(false) {
+                    true => {
+                        Err((ONCE, format!("announces {}, without +sdown or again", shown(event))))
+                    }
+                    false => Ok(()),
+                }
+            }
+            EventKind::SentinelInvalidAddr => {
+                let mut known = false;
+                for page in self.pages.values_mut() {
+                    known |= page.peers.remove(of.name).is_some();
+                }
+                known.then_some(()).ok_or_else(|| stranger(event))
+            }
+            EventKind::SentinelAddressSwitch => self.moved(&of, event),
+            EventKind::ResetMaster => {
+                page.reset(at);
+                Ok(())
+            }
+            EventKind::Set => {
+                if let [option, value] = of.rest[..] {
+                    page.set.insert(option.to_ascii_lowercase(), value.into());
+                }
+                Ok(())
+            }
+            EventKind::ConfigUpdateFrom => {
+                page.cause = Some(Cause::Peer);
+                Ok(())
+            }
+            EventKind::TryFailover => {
+                page.loose &= failed;
+                page.advance(Stage::Tried, at, event)
+            }
+            EventKind::ElectedLeader => page.advance(Stage::Elected, at, event),
+            EventKind::StateSelectSlave => page.advance(Stage::Selects, at, event),
+            EventKind::SelectedSlave => page.advance(Stage::Selected, at, event),
+            EventKind::StateSendSlaveofNoone => page.advance(Stage::Sends, at, event),
+            EventKind::StateWaitPromotion => page.advance(Stage::Awaits, at, event),
+            EventKind::PromotedSlave => {
+                if of.kind == "master" {
+                    // It had been made a replica by somebody: nothing is switched.
+                    (page.odown, page.master.down) = (false, Some(false));
+                } else {
+                    page.cause = Some(Cause::Promotion(of.at));
+                }
+                page.advance(Stage::Promoted, at, event)
+            }
+            EventKind::StateReconfSlaves => page.advance(Stage::Repoints, at, event),
+            EventKind::AbortNotElected
+            | EventKind::AbortNoGoodSlave
+            | EventKind::AbortSlaveTimeout => page.end(event, page.fails_over()),
+            EventKind::FailoverEnd => page.end(event, page.stage == Stage::Repoints),
+            _ => Ok(()),
+        }
+    }
+
+    /// A group is watched from the start or from now on. Its file may name another master than its
+    /// memory.
+    fn monitor(&mut self, name: &str, of: &Details, event: &Event) -> Result<(), Wrong> {
+        let page = self.pages.entry(name.into()).or_insert_with(|| Page::new(of.at.clone()));
+        page.master = Member::new(of.at.clone(), Known::Sure);
+        page.replicas.remove(&of.at.to_string());
+        match of.kind {
+            "master" => Ok(()),
+            _ => Err(stranger(event)),
+        }
+    }
+
+    /// A sentinel has another address, in all groups.
+    fn moved(&mut self, of: &Details, event: &Event) -> Result<(), Wrong> {
+        let ["ip", host, "port", port, "for", id] = of.rest[..] else {
+            return Err(stranger(event));
+        };
+        let Some(at) = address(host, port) else { return Err(stranger(event)) };
+        let mut news = false;
+        for peer in self.pages.values_mut().filter_map(|page| page.peers.get_mut(id)) {
+            news |= peer.at != at;
+            peer.at = at.clone();
+        }
+        match news {
+            true => Ok(()),
+            false => Err((ONCE, format!("announces {} again", shown(event)))),
+        }
+    }
+
+    fn switch(&mut self, speaker: &Speaker, name: &str, event: &Event) -> Result<(), Wrong> {
+        let words: Vec<&str> = event.payload.split(' ').collect();
+        let (old, new) = match words[..] {
+            [group, host, port, to, to_port] if group == name => {
+                (address(host, port), address(to, to_port))
+            }
+            _ => (None, None),
+        };
+        let wrong = |how: &str| Err((SWITCH, format!("announces {}: {how}", shown(event))));
+        let (Some(old), Some(new)) = (old, new) else { return wrong("nobody can read that") };
+        let Some(page) = self.pages.get_mut(name) else { return Err(stranger(event)) };
+        let cause = page.cause.clone();
+        let before = page.master.at.clone();
+        let promoted = match &cause {
+            Some(Cause::Promotion(at)) => *at == new,
+            _ => true,
+        };
+        page.switch(new.clone());
+        if old != before {
+            return wrong(&format!("the master was {before}"));
+        }
+        if new == old || !promoted {
+            return wrong("that is none");
+        }
+        if cause.is_none() {
+            return wrong("nothing was told of its reason");
+        }
+        // Two switches may be written at once.
+        let known = speaker.disk.groups.get(name);
+        let knows =
+            |group: &GroupState| group.settings.master == new || group.replicas.contains(&new);
+        if self.settled && !known.is_some_and(knows) {
+            return wrong("its disk knows nothing of it");
+        }
+        Ok(())
+    }
+}
+
+/// Whom an event is about: the details with which it begins.
+struct Details<'a> {
+    /// `master`, `slave` or `sentinel`.
+    kind: &'a str,
+    name: &'a str,
+    at: Address,
+    /// Its master as this sentinel knows it.
+    master: Address,
+    rest: Vec<&'a str>,
+}
+
+impl Details<'_> {
+    fn of(payload: &str) -> Option<Details<'_>> {
+        let words: Vec<&str> = payload.split(' ').collect();
+        match words[..] {
+            [kind @ "master", name, host, port, ref rest @ ..] => {
+                let at = address(host, port)?;
+                Some(Details { kind, name, master: at.clone(), at, rest: rest.to_vec() })
+            }
+            [
+                kind @ ("slave" | "sentinel"),
+                name,
+                host,
+                port,
+                "@",
+                _,
+                on,
+                on_port,
+                ref rest @ ..,
+            ] => {
+                let (at, master) = (address(host, port)?, address(on, on_port)?);
+                Some(Details { kind, name, at, master, rest: rest.to_vec() })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn address(host: &str, port: &str) -> Option<Address> {
+    Some(Address::new(host, port.parse().ok()?))
+}
+
+fn shown(event: &Event) -> String {
+    format!("{} {}", event.kind.name(), event.payload)
+}
+
+fn stranger(event: &Event) -> Wrong {
+    (ONCE, format!("announces {}, of which it never told", shown(event)))
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

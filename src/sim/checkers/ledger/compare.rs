@@ -1,0 +1,230 @@
+//! The ledger held against the disk, and against what is answered.
+
+use super::page::{Known, Member, Members, Page, Stage};
+use super::{AGREE, Book, OPINION, Speaker, WRITTEN, Wrong, address};
+use crate::resp::Value;
+use crate::sentinel::Request;
+use crate::sentinel::types::Address;
+use crate::sim::wire::Ms;
+
+/// A failover ends at most so long after its timeout, in ms.
+const END_SLACK_MS: Ms = 5_000;
+
+impl Book {
+    /// All that is on disk was told, and nothing else.
+    pub(super) fn compare_with_disk(&mut self, speaker: &Speaker) -> Result<(), Wrong> {
+        let disk = speaker.disk;
+        if self.epoch != disk.current_epoch {
+            let how = format!("told epoch {}, and wrote {}", self.epoch, disk.current_epoch);
+            return Err((WRITTEN, how));
+        }
+        if !self.pages.keys().eq(disk.groups.keys()) {
+            let (told, written) = (self.pages.keys(), disk.groups.keys());
+            return Err((WRITTEN, format!("told of {told:?}, and wrote {written:?}")));
+        }
+        for (group, (name, page)) in disk.groups.values().zip(&mut self.pages) {
+            let settings = &group.settings;
+            let wrong = |how: String| Err((WRITTEN, format!("{how} of {name}")));
+            if page.master.at != settings.master {
+                let (told, written) = (&page.master.at, &settings.master);
+                return wrong(format!("told {told} as master, and wrote {written}"));
+            }
+            if let Some(cause) = &page.cause {
+                return wrong(format!("told no switch, after {cause:?},"));
+            }
+            let replicas = group.replicas.iter().map(|at| (at.to_string(), at.clone(), None));
+            if let Err(how) = compare(&mut page.replicas, replicas) {
+                return wrong(how);
+            }
+            for (option, value) in std::mem::take(&mut page.set) {
+                let written = match option.as_str() {
+                    "quorum" => settings.quorum.into(),
+                    "down-after-milliseconds" => settings.down_after_ms,
+                    "failover-timeout" => settings.failover_timeout_ms,
+                    "parallel-syncs" => settings.parallel_syncs.into(),
+                    _ => continue,
+                };
+                if written.to_string() != value {
+                    return wrong(format!("told {option} {value}, and wrote {written},"));
+                }
+            }
+            let peers = group.sentinels.iter();
+            let peers = peers.map(|(id, at)| (id.to_string(), at.clone(), None));
+            // Who listens first writes down nobody.
+            if group.sentinels.is_empty() && !page.peers.is_empty() {
+                continue;
+            }
+            if let Err(how) = compare(&mut page.peers, peers) {
+                return wrong(how);
+            }
+            page.trust(speaker.at);
+        }
+        Ok(())
+    }
+
+    /// An answer says what was announced.
+    pub(super) fn answers(
+        &mut self,
+        speaker: &Speaker,
+        question: &Request,
+        reply: &Value,
+    ) -> Result<(), Wrong> {
+        if !self.settled {
+            return Ok(());
+        }
+        match question {
+            Request::IsMasterDown { host, port, .. } => self.opinion(host, *port, reply),
+            Request::MasterAddress(name) => {
+                let told = self.pages.get(name).map(|page| {
+                    let at = &page.master.at;
+                    Value::Array(vec![Value::bulk(&*at.host), Value::bulk(at.port.to_string())])
+                });
+                match told.unwrap_or(Value::NullArray) == *reply {
+                    true => Ok(()),
+                    false => {
+                        let told = self.pages.get(name).map(|page| &page.master.at);
+                        Err((AGREE, format!("answers {reply:?} for {name}, and told {told:?}")))
+                    }
+                }
+            }
+            Request::Master(name) => match self.pages.get(name) {
+                None => Ok(()),
+                Some(page) => {
+                    let agrees = page.agrees(speaker, name, self.tilt, reply);
+                    agrees.map_err(|how| (AGREE, format!("{how} of {name}")))
+                }
+            },
+            Request::Replicas(name) => match self.pages.get_mut(name) {
+                None => Ok(()),
+                Some(page) => compare(&mut page.replicas, entries(reply).into_iter())
+                    .map_err(|how| (AGREE, format!("{how} of {name}"))),
+            },
+            Request::Sentinels(name) => match self.pages.get_mut(name) {
+                None => Ok(()),
+                Some(page) => compare(&mut page.peers, entries(reply).into_iter())
+                    .map_err(|how| (AGREE, format!("{how} of {name}"))),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// "Down" is what was announced of this master; in TILT nothing is said to be down.
+    fn opinion(&self, host: &str, port: i64, reply: &Value) -> Result<(), Wrong> {
+        let at = Address::new(host, u16::try_from(port).unwrap_or(0));
+        let Value::Array(items) = reply else { return Ok(()) };
+        let said = items.first() == Some(&Value::Integer(1));
+        let mut pages = self.pages.values().filter(|page| page.master.at == at);
+        let (page, None) = (pages.next(), pages.next()) else { return Ok(()) };
+        let Some(told) = page.map_or(Some(false), |page| page.master.down) else { return Ok(()) };
+        match said == (told && !self.tilt) {
+            true => Ok(()),
+            false => Err((OPINION, format!("answers {reply:?} of {at}, and told {told}"))),
+        }
+    }
+}
+
+impl Page {
+    /// SENTINEL MASTER says what was told and what is on disk.
+    fn agrees(
+        &self,
+        speaker: &Speaker,
+        name: &str,
+        tilt: bool,
+        reply: &Value,
+    ) -> Result<(), String> {
+        let field = |wanted: &str| field(reply, wanted).unwrap_or_default();
+        let at = address(field("ip"), field("port"));
+        if at.as_ref() != Some(&self.master.at) {
+            return Err(format!("answers {at:?}, and told {} as master", self.master.at));
+        }
+        let has = |flag: &str| field("flags").split(',').any(|word| word == flag);
+        let fails_over = self.loose.then(|| has("failover_in_progress"));
+        for (flag, told) in [
+            ("s_down", self.master.down.unwrap_or_else(|| has("s_down"))),
+            ("o_down", self.odown),
+            ("failover_in_progress", fails_over.unwrap_or_else(|| self.fails_over())),
+        ] {
+            if has(flag) != told {
+                return Err(format!("answers {}, and told {flag} {told}", field("flags")));
+            }
+        }
+        let mut numbers = Vec::new();
+        for (number, members) in
+            [("num-slaves", &self.replicas), ("num-other-sentinels", &self.peers)]
+        {
+            if members.values().all(|member| member.known == Known::Sure) {
+                numbers.push((number, members.len() as u64));
+            }
+        }
+        if let Some(group) = speaker.disk.groups.get(name) {
+            let settings = &group.settings;
+            numbers.push(("config-epoch", group.config_epoch));
+            numbers.push(("quorum", settings.quorum.into()));
+            numbers.push(("down-after-milliseconds", settings.down_after_ms));
+            numbers.push(("failover-timeout", settings.failover_timeout_ms));
+            numbers.push(("parallel-syncs", settings.parallel_syncs.into()));
+            let until = self.staged_at + settings.failover_timeout_ms + END_SLACK_MS;
+            if self.stage == Stage::Repoints && speaker.at > until && !tilt && !self.loose {
+                return Err("told no end of the failover".into());
+            }
+        }
+        for (number, told) in numbers {
+            if field(number) != told.to_string() {
+                return Err(format!("answers {number} {}, not {told},", field(number)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Those told are those shown, by name and address, and down or not. Whom RESET made the sentinel
+/// forget is struck off.
+fn compare(
+    told: &mut Members,
+    shown: impl Iterator<Item = (String, Address, Option<bool>)>,
+) -> Result<(), String> {
+    let mut seen = 0;
+    let mut names = Vec::new();
+    for (name, at, down) in shown {
+        let Some(member) = told.get(&name) else { return Err(format!("never told of {name}")) };
+        if member.known == Known::Due {
+            return Err(format!("did not tell {name} again after a switch"));
+        }
+        if member.at != at {
+            return Err(format!("told {name} at {}, and not {at}", member.at));
+        }
+        if let (Some(told), Some(down)) = (member.down, down)
+            && told != down
+        {
+            return Err(format!("told {name} down {told}, and not {down}"));
+        }
+        seen += 1;
+        names.push(name);
+    }
+    if seen < told.len() {
+        let missing = |(name, member): &(&String, &Member)| {
+            !names.contains(name) && member.known != Known::Doubtful
+        };
+        if let Some((name, _)) = told.iter().find(missing) {
+            return Err(format!("told of {name}, which is not shown as one"));
+        }
+        told.retain(|name, _| names.contains(name));
+    }
+    Ok(())
+}
+
+/// Name, address and whether it is down, of each entry of SENTINEL REPLICAS or SENTINELS.
+fn entries(reply: &Value) -> Vec<(String, Address, Option<bool>)> {
+    let Value::Array(entries) = reply else { return Vec::new() };
+    let read = |entry: &Value| {
+        let at = address(field(entry, "ip")?, field(entry, "port")?)?;
+        let down = field(entry, "flags")?.split(',').any(|flag| flag == "s_down");
+        Some((field(entry, "name")?.to_owned(), at, Some(down)))
+    };
+    entries.iter().filter_map(read).collect()
+}
+
+fn field<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
+    let Value::Map(pairs) = entry else { return None };
+    pairs.iter().find(|(key, _)| key.text() == Some(name)).and_then(|(_, value)| value.text())
+}

@@ -1,0 +1,475 @@
+//! Events and answers put before the ledger, good and bad.
+
+use super::super::*;
+use super::{AGREE, ONCE, OPINION, STAGES, WRITTEN};
+use crate::config::settings::GroupSettings;
+use crate::config::state::GroupState;
+use crate::sentinel::{RequestId, Revision};
+use crate::sim::dice::Dice;
+use crate::sim::wire::Ms;
+
+const MASTER: &str = "master g 10.0.0.1 6379";
+const REPLICA: &str = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
+const SWITCH: &str = "g 10.0.0.1 6379 10.0.0.2 6379";
+
+fn address(n: usize) -> Address {
+    Address::new(format!("10.0.0.{n}"), 6379)
+}
+
+fn id(n: u64) -> RunId {
+    Dice::new(n, "id").run_id()
+}
+
+fn peer() -> String {
+    format!("sentinel {} 10.0.0.9 26379 @ g 10.0.0.1 6379", id(1))
+}
+
+/// Somebody who reads what one sentinel says. It watches node 1 with the replicas 2 and 3, and
+/// knows one other sentinel.
+struct Reader {
+    checkers: Checkers,
+    disk: State,
+    at: Ms,
+    stopped: bool,
+}
+
+impl Reader {
+    fn new() -> Reader {
+        let nodes = (1..=3).map(address).collect();
+        let checkers = Checkers::new(BTreeMap::from([("g".into(), nodes)]), 2);
+        let mut group = GroupState::fresh(GroupSettings::new(address(1), 2), None);
+        group.replicas = [2, 3].map(address).into();
+        group.sentinels = BTreeMap::from([(id(1), Address::new("10.0.0.9", 26379))]);
+        let groups = BTreeMap::from([("g".into(), group)]);
+        let disk = State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new() };
+        let mut reader = Reader { checkers, disk, at: 1_000, stopped: false };
+        reader.speaks(|checkers, speaker| checkers.open_book(speaker));
+        reader.announces(EventKind::Monitor, "master g 10.0.0.1 6379 quorum 2");
+        reader.settles();
+        reader
+    }
+
+    fn speaks(&mut self, how: impl FnOnce(&mut Checkers, &Speaker)) {
+        let (at, stopped, id) = (self.at, self.stopped, id(0));
+        let speaker = Speaker { at, since: at, stopped, number: 0, id: &id, disk: &self.disk };
+        how(&mut self.checkers, &speaker);
+    }
+
+    fn says(&mut self, effect: Effect, question: Option<&Request>) {
+        let said = Said { effect: &effect, to: None, receiver: None, question };
+        self.speaks(|checkers, speaker| checkers.write_book(speaker, &said));
+    }
+
+    fn announces(&mut self, kind: EventKind, payload: &str) {
+        let event = Event { kind, group: Some("g".into()), payload: payload.into() };
+        self.says(Effect::Announce(event), None);
+    }
+
+    fn answers(&mut self, question: Request, reply: Value) {
+        self.says(Effect::Reply { id: RequestId(1), reply }, Some(&question));
+    }
+
+    fn writes(&mut self) {
+        let state = Box::new(self.disk.clone());
+        self.says(Effect::Persist { revision: Revision(1), state }, None);
+    }
+
+    /// All is on disk, and nothing more is said.
+    fn settles(&mut self) {
+        for _ in 0..2 {
+            self.speaks(|checkers, speaker| checkers.read_book(speaker, false, true));
+        }
+    }
+
+    fn disk_fails(&mut self) {
+        self.speaks(|checkers, speaker| checkers.read_book(speaker, true, false));
+    }
+
+    fn group(&mut self) -> &mut GroupState {
+        self.disk.groups.get_mut("g").expect("it is watched")
+    }
+
+    /// The disk holds the configuration that is announced next.
+    fn master_is_2(&mut self) {
+        let group = self.group();
+        group.settings.master = address(2);
+        group.replicas = [1, 3].map(address).into();
+    }
+
+    /// What is said after a switch to node 2.
+    fn replicas_again(&mut self) {
+        for n in [1, 3] {
+            let replica = format!("slave 10.0.0.{n}:6379 10.0.0.{n} 6379 @ g 10.0.0.2 6379");
+            self.announces(EventKind::Slave, &replica);
+        }
+    }
+
+    /// SENTINEL MASTER, with one field other than it should be.
+    fn master(&mut self, but: (&str, &str)) {
+        let fields = [
+            ("ip", "10.0.0.1"),
+            ("port", "6379"),
+            ("flags", "master"),
+            ("config-epoch", "0"),
+            ("num-slaves", "2"),
+            ("num-other-sentinels", "1"),
+            ("quorum", "2"),
+            ("down-after-milliseconds", "30000"),
+            ("failover-timeout", "180000"),
+            ("parallel-syncs", "1"),
+        ];
+        let fields = fields.map(|(name, value)| (name, if name == but.0 { but.1 } else { value }));
+        self.answers(Request::Master("g".into()), entry(&fields));
+    }
+
+    /// SENTINEL REPLICAS, of these nodes, with these flags.
+    fn replicas(&mut self, nodes: &[(usize, &str)]) {
+        let entries = nodes.iter().map(|(n, flags)| {
+            let at = address(*n);
+            let name = at.to_string();
+            entry(&[("name", &name), ("ip", &at.host), ("port", "6379"), ("flags", flags)])
+        });
+        let reply = Value::Array(entries.collect());
+        self.answers(Request::Replicas("g".into()), reply);
+    }
+
+    fn sentinels(&mut self, entries: &[[(&str, &str); 4]]) {
+        let reply = Value::Array(entries.iter().map(|fields| entry(fields)).collect());
+        self.answers(Request::Sentinels("g".into()), reply);
+    }
+
+    fn opinion(&mut self, down: i64) {
+        let question = Request::IsMasterDown {
+            host: "10.0.0.1".into(),
+            port: 6379,
+            epoch: 5,
+            candidate: None,
+        };
+        let items = vec![Value::Integer(down), Value::bulk("*"), Value::Integer(0)];
+        self.answers(question, Value::Array(items));
+    }
+
+    #[track_caller]
+    fn finds(&self, rule: &str) {
+        let found = self.checkers.violation().map(|broken| broken.what.clone());
+        match &found {
+            None => assert_eq!(rule, "", "nothing is found"),
+            Some(what) => assert!(!rule.is_empty() && what.starts_with(rule), "{what}"),
+        }
+    }
+}
+
+fn entry(fields: &[(&str, &str)]) -> Value {
+    Value::Map(fields.iter().map(|(n, v)| (Value::bulk(*n), Value::bulk(*v))).collect())
+}
+
+/// What is found once all of this is announced, and is on disk as it was before.
+#[track_caller]
+fn found(events: &[(EventKind, &str)], rule: &str) {
+    let mut reader = Reader::new();
+    for (kind, payload) in events {
+        reader.announces(*kind, payload);
+    }
+    reader.settles();
+    reader.finds(rule);
+}
+
+#[test]
+fn who_is_down_is_told_once() {
+    use EventKind::{Odown, OdownEnd, Sdown, SdownEnd};
+    for whom in [MASTER, REPLICA, &peer()] {
+        found(&[(Sdown, whom), (SdownEnd, whom), (Sdown, whom)], "");
+        found(&[(Sdown, whom), (Sdown, whom)], ONCE);
+        found(&[(SdownEnd, whom)], ONCE);
+    }
+    found(&[(Sdown, MASTER), (Odown, MASTER), (SdownEnd, MASTER), (OdownEnd, MASTER)], "");
+    found(&[(Odown, MASTER)], ONCE);
+    found(&[(OdownEnd, MASTER)], ONCE);
+    found(&[(Sdown, "slave 10.0.0.7:6379 10.0.0.7 6379 @ g 10.0.0.1 6379")], ONCE);
+}
+
+#[test]
+fn who_is_met_is_told_once_and_written() {
+    use EventKind::{Sentinel, SentinelInvalidAddr, Slave};
+    found(&[(Slave, REPLICA)], ONCE);
+    found(&[(Sentinel, &peer())], ONCE);
+    found(&[(Slave, "slave 10.0.0.7:6379 10.0.0.7 6379 @ g 10.0.0.1 6379")], WRITTEN);
+    found(&[(SentinelInvalidAddr, &peer())], WRITTEN);
+    found(&[(SentinelInvalidAddr, &peer()), (SentinelInvalidAddr, &peer())], ONCE);
+    found(&[(SentinelInvalidAddr, &peer()), (Sentinel, &peer())], "");
+    let mut reader = Reader::new();
+    reader.group().replicas.push(address(7));
+    reader.writes();
+    reader.settles();
+    reader.finds(WRITTEN);
+}
+
+#[test]
+fn a_sentinel_that_moved_is_told_and_written() {
+    let moved = format!("{MASTER} ip 10.0.0.8 port 26379 for {}", id(1));
+    found(&[(EventKind::SentinelAddressSwitch, &moved)], WRITTEN);
+    let mut reader = Reader::new();
+    reader.announces(EventKind::SentinelAddressSwitch, &moved);
+    reader.group().sentinels.insert(id(1), Address::new("10.0.0.8", 26379));
+    reader.settles();
+    reader.finds("");
+    reader.announces(EventKind::SentinelAddressSwitch, &moved);
+    reader.finds(ONCE);
+}
+
+#[test]
+fn epochs_are_told_as_they_are_written() {
+    let epoch = |reader: &mut Reader, epoch: &str| {
+        let event = Event { kind: EventKind::NewEpoch, group: None, payload: epoch.into() };
+        reader.says(Effect::Announce(event), None);
+    };
+    let mut reader = Reader::new();
+    epoch(&mut reader, "6");
+    reader.disk.current_epoch = 6;
+    reader.settles();
+    reader.finds("");
+    epoch(&mut reader, "6");
+    reader.finds(ONCE);
+    let mut reader = Reader::new();
+    reader.disk.current_epoch = 6;
+    reader.writes();
+    reader.settles();
+    reader.finds(WRITTEN);
+}
+
+#[test]
+fn groups_are_told_as_they_are_written() {
+    found(&[(EventKind::Unmonitor, MASTER)], WRITTEN);
+    found(&[(EventKind::Unmonitor, MASTER), (EventKind::Unmonitor, MASTER)], ONCE);
+    found(&[(EventKind::Unmonitor, MASTER), (EventKind::Slave, REPLICA)], ONCE);
+}
+
+#[test]
+fn settings_are_told_as_they_are_written() {
+    found(&[(EventKind::Set, &format!("{MASTER} quorum 3"))], WRITTEN);
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Set, &format!("{MASTER} quorum 3"));
+    reader.group().settings.quorum = 3;
+    reader.settles();
+    reader.finds("");
+}
+
+#[test]
+fn a_switch_leads_from_the_master_that_was_to_the_one_that_is() {
+    let switched = |payload: &str| {
+        let mut reader = Reader::new();
+        reader.announces(EventKind::ConfigUpdateFrom, &peer());
+        reader.master_is_2();
+        reader.announces(EventKind::SwitchMaster, payload);
+        reader
+    };
+    let mut reader = switched(SWITCH);
+    reader.replicas_again();
+    reader.settles();
+    reader.finds("");
+    reader.announces(EventKind::SwitchMaster, SWITCH);
+    reader.finds(super::SWITCH);
+    switched("g 10.0.0.2 6379 10.0.0.1 6379").finds(super::SWITCH);
+    switched("g 10.0.0.1 6379 10.0.0.1 6379").finds(super::SWITCH);
+    switched("g 10.0.0.1 6379 10.0.0.7 6379").finds(super::SWITCH);
+    let mut third = switched("g 10.0.0.1 6379 10.0.0.3 6379");
+    third.settles();
+    third.finds(WRITTEN);
+}
+
+#[test]
+fn a_switch_has_a_reason_and_a_reason_a_switch() {
+    let mut reader = Reader::new();
+    reader.master_is_2();
+    reader.announces(EventKind::SwitchMaster, SWITCH);
+    reader.finds(super::SWITCH);
+    found(&[(EventKind::ConfigUpdateFrom, &peer())], WRITTEN);
+    let mut reader = Reader::new();
+    reader.master_is_2();
+    reader.announces(EventKind::Sdown, "master g 10.0.0.2 6379");
+    reader.finds(super::SWITCH);
+}
+
+#[test]
+fn replicas_are_told_again_after_a_switch() {
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Sdown, "slave 10.0.0.3:6379 10.0.0.3 6379 @ g 10.0.0.1 6379");
+    reader.announces(EventKind::Sdown, MASTER);
+    reader.announces(EventKind::ConfigUpdateFrom, &peer());
+    reader.master_is_2();
+    reader.announces(EventKind::SwitchMaster, SWITCH);
+    reader.settles();
+    reader.finds(WRITTEN);
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Sdown, "slave 10.0.0.3:6379 10.0.0.3 6379 @ g 10.0.0.1 6379");
+    reader.announces(EventKind::Sdown, MASTER);
+    reader.announces(EventKind::ConfigUpdateFrom, &peer());
+    reader.master_is_2();
+    reader.announces(EventKind::SwitchMaster, SWITCH);
+    reader.replicas_again();
+    reader.settles();
+    // The old master is not down as a replica yet, and the other one still is.
+    reader.replicas(&[(1, "slave"), (3, "s_down,slave")]);
+    reader.finds("");
+}
+
+#[test]
+fn a_failover_is_told_from_beginning_to_end() {
+    use EventKind::*;
+    let promoted = [
+        (TryFailover, MASTER),
+        (ElectedLeader, MASTER),
+        (StateSelectSlave, MASTER),
+        (SelectedSlave, REPLICA),
+        (StateSendSlaveofNoone, REPLICA),
+        (StateWaitPromotion, REPLICA),
+        (PromotedSlave, REPLICA),
+        (StateReconfSlaves, MASTER),
+    ];
+    for left_out in 0..promoted.len() {
+        let mut reader = Reader::new();
+        for (n, (kind, payload)) in promoted.iter().enumerate() {
+            if n != left_out {
+                reader.announces(*kind, payload);
+            }
+        }
+        reader.master_is_2();
+        reader.announces(SwitchMaster, SWITCH);
+        reader.announces(FailoverEnd, "master g 10.0.0.2 6379");
+        reader.finds(STAGES);
+    }
+    found(&[(TryFailover, MASTER), (AbortNotElected, MASTER), (TryFailover, MASTER)], "");
+    found(&[(TryFailover, MASTER), (TryFailover, MASTER)], STAGES);
+    found(&[(AbortNotElected, MASTER)], STAGES);
+    found(&[(FailoverEnd, MASTER)], STAGES);
+
+    let mut reader = Reader::new();
+    promoted.iter().for_each(|(kind, payload)| reader.announces(*kind, payload));
+    reader.master_is_2();
+    reader.announces(SwitchMaster, SWITCH);
+    reader.replicas_again();
+    reader.settles();
+    reader.at += 170_000;
+    reader.master(("ip", "10.0.0.2"));
+    reader.finds("");
+    reader.at += 20_000;
+    reader.master(("ip", "10.0.0.2"));
+    reader.finds(AGREE);
+}
+
+#[test]
+fn a_failing_disk_holds_back_promises_and_not_facts() {
+    use EventKind::{AbortNotElected, ElectedLeader, TryFailover};
+    let mut reader = Reader::new();
+    reader.announces(TryFailover, MASTER);
+    reader.disk_fails();
+    reader.announces(AbortNotElected, MASTER);
+    reader.announces(ElectedLeader, MASTER);
+    reader.finds("");
+}
+
+#[test]
+fn answers_agree_with_events() {
+    Reader::new().finds("");
+    let fields = [
+        ("ip", "10.0.0.2"),
+        ("flags", "s_down,master"),
+        ("flags", "o_down,master"),
+        ("flags", "master,failover_in_progress"),
+        ("config-epoch", "1"),
+        ("num-slaves", "1"),
+        ("num-other-sentinels", "0"),
+        ("quorum", "3"),
+        ("parallel-syncs", "2"),
+    ];
+    for but in fields {
+        let mut reader = Reader::new();
+        reader.master(("", ""));
+        reader.finds("");
+        reader.master(but);
+        reader.finds(AGREE);
+    }
+    let mut reader = Reader::new();
+    reader.replicas(&[(2, "slave"), (3, "slave,disconnected")]);
+    reader.finds("");
+    let wrong: [&[(usize, &str)]; 3] = [
+        &[(2, "slave")],
+        &[(2, "slave"), (3, "slave"), (4, "slave")],
+        &[(2, "slave"), (3, "s_down,slave")],
+    ];
+    for nodes in wrong {
+        let mut reader = Reader::new();
+        reader.replicas(nodes);
+        reader.finds(AGREE);
+    }
+    let mut reader = Reader::new();
+    let (id, flags) = (id(1), ("flags", "sentinel"));
+    let name = ("name", id.as_str());
+    reader.sentinels(&[[name, ("ip", "10.0.0.9"), ("port", "26379"), flags]]);
+    reader.finds("");
+    reader.sentinels(&[[name, ("ip", "10.0.0.8"), ("port", "26379"), flags]]);
+    reader.finds(AGREE);
+    let mut reader = Reader::new();
+    reader.sentinels(&[]);
+    reader.finds(AGREE);
+    let mut reader = Reader::new();
+    let reply = Value::Array(vec![Value::bulk("10.0.0.2"), Value::bulk("6379")]);
+    reader.answers(Request::MasterAddress("g".into()), reply);
+    reader.finds(AGREE);
+}
+
+#[test]
+fn nothing_is_compared_while_something_waits() {
+    let mut reader = Reader::new();
+    reader.writes();
+    reader.master(("ip", "10.0.0.2"));
+    reader.opinion(1);
+    reader.finds("");
+    let mut reader = Reader::new();
+    reader.stopped = true;
+    reader.disk.current_epoch = 6;
+    reader.writes();
+    reader.settles();
+    reader.finds("");
+}
+
+#[test]
+fn opinions_are_what_was_announced() {
+    let mut reader = Reader::new();
+    reader.opinion(0);
+    reader.announces(EventKind::Sdown, MASTER);
+    reader.opinion(1);
+    reader.announces(EventKind::Tilt, "#tilt mode entered");
+    reader.finds("");
+    let mut reader = Reader::new();
+    reader.opinion(1);
+    reader.finds(OPINION);
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Sdown, MASTER);
+    reader.opinion(0);
+    reader.finds(OPINION);
+}
+
+#[test]
+fn whom_reset_forgets_is_not_told() {
+    use EventKind::{ResetMaster, Sdown, Slave};
+    let mut reader = Reader::new();
+    reader.announces(Sdown, REPLICA);
+    reader.announces(ResetMaster, MASTER);
+    reader.replicas(&[(2, "slave"), (3, "slave")]);
+    reader.group().replicas.pop();
+    reader.settles();
+    reader.finds("");
+    // It is found, and may be forgotten once more.
+    reader.announces(Slave, "slave 10.0.0.3:6379 10.0.0.3 6379 @ g 10.0.0.1 6379");
+    reader.writes();
+    reader.settles();
+    reader.finds("");
+    reader.at += 100_000;
+    reader.writes();
+    reader.settles();
+    reader.group().replicas.clear();
+    reader.writes();
+    reader.settles();
+    reader.finds(WRITTEN);
+}
