@@ -200,10 +200,10 @@ impl Sentinel {
             return Value::error(NO_SUCH_MASTER);
         };
         let details = group.master_details(&self.core);
-        if self.core.holds(Guard::RemovedFallsSilent) {
-            self.core.out.forget(&name);
+        let is_untold = self.core.holds(Guard::RemovedFallsSilent) && self.core.out.forget(&name);
+        if !is_untold {
+            self.core.announce(EventKind::Unmonitor, Some(&name), details);
         }
-        self.core.announce(EventKind::Unmonitor, Some(&name), details);
         group.close(&mut self.core);
         if let Some(declared) = group.declared
             && self.core.holds(Guard::RemovedStays)

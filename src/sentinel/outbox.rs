@@ -235,8 +235,15 @@ impl Outbox {
     }
 
     /// Forgets what is still to be said of a group that is not watched any more. Its votes are not
-    /// told: what is written from now on does not hold them.
-    pub(super) fn forget(&mut self, group: &GroupName) {
+    /// told: what is written from now on does not hold them. True if nobody was told of the group
+    /// yet.
+    pub(super) fn forget(&mut self, group: &GroupName) -> bool {
+        let is_first = |effect: &Effect| {
+            matches!(effect, Effect::Announce(Event { kind: EventKind::Monitor, group: of, .. })
+                if of.as_ref() == Some(group))
+        };
+        let untold = self.ready.iter().chain(self.waiting.iter().map(|waiting| &waiting.effect));
+        let is_untold = untold.into_iter().any(is_first);
         let of_group = |effect: &Effect| match effect {
             Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
                 about.as_ref() == Some(group)
@@ -256,6 +263,7 @@ impl Outbox {
                 self.ready.push_back(Effect::Reply { id, reply });
             }
         }
+        is_untold
     }
 
     /// Why the state cannot be written at present, if so. Such a sentinel takes no part in

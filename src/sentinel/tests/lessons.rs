@@ -186,3 +186,19 @@ fn who_moved_says_anew_what_somebody_else_may_have_said_in_its_place() {
     desk.answer_question(26003, 1, "*", 0);
     assert!(desk.has(EventKind::Odown), "{:?}", desk.events);
 }
+
+#[test]
+fn of_a_group_that_is_removed_before_it_was_told_nobody_hears() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+    desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "1".into() });
+    desk.ask(Request::Remove("other".into()));
+    desk.disk_works = true;
+    let (revision, _) = desk.writes.last().cloned().expect("a write");
+    desk.input(Input::Persisted { revision });
+    desk.pass(2_000);
+    let told = desk.events.iter().filter(|(_, payload)| payload.contains("other"));
+    assert_eq!(told.count(), 0, "{:?}", desk.events);
+}

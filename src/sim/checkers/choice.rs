@@ -32,6 +32,8 @@ pub(super) struct Progress {
     forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
+    /// When it last announced another master.
+    told_switch: BTreeMap<Place, Ms>,
     /// When a sentinel last stood still, and when it went on.
     pub(super) stood_still: BTreeMap<usize, (Ms, Ms)>,
     /// Replicas that it calls down, with their groups.
@@ -83,8 +85,10 @@ impl Progress {
                 }
             }
             EventKind::Slave => {
-                // It may have been forgotten, and be met again.
-                if let Some((_, node)) = named(&event.payload) {
+                // All are named after a switch; else one that was forgotten is met again.
+                if let Some((_, node)) = named(&event.payload)
+                    && self.told_switch.get(&place) != Some(&at)
+                {
                     self.down.remove(&(sentinel, node));
                 }
             }
@@ -105,6 +109,7 @@ impl Progress {
                 if let [.., host, port] = words[..] {
                     self.down.remove(&(sentinel, Address::new(host, port.parse().unwrap_or(0))));
                 }
+                self.told_switch.insert(place.clone(), at);
                 self.switched.insert(place, since);
             }
             EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {
@@ -256,7 +261,11 @@ impl Checkers {
         if seat.waited_ms == 0 && !ear.up {
             return Some((rule, "there is no connection to it".into()));
         }
-        if seat.waited_ms < Ms::MAX && seat.settled && self.progress.is_down(speaker.number, to) {
+        // One that was forgotten and is met again at a switch is not down any more.
+        let judged = self.progress.judged.get(&(speaker.number, to.clone()));
+        let silent = ear.pongs[0] <= judged.map(|(_, said_at)| *said_at);
+        let down = silent && self.progress.is_down(speaker.number, to);
+        if seat.waited_ms < Ms::MAX && seat.settled && down {
             return Some((rule, "the sentinel itself calls it down".into()));
         }
         let answered_ms = ago(ear.pongs[0].map_or(ear.opened_at, |at| at.max(ear.opened_at)));
