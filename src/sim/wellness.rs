@@ -85,12 +85,16 @@ impl World {
         field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
     }
 
-    /// From time to time a sentinel is asked for all that it knows; the ledger hears and judges the
-    /// answers. It has just been at work, so that the questions wake nothing in it.
+    /// From time to time a sentinel is asked for all that it knows. It has just been at work, so
+    /// that the questions wake nothing in it.
     pub(super) fn audit(&mut self, n: usize) {
-        if !self.watch.checkers.may_audit(n, self.net.now()) || self.hosts[n].doomed() {
-            return;
+        if self.watch.checkers.audit_is_due(n, self.net.now()) && !self.hosts[n].doomed() {
+            self.ask_all(n);
         }
+    }
+
+    /// The ledger hears and judges the answers.
+    fn ask_all(&mut self, n: usize) {
         for group in 0..self.plan.shape.groups {
             let name = || Shape::group_name(group);
             for ask in [Request::Master, Request::Replicas, Request::Sentinels] {
@@ -175,11 +179,13 @@ impl World {
         }
     }
 
-    /// In the end the master holds whatever was written since all is well; without any fault,
-    /// whatever was ever confirmed. That its replicas hold the same is part of being well.
+    /// In the end all sentinels tell what they announced, and the master holds whatever was written
+    /// since all is well; without any fault, whatever was ever confirmed. That its replicas hold
+    /// the same is part of being well.
     pub(super) fn check_data(&mut self, well_since: Ms) {
         let now = self.net.now();
         let since = if self.plan.calm { 0 } else { well_since };
+        (0..self.hosts.len()).for_each(|n| self.ask_all(n));
         for group in 0..self.plan.shape.groups {
             let nodes = &self.nodes[self.plan.shape.nodes_of(group)];
             let Some(master) = nodes.iter().find(|node| node.following().is_none()) else { return };

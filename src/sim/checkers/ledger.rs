@@ -30,8 +30,8 @@ const STAGES: &str = "a failover is told from beginning to end";
 /// What is answered to a peer is what was announced.
 const OPINION: &str = "opinions are announced";
 
-/// A sentinel is asked for all that it knows at most so often, in ms.
-const AUDIT_MS: Ms = 2_000;
+/// A sentinel is asked for all that it knows so often, in ms: the answers are long.
+const AUDIT_MS: Ms = 10_000;
 
 /// Which rule is broken, and how.
 type Wrong = (&'static str, String);
@@ -60,7 +60,10 @@ impl Checkers {
     pub(super) fn open_book(&mut self, speaker: &Speaker) {
         let groups = speaker.disk.groups.iter();
         let pages = groups.map(|(name, group)| (name.clone(), Page::remembered(group))).collect();
-        let book = Book { epoch: speaker.disk.current_epoch, pages, ..Book::default() };
+        // Not all are asked at once.
+        let audited_at = speaker.at + AUDIT_MS / 7 * (speaker.number as Ms % 7);
+        let epoch = speaker.disk.current_epoch;
+        let book = Book { epoch, pages, audited_at, ..Book::default() };
         self.ledger.0.insert(speaker.number, book);
     }
 
@@ -88,7 +91,7 @@ impl Checkers {
     }
 
     /// True, now and then, if what it is asked for now can be compared.
-    pub(in crate::sim) fn may_audit(&mut self, sentinel: usize, now: Ms) -> bool {
+    pub(in crate::sim) fn audit_is_due(&mut self, sentinel: usize, now: Ms) -> bool {
         let Some(book) = self.ledger.0.get_mut(&sentinel) else { return false };
         let may = book.settled && now >= book.audited_at + AUDIT_MS;
         if may {
@@ -105,8 +108,9 @@ impl Checkers {
                 (book.settled, book.dirty) = (false, true);
                 Ok(())
             }
+            Effect::Announce(event) if is_of_links(event.kind) => Ok(()),
             Effect::Announce(event) => {
-                book.dirty = true;
+                book.dirty |= !is_of_health(event.kind);
                 book.enter(speaker, event)
             }
             Effect::Reply { reply, .. } => match said.question {
@@ -147,8 +151,11 @@ impl Book {
         }
         let Some(name) = event.group.as_deref() else { return Ok(()) };
         if event.kind == EventKind::Unmonitor {
-            let known = self.pages.remove(name).is_some();
-            return known.then_some(()).ok_or_else(|| stranger(event));
+            // What waited to be told of it is dropped: that it was watched again, or that somebody
+            // is gone whom other groups knew, too.
+            self.pages.remove(name);
+            self.pages.values_mut().for_each(|page| page.doubt_peers(speaker.at));
+            return Ok(());
         }
         if event.kind == EventKind::SwitchMaster {
             return self.switch(speaker, name, event);
@@ -241,9 +248,9 @@ impl Book {
         let page = self.pages.entry(name.into()).or_insert_with(|| Page::new(of.at.clone()));
         page.master = Member::new(of.at.clone(), Known::Sure);
         page.replicas.remove(&of.at.to_string());
-        match of.kind {
-            "master" => Ok(()),
-            _ => Err(stranger(event)),
+        match std::mem::replace(&mut page.watched, true) {
+            true => Err((ONCE, format!("announces {} again", shown(event)))),
+            false => Ok(()),
         }
     }
 
@@ -338,6 +345,17 @@ impl Details<'_> {
             _ => None,
         }
     }
+}
+
+/// Told often, and of nothing that is known of others.
+fn is_of_links(kind: EventKind) -> bool {
+    matches!(kind, EventKind::CmdLinkReconnection | EventKind::PubsubLinkReconnection)
+}
+
+/// What changes nothing on disk.
+fn is_of_health(kind: EventKind) -> bool {
+    use EventKind::{Odown, OdownEnd, Reboot, RoleChange, RoleMismatch, Sdown, SdownEnd};
+    matches!(kind, Odown | OdownEnd | Reboot | RoleChange | RoleMismatch | Sdown | SdownEnd)
 }
 
 fn address(host: &str, port: &str) -> Option<Address> {

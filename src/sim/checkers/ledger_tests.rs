@@ -240,7 +240,7 @@ fn epochs_are_told_as_they_are_written() {
 #[test]
 fn groups_are_told_as_they_are_written() {
     found(&[(EventKind::Unmonitor, MASTER)], WRITTEN);
-    found(&[(EventKind::Unmonitor, MASTER), (EventKind::Unmonitor, MASTER)], ONCE);
+    found(&[(EventKind::Monitor, MASTER)], ONCE);
     found(&[(EventKind::Unmonitor, MASTER), (EventKind::Slave, REPLICA)], ONCE);
 }
 
@@ -251,6 +251,19 @@ fn settings_are_told_as_they_are_written() {
     reader.announces(EventKind::Set, &format!("{MASTER} quorum 3"));
     reader.group().settings.quorum = 3;
     reader.settles();
+    reader.finds("");
+}
+
+#[test]
+fn what_is_set_is_told_before_it_is_answered() {
+    let options = || ["quorum", "3"].map(str::to_owned).into();
+    let set = || Request::Set { name: "g".into(), options: options() };
+    let mut reader = Reader::new();
+    reader.answers(set(), Value::ok());
+    reader.finds(AGREE);
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Set, &format!("{MASTER} quorum 3"));
+    reader.answers(set(), Value::ok());
     reader.finds("");
 }
 

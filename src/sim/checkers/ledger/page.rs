@@ -64,6 +64,8 @@ pub(super) enum Cause {
 /// One group, as one sentinel told it.
 #[derive(Debug)]
 pub(super) struct Page {
+    /// Its `+monitor` was told.
+    pub(super) watched: bool,
     pub(super) master: Member,
     pub(super) odown: bool,
     pub(super) replicas: Members,
@@ -74,6 +76,7 @@ pub(super) struct Page {
     /// The disk failed since the failover began: what waits for it comes late, or not at all.
     pub(super) loose: bool,
     pub(super) cause: Option<Cause>,
+    /// When some may have been forgotten of whom nothing is told.
     pub(super) reset_at: Option<Ms>,
     /// What was told of settings that an operator changed, until it is seen on disk.
     pub(super) set: BTreeMap<String, String>,
@@ -82,6 +85,7 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn new(master: Address) -> Page {
         Page {
+            watched: false,
             master: Member::new(master, Known::Sure),
             odown: false,
             replicas: Members::new(),
@@ -165,13 +169,18 @@ impl Page {
 
     /// RESET: nodes are not down until they are found so again, and nobody knows who is left.
     pub(super) fn reset(&mut self, at: Ms) {
-        self.reset_at = Some(at);
         self.odown = false;
         self.stage = Stage::Idle;
         self.master.down = Some(false);
         for member in self.replicas.values_mut() {
             (member.down, member.known) = (Some(false), Known::Doubtful);
         }
+        self.doubt_peers(at);
+    }
+
+    /// Some of the peers may be gone.
+    pub(super) fn doubt_peers(&mut self, at: Ms) {
+        self.reset_at = Some(at);
         for member in self.peers.values_mut() {
             member.known = Known::Doubtful;
         }
