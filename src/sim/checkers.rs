@@ -3,6 +3,8 @@
 
 mod choice;
 mod excuses;
+mod orders;
+mod prompt;
 mod season;
 mod told;
 mod upkeep;
@@ -10,6 +12,8 @@ mod upkeep;
 use std::collections::{BTreeMap, BTreeSet};
 
 use choice::Progress;
+use orders::Orders;
+use prompt::Prompt;
 pub(super) use season::Season;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
@@ -18,7 +22,7 @@ use super::wire::{Ms, Proc};
 use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
-use crate::sentinel::{Command, Effect, Event, EventKind, Input, Request};
+use crate::sentinel::{Command, Effect, Event, EventKind, Input, LEFT_ALONE, Request};
 
 /// Something that must never happen, and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +76,8 @@ pub(super) enum Claim {
     Sent { sentinel: usize, node: usize, master: Address },
     /// It told this node to be the master of one of these groups.
     Promotes { sentinel: usize, node: usize, groups: Vec<Group> },
+    /// It answered OK to a SET of these options.
+    Tuned { sentinel: usize, group: Group, options: Vec<String> },
 }
 
 /// All that was said so far, as far as later words must agree with it.
@@ -117,6 +123,9 @@ pub(super) struct Checkers {
     claims: Vec<Claim>,
     /// What each sentinel is about.
     progress: Progress,
+    /// What each should have done by now.
+    prompt: Prompt,
+    orders: Orders,
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     violation: Option<Violation>,
@@ -149,6 +158,8 @@ impl Checkers {
             conduct: Conduct::default(),
             claims: Vec::new(),
             progress: Progress::default(),
+            prompt: Prompt::default(),
+            orders: Orders::default(),
             mixed: false,
             violation: None,
         }
@@ -167,6 +178,7 @@ impl Checkers {
     /// A sentinel starts, with this on its disk.
     pub(super) fn started(&mut self, speaker: &Speaker) {
         self.conduct.started(speaker);
+        self.prompt.started(speaker);
     }
 
     /// Something comes to a sentinel, over the link to this address if it is news of a link.
@@ -178,6 +190,8 @@ impl Checkers {
         (disk_fails, disk_idle): (bool, bool),
     ) {
         self.conduct.hears(speaker, from, input, disk_fails, disk_idle);
+        self.prompt.hears(speaker, input);
+        self.orders.hears(speaker, input);
     }
 
     /// A sentinel was told to forget the others of a group that it cannot reach.
@@ -203,6 +217,8 @@ impl Checkers {
         self.ordered.retain(|(number, _), _| *number != sentinel);
         self.progress.forget(sentinel);
         self.conduct.died(sentinel);
+        self.prompt.died(sentinel);
+        self.orders.died(sentinel);
     }
 
     /// An operator changes what a sentinel was told in the beginning.
@@ -281,11 +297,19 @@ impl Checkers {
                     self.claims.push(Claim::Sent { sentinel: speaker.number, node, master });
                 }
             }
-            Effect::Reply { reply, .. } => {
+            Effect::Reply { id, reply } => {
                 self.accuse(speaker, said);
+                self.answered(speaker, *id, said.question, reply);
                 self.reply(speaker, said.question, reply);
             }
-            Effect::Announce(event) => self.event(speaker, event),
+            Effect::Announce(event) => {
+                self.prompt.note(speaker, event);
+                self.event(speaker, event);
+            }
+            Effect::Persist { .. } => self.prompt.writes(speaker),
+            Effect::Say { text, group: Some(group), .. } if text.contains(LEFT_ALONE) => {
+                self.prompt.leaves_alone(speaker.number, group);
+            }
             _ => {}
         }
     }
@@ -312,6 +336,7 @@ impl Checkers {
         let Some((current, group, master, config)) = read_hello(payload) else {
             return self.broken(speaker, "well-formed hello", format!("says {payload:?}"));
         };
+        self.orders.names(group, &master);
         if current > speaker.disk.current_epoch {
             let on_disk = speaker.disk.current_epoch;
             let how = format!("shows epoch {current} while its disk holds {on_disk}");
@@ -404,6 +429,7 @@ impl Checkers {
     fn reply(&mut self, speaker: &Speaker, question: Option<&Request>, reply: &Value) {
         if let (Some(Request::Failover(group)), Value::Simple(_)) = (question, reply) {
             *self.ordered.entry((speaker.number, group.clone())).or_default() += 1;
+            self.prompt.obeys((speaker.number, group.clone()));
         }
         let Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }) = question else {
             return;

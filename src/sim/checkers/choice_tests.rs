@@ -45,7 +45,7 @@ impl Court {
         court.at = NOW - 2_000;
         for n in 1..=3 {
             let ear = court.ears.entry(address(n)).or_default();
-            ear.connected(true);
+            ear.connected(court.at, true);
             for _ in 0..3 {
                 ear.answer(court.at, &Command::Ping, &Value::Simple("PONG".into()));
             }
@@ -91,7 +91,9 @@ impl Court {
         };
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question: None };
         let ears = self.ears.iter().collect();
-        let seat = Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms };
+        let peers = BTreeMap::new();
+        let seat =
+            Seat { ears, peers, hellos: &self.hellos, waited_ms: self.waited_ms, settled: true };
         self.checkers.weigh(&speaker, &said, &seat);
         if let Effect::Send { command, .. } = effect {
             self.ears.entry(to).or_default().send(self.at, &command);
@@ -173,7 +175,10 @@ fn a_choice_by_the_rules_breaks_none() {
 #[test]
 fn finds_a_promotion_of_somebody_silent() {
     let answers = "who is promoted answers";
-    promoted_after(|court| court.ears.entry(address(2)).or_default().connected(false), answers);
+    promoted_after(
+        |court| court.ears.entry(address(2)).or_default().connected(NOW, false),
+        answers,
+    );
     let down = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
     promoted_after(|court| court.announces(EventKind::Sdown, down), answers);
     promoted_after(|court| court.at += 6_000, "a promotion comes while the votes bind");

@@ -145,13 +145,26 @@ impl Checkers {
         seat: &Seat,
     ) {
         let words: Vec<&str> = event.payload.split(' ').collect();
-        let ["master", _, host, port] = words[..] else { return };
+        let [kind, _, host, port, ..] = words[..] else { return };
         let at = Address::new(host, port.parse().unwrap_or(0));
         let known = speaker.disk.groups.get(&place.1);
         let tuned = self.tuned.contains(&speaker.number) || seat.waited_ms > QUICK_MS;
-        let (Some(group), Some(ear)) = (known.filter(|_| !tuned), seat.ears.get(&at)) else {
+        let ears = if kind == "sentinel" { &seat.peers } else { &seat.ears };
+        let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;
         };
+        let alive_ms = ear.alive_at.filter(|_| seat.waited_ms == 0).map(|at| speaker.at - at);
+        let lives = alive_ms.is_some_and(|ms| slack(ms) < group.settings.down_after_ms);
+        if lives && ear.locked && ear.up {
+            let how = format!("calls {at} down, which answers that it may not be asked");
+            self.broken(speaker, "who refuses us lives", how);
+        } else if lives && kind != "master" {
+            let how = format!("calls {at} down, which has answered");
+            self.broken(speaker, "only silence is down", how);
+        }
+        if kind != "master" {
+            return;
+        }
         // Some of the last PONGs may have come since it was called down.
         let answered_ms = ear.pongs[2].map(|at| speaker.at - at);
         if answered_ms.is_none_or(|ms| slack(ms) >= group.settings.down_after_ms) {

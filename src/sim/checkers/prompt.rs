@@ -1,0 +1,421 @@
+//! What is to be done is done in time: looked at now and then, at moments when a sentinel has
+//! nothing left to do and nothing that waits for its disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::choice::{AWAKE_MS, Place, TENURE_MS, group_at, named, slack};
+use super::told::{Ear, Seat};
+use super::{Checkers, Speaker};
+use crate::config::state::GroupState;
+use crate::sentinel::types::{Address, RunId};
+use crate::sentinel::{Event, EventKind, Input};
+use crate::sim::wire::Ms;
+
+/// Pause between two looks at a sentinel, in ms.
+const LOOK_MS: Ms = 500;
+/// What is due is done within so long, in ms: the beat of a sentinel's steps, and some more.
+const BEAT_MS: Ms = 1_500;
+/// Silence is seen by PINGs, which are no farther apart, in ms.
+const PING_MS: Ms = 1_000;
+/// The lead that each sentinel that comes first has at least, in ms, and in writes.
+const LEAD_MS: Ms = 50;
+const LEAD_WRITES: Ms = 3;
+/// A node that is steadily wrong is put right after so long at the latest, in ms, where
+/// `failover-timeout` is not longer.
+const PATIENCE_MS: Ms = 8_000;
+/// An order to follow that shows no effect in so long is given again, in ms, likewise.
+const ORDER_MS: Ms = 10_000;
+/// A master has said within so long that it is one, in ms; a node that is put right lately.
+const SANE_MS: Ms = 20_000;
+const LATELY_MS: Ms = 3_000;
+
+/// A rule that is broken, and how.
+type Broken = (&'static str, String);
+
+/// What each sentinel has to do, as its own words tell.
+#[derive(Debug, Default)]
+pub(super) struct Prompt {
+    next_look: BTreeMap<usize, Ms>,
+    /// Since when it stands, and whether it was elected.
+    standing: BTreeMap<Place, (Ms, bool)>,
+    /// Since when a quorum sees the master down, and when that last ended.
+    odown: BTreeMap<Place, Ms>,
+    odown_ended: BTreeMap<Place, Ms>,
+    /// It was told OK to a FAILOVER, which has not begun.
+    ordered: BTreeSet<Place>,
+    /// Until when another's vote may bind it.
+    bound: BTreeMap<Place, Ms>,
+    /// When it last had another master, and when anything else last changed in the group.
+    named: BTreeMap<Place, Ms>,
+    stirred: BTreeMap<Place, Ms>,
+    /// When it last said that it met somebody at this address.
+    met: BTreeMap<(usize, Address), Ms>,
+    /// Sentinels that it calls down.
+    silent: BTreeSet<(Place, RunId)>,
+    /// It leaves nodes of the group alone that are somebody else's.
+    alone: BTreeSet<Place>,
+    /// The write under way, and the longest of its life.
+    writes: BTreeMap<usize, (Ms, Ms)>,
+}
+
+impl Prompt {
+    /// A sentinel starts: its old vote may bind it for once more.
+    pub(super) fn started(&mut self, speaker: &Speaker) {
+        for name in speaker.disk.groups.keys() {
+            let place = (speaker.number, name.clone());
+            self.bound.insert(place.clone(), speaker.at + TENURE_MS);
+            self.stirred.insert(place, speaker.at);
+        }
+    }
+
+    pub(super) fn died(&mut self, sentinel: usize) {
+        let other = |place: &Place| place.0 != sentinel;
+        self.standing.retain(|place, _| other(place));
+        self.odown.retain(|place, _| other(place));
+        self.odown_ended.retain(|place, _| other(place));
+        self.ordered.retain(other);
+        self.bound.retain(|place, _| other(place));
+        self.named.retain(|place, _| other(place));
+        self.met.retain(|(number, _), _| *number != sentinel);
+        self.silent.retain(|(place, _)| other(place));
+        self.alone.retain(other);
+        self.writes.remove(&sentinel);
+    }
+
+    /// A write begins, and ends.
+    pub(super) fn writes(&mut self, speaker: &Speaker) {
+        self.writes.entry(speaker.number).or_default().0 = speaker.at;
+    }
+
+    pub(super) fn hears(&mut self, speaker: &Speaker, input: &Input) {
+        if let Input::Persisted { .. } | Input::PersistFailed { .. } = input {
+            let (since, longest) = self.writes.entry(speaker.number).or_default();
+            *longest = (*longest).max(speaker.at - *since);
+        }
+    }
+
+    /// It answers OK to a FAILOVER.
+    pub(super) fn obeys(&mut self, place: Place) {
+        self.ordered.insert(place);
+    }
+
+    /// It says of a node that it is somebody else's.
+    pub(super) fn leaves_alone(&mut self, sentinel: usize, group: &str) {
+        self.alone.insert((sentinel, group.to_owned()));
+    }
+
+    /// When this sentinel last had another master.
+    pub(super) fn named_at(&self, place: &Place) -> Ms {
+        self.named.get(place).copied().unwrap_or_default()
+    }
+
+    /// What it announces tells what it is about.
+    pub(super) fn note(&mut self, speaker: &Speaker, event: &Event) {
+        use EventKind::*;
+        let Some(group) = &event.group else { return };
+        let (at, place) = (speaker.at, (speaker.number, group.to_string()));
+        let words: Vec<&str> = event.payload.split(' ').collect();
+        match event.kind {
+            Sentinel | Sdown | SdownEnd if words[0] == "sentinel" => {
+                let Some(id) = words.get(1).and_then(|id| RunId::parse(id)) else { return };
+                match event.kind {
+                    Sdown => _ = self.silent.insert((place, id)),
+                    SdownEnd => _ = self.silent.remove(&(place, id)),
+                    _ => {
+                        self.silent.remove(&(place, id));
+                        self.meets(speaker, words.get(2), words.get(3));
+                    }
+                }
+            }
+            SentinelAddressSwitch => self.meets(speaker, words.get(5), words.get(7)),
+            Slave => {
+                if let Some((_, node)) = named(&event.payload) {
+                    self.met.insert((speaker.number, node), at);
+                }
+            }
+            Odown => {
+                self.odown.insert(place, at);
+            }
+            OdownEnd => self.no_odown(place, at),
+            TryFailover => {
+                self.ordered.remove(&place);
+                self.standing.insert(place.clone(), (at, false));
+                self.stirred.insert(place, at);
+            }
+            ElectedLeader => {
+                if let Some((_, elected)) = self.standing.get_mut(&place) {
+                    *elected = true;
+                }
+            }
+            VoteForLeader => {
+                if words[0] != speaker.id.as_str() {
+                    self.bound.insert(place, at + TENURE_MS);
+                }
+            }
+            AbortNotElected | AbortNoGoodSlave | AbortSlaveTimeout => {
+                self.standing.remove(&place);
+                self.stirred.insert(place, at);
+            }
+            PromotedSlave | SwitchMaster | ConfigUpdateFrom | ResetMaster | Monitor | Unmonitor => {
+                if let Monitor | Unmonitor = event.kind {
+                    self.silent.retain(|(of, _)| *of != place);
+                    self.alone.remove(&place);
+                    self.ordered.remove(&place);
+                }
+                self.standing.remove(&place);
+                self.named.insert(place.clone(), at);
+                self.stirred.insert(place.clone(), at);
+                self.no_odown(place, at);
+            }
+            _ => {}
+        }
+    }
+
+    fn no_odown(&mut self, place: Place, at: Ms) {
+        self.odown.remove(&place);
+        self.odown_ended.insert(place, at);
+    }
+
+    fn meets(&mut self, speaker: &Speaker, host: Option<&&str>, port: Option<&&str>) {
+        if let (Some(host), Some(Ok(port))) = (host, port.map(|port| port.parse())) {
+            self.met.insert((speaker.number, Address::new(*host, port)), speaker.at);
+        }
+    }
+}
+
+impl Checkers {
+    /// True if this sentinel was not looked at lately.
+    pub(in crate::sim) fn is_to_be_looked_at(&mut self, sentinel: usize, now: Ms) -> bool {
+        let next = self.prompt.next_look.entry(sentinel).or_default();
+        let due = now >= *next;
+        if due {
+            *next = now + LOOK_MS;
+        }
+        due
+    }
+
+    /// Looks at a sentinel that has done all that is due, and written it.
+    pub(in crate::sim) fn look(&mut self, speaker: &Speaker, seat: &Seat) {
+        let woke = self.progress.woke.get(&speaker.number).map_or(0, |at| at + AWAKE_MS);
+        if speaker.at < woke {
+            return;
+        }
+        let mut wrong = Vec::new();
+        for (name, group) in &speaker.disk.groups {
+            let place = (speaker.number, name.clone());
+            if self.prompt.ordered.contains(&place) {
+                let how = format!("answered OK to a FAILOVER of {name}, and does not begin");
+                wrong.push(("a failover that is ordered is tried", how));
+            }
+            wrong.extend(self.idle_election(speaker, &place, group));
+            if !self.tuned.contains(&speaker.number) {
+                wrong.extend(self.late_sdown(speaker, &place, group, seat, woke));
+                wrong.extend(self.late_election(speaker, &place, group, woke));
+                wrong.extend(self.late_repair(speaker, &place, group, seat, woke));
+            }
+        }
+        for (rule, how) in wrong {
+            self.broken(speaker, rule, how);
+        }
+    }
+
+    /// Who has not answered for much longer than `down-after` is called down.
+    fn late_sdown(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        group: &GroupState,
+        seat: &Seat,
+        woke: Ms,
+    ) -> Option<Broken> {
+        let down_after_ms = group.settings.down_after_ms;
+        let limit_ms = slack(down_after_ms + down_after_ms / 2 + PING_MS + BEAT_MS);
+        let silent_ms = |at: &Address, ear: &Ear| {
+            let met = self.prompt.met.get(&(speaker.number, at.clone()));
+            let met = met.copied().unwrap_or_default().max(ear.met_at);
+            let since = ear.alive_at.unwrap_or_default().max(met).max(woke);
+            let silent_ms = speaker.at.saturating_sub(since.max(self.prompt.named_at(place)));
+            (silent_ms > limit_ms).then_some(silent_ms)
+        };
+        let master = &group.settings.master;
+        for at in group.replicas.iter().chain([master]) {
+            let Some(ear) = seat.ears.get(at) else { continue };
+            let Some(ms) = silent_ms(at, ear) else { continue };
+            let down = match at == master {
+                true => self.progress.master_down.contains_key(place),
+                false => self.progress.is_down(speaker.number, at),
+            };
+            if !down {
+                let how = format!("does not call {at} down, which has not answered for {ms} ms");
+                return Some(("silence is noticed in time", how));
+            }
+        }
+        for (id, at) in &group.sentinels {
+            let Some(ear) = seat.peers.get(at) else { continue };
+            let Some(ms) = silent_ms(at, ear) else { continue };
+            if !self.prompt.silent.contains(&(place.clone(), id.clone())) {
+                let how = format!("does not call sentinel {at} down, silent for {ms} ms");
+                return Some(("silence is noticed in time", how));
+            }
+        }
+        None
+    }
+
+    /// An election goes on only as long as its cause, and ends when the votes bind no more.
+    fn idle_election(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        group: &GroupState,
+    ) -> Option<Broken> {
+        let (since, elected) = *self.prompt.standing.get(place)?;
+        let (epoch, _) = *self.candidacies.get(place)?;
+        if group.config_epoch >= epoch {
+            // Overtaken, and so given up in silence.
+            return None;
+        }
+        let for_ms = speaker.at - since;
+        if for_ms > slack(TENURE_MS) + BEAT_MS {
+            let how = format!("has stood in {} for {for_ms} ms", place.1);
+            return Some(("a failover comes to an end", how));
+        }
+        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
+        (!elected && !cause).then(|| {
+            let how = format!("stands in {}, though no quorum sees its master down", place.1);
+            ("an election ends with its cause", how)
+        })
+    }
+
+    /// It says that it was elected: the master is still down then, or somebody has ordered this.
+    pub(super) fn weigh_election(&mut self, speaker: &Speaker, place: &Place, seat: &Seat) {
+        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
+        let ended = self.prompt.odown_ended.get(place).copied().unwrap_or_default();
+        if !cause && ended < speaker.at.saturating_sub(seat.waited_ms) {
+            let how = format!("is elected in {}, and no quorum sees its master down", place.1);
+            self.broken(speaker, "an election ends with its cause", how);
+        }
+    }
+
+    /// As long as a quorum sees the master down whoever can be elected stands: at once, and again
+    /// after a pause that doubles.
+    fn late_election(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        group: &GroupState,
+        woke: Ms,
+    ) -> Option<Broken> {
+        let odown = *self.prompt.odown.get(place)?;
+        let silent = |id: &&RunId| self.prompt.silent.contains(&(place.clone(), (*id).clone()));
+        let voters = group.sentinels.len() + 1;
+        let reached = voters - group.sentinels.keys().filter(silent).count();
+        let needed = (voters / 2 + 1).max(group.settings.quorum as usize);
+        let listens = group.sentinels.is_empty();
+        if self.prompt.standing.contains_key(place)
+            || reached < needed
+            || listens
+            || !self.twins.is_empty()
+        {
+            return None;
+        }
+        let write_ms = self.prompt.writes.get(&speaker.number).map_or(0, |(_, longest)| *longest);
+        let lead_ms = group.sentinels.len() as Ms * LEAD_MS.max(LEAD_WRITES * write_ms);
+        let bound = self.prompt.bound.get(place).copied().unwrap_or_default();
+        let again = self.conduct.stands_again(place, voters);
+        let turn = odown.max(bound).max(again).max(woke) + lead_ms;
+        let late_ms = speaker.at.saturating_sub(slack(turn - odown) + odown + BEAT_MS);
+        (late_ms > 0).then(|| {
+            let how = format!("should have stood in {} {late_ms} ms ago", place.1);
+            ("whoever can be elected stands in time", how)
+        })
+    }
+
+    /// A node that is steadily wrong is sent to the master that is sane; at once by who led the
+    /// failover.
+    fn late_repair(
+        &self,
+        speaker: &Speaker,
+        place: &Place,
+        group: &GroupState,
+        seat: &Seat,
+        woke: Ms,
+    ) -> Option<Broken> {
+        let master = &group.settings.master;
+        let sane =
+            |info: &super::told::Info| info.is_master && speaker.at - info.at < SANE_MS * 99 / 100;
+        if self.prompt.standing.contains_key(place)
+            || self.prompt.alone.contains(place)
+            || self.progress.master_down.contains_key(place)
+            || !seat.ears.get(master)?.info.as_ref().is_some_and(sane)
+        {
+            return None;
+        }
+        let stirred = self.prompt.stirred.get(place).copied().unwrap_or_default().max(woke);
+        let timeout_ms = group.settings.failover_timeout_ms;
+        let leads = self.progress.leading.contains(place);
+        for at in &group.replicas {
+            let Some(ear) = seat.ears.get(at) else { continue };
+            let Some(info) = &ear.info else { continue };
+            let fresh = ear.up && info.at > ear.connected_at && speaker.at - info.at < LATELY_MS;
+            if !fresh || ear.refused || ear.locked || self.progress.is_down(speaker.number, at) {
+                continue;
+            }
+            if group_at(speaker, at).is_none() {
+                continue;
+            }
+            // Others are somebody else's, maybe.
+            let strays = info.follows.as_ref().is_some_and(|whom| {
+                whom != master && (group.replicas.contains(whom) && whom != at)
+            });
+            let room = || {
+                group.replicas.iter().all(|other| {
+                    other == at || self.is_free(speaker, other, master, seat, timeout_ms)
+                })
+            };
+            if !info.is_master && !(strays && room()) {
+                continue;
+            }
+            let judged = self.progress.judged.get(&(speaker.number, at.clone()));
+            let since =
+                stirred.max(judged.map_or(0, |(_, said_at)| *said_at)).max(ear.steady_since);
+            let patience_ms = match info.is_master {
+                true => PATIENCE_MS,
+                false if leads => 0,
+                false => PATIENCE_MS.max(timeout_ms),
+            };
+            let order_ms = slack(ORDER_MS.max(timeout_ms));
+            let sent = ear.repointed.as_ref().map_or(0, |(sent, _)| sent + order_ms);
+            let due = (since + slack(patience_ms)).max(sent) + BEAT_MS;
+            if speaker.at > due {
+                let for_ms = speaker.at - since;
+                let how = format!("does not put {at} right, which has been wrong for {for_ms} ms");
+                return Some(("nodes are put right in time", how));
+            }
+        }
+        None
+    }
+
+    /// This one is not on its way to the master.
+    fn is_free(
+        &self,
+        speaker: &Speaker,
+        at: &Address,
+        master: &Address,
+        seat: &Seat,
+        timeout_ms: Ms,
+    ) -> bool {
+        let Some(ear) = seat.ears.get(at) else { return false };
+        let copies = ear.info.as_ref().is_some_and(|info| {
+            !info.is_master && !info.linked && info.follows.as_ref() == Some(master)
+        });
+        let sent = ear
+            .repointed
+            .as_ref()
+            .is_some_and(|(sent, _)| speaker.at < slack(ORDER_MS.max(timeout_ms)) + sent);
+        !copies && !sent
+    }
+}
+
+#[cfg(test)]
+#[path = "prompt_tests.rs"]
+mod tests;
