@@ -144,16 +144,13 @@ impl Conduct {
         self.due.clear();
     }
 
-    /// When the pause is over that follows the last failover which this sentinel gave up, by any
-    /// chance.
-    pub(super) fn stands_again(&self, place: &(usize, String), voters: usize) -> Ms {
-        let Some(member) = self.members.get(place) else { return Ms::MAX };
-        let GivenUp { times, told, .. } = member.gave_up;
+    /// When the pause is over, by any chance, that follows the last failover which this sentinel
+    /// gave up.
+    pub(super) fn stands_again(&self, place: &(usize, String), voters: usize) -> Option<Ms> {
+        let GivenUp { times, told, .. } = self.members.get(place)?.gave_up;
         let longest_ms = RETRY_MAX_MS * voters as Ms;
-        match times {
-            0 => 0,
-            _ => told + (RETRY_MS << (times - 1).min(8)).min(longest_ms),
-        }
+        let pause_ms = (RETRY_MS << times.saturating_sub(1).min(8)).min(longest_ms);
+        Some(if times == 0 { 0 } else { told + pause_ms })
     }
 
     /// Something comes to a sentinel, over the link to this address if it is news of a link.

@@ -397,10 +397,14 @@ impl Checkers {
                 && info.is_some_and(|info| {
                     let master = &group.settings.master;
                     let ours = match info.is_master {
+                        // A master says nothing of its priority.
                         true => ear.came_from(master, named),
-                        false => info.follows.as_ref() == Some(master) && ages.kept_up(info),
+                        false => {
+                            let follows = info.follows.as_ref() == Some(master);
+                            follows && info.priority > 0 && ages.kept_up(info)
+                        }
                     };
-                    ours && info.priority > 0 && !double(info)
+                    ours && !double(info)
                 })
         };
         for (other, ear) in self.candidates(speaker, group, seat).filter(fit) {
@@ -495,4 +499,4 @@ pub(super) fn slack(ms: Ms) -> Ms {
 
 #[cfg(test)]
 #[path = "choice_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::choice::Place;
-use super::told::Seat;
+use super::told::{Info, Seat};
 use super::{Checkers, Claim, Group, Speaker};
 use crate::config::settings::GroupSettings;
 use crate::resp::Value;
@@ -104,7 +104,7 @@ impl Checkers {
         if told == *master || changing || self.mixed {
             return;
         }
-        let says_so = |at: &Address, is: &dyn Fn(&super::told::Info) -> bool| {
+        let says_so = |at: &Address, is: &dyn Fn(&Info) -> bool| {
             seat.ears.get(at).and_then(|ear| ear.info.as_ref()).is_some_and(is)
         };
         let named = self.orders.named.get(name).is_some_and(|named| named.contains(&told));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::choice::{AWAKE_MS, Place, TENURE_MS, group_at, named, slack};
-use super::told::{Ear, Seat};
+use super::told::{Ear, Info, Seat};
 use super::{Checkers, Speaker};
 use crate::config::state::GroupState;
 use crate::sentinel::types::{Address, RunId};
@@ -321,7 +321,7 @@ impl Checkers {
         let write_ms = self.prompt.writes.get(&speaker.number).map_or(0, |(_, longest)| *longest);
         let lead_ms = group.sentinels.len() as Ms * LEAD_MS.max(LEAD_WRITES * write_ms);
         let bound = self.prompt.bound.get(place).copied().unwrap_or_default();
-        let again = self.conduct.stands_again(place, voters);
+        let again = self.conduct.stands_again(place, voters)?;
         let turn = odown.max(bound).max(again).max(woke) + lead_ms;
         let late_ms = speaker.at.saturating_sub(slack(turn - odown) + odown + BEAT_MS);
         (late_ms > 0).then(|| {
@@ -341,8 +341,7 @@ impl Checkers {
         woke: Ms,
     ) -> Option<Broken> {
         let master = &group.settings.master;
-        let sane =
-            |info: &super::told::Info| info.is_master && speaker.at - info.at < SANE_MS * 99 / 100;
+        let sane = |info: &Info| info.is_master && speaker.at - info.at < SANE_MS * 99 / 100;
         if self.prompt.standing.contains_key(place)
             || self.prompt.alone.contains(place)
             || self.progress.master_down.contains_key(place)
