@@ -25,8 +25,9 @@ const LEAD_WRITES: Ms = 3;
 const PATIENCE_MS: Ms = 8_000;
 /// An order to follow that shows no effect in so long is given again, in ms, likewise.
 const ORDER_MS: Ms = 10_000;
-/// A master has said within so long that it is one, in ms; a node that is put right lately.
-const SANE_MS: Ms = 20_000;
+/// A master has said within so long that it is one, in ms.
+const SANE_MS: Ms = 19_800;
+/// Who is to be put right has said lately what it is, in ms.
 const LATELY_MS: Ms = 3_000;
 
 /// A rule that is broken, and how.
@@ -56,6 +57,20 @@ pub(super) struct Prompt {
     alone: BTreeSet<Place>,
     /// The write under way, and the longest of its life.
     writes: BTreeMap<usize, (Ms, Ms)>,
+    /// When a write last failed: orders that waited for it are forgotten, and count as given.
+    failed: BTreeMap<usize, Ms>,
+}
+
+/// One group of a sentinel that is looked at.
+struct Look<'a> {
+    speaker: &'a Speaker<'a>,
+    place: &'a Place,
+    group: &'a GroupState,
+    seat: &'a Seat<'a>,
+    /// Since when it has decided again after it stood still.
+    woke: Ms,
+    /// When a write last failed.
+    failed: Option<Ms>,
 }
 
 impl Prompt {
@@ -80,6 +95,7 @@ impl Prompt {
         self.silent.retain(|(place, _)| other(place));
         self.alone.retain(other);
         self.writes.remove(&sentinel);
+        self.failed.remove(&sentinel);
     }
 
     /// A write begins, and ends.
@@ -91,6 +107,9 @@ impl Prompt {
         if let Input::Persisted { .. } | Input::PersistFailed { .. } = input {
             let (since, longest) = self.writes.entry(speaker.number).or_default();
             *longest = (*longest).max(speaker.at - *since);
+        }
+        if let Input::PersistFailed { .. } = input {
+            self.failed.insert(speaker.number, speaker.at);
         }
     }
 
@@ -203,87 +222,22 @@ impl Checkers {
         let mut wrong = Vec::new();
         for (name, group) in &speaker.disk.groups {
             let place = (speaker.number, name.clone());
+            let failed = self.prompt.failed.get(&speaker.number).copied();
+            let look = Look { speaker, place: &place, group, seat, woke, failed };
             if self.prompt.ordered.contains(&place) {
                 let how = format!("answered OK to a FAILOVER of {name}, and does not begin");
                 wrong.push(("a failover that is ordered is tried", how));
             }
-            wrong.extend(self.idle_election(speaker, &place, group));
+            wrong.extend(self.idle_election(&look));
             if !self.tuned.contains(&speaker.number) {
-                wrong.extend(self.late_sdown(speaker, &place, group, seat, woke));
-                wrong.extend(self.late_election(speaker, &place, group, woke));
-                wrong.extend(self.late_repair(speaker, &place, group, seat, woke));
+                wrong.extend(self.late_sdown(&look));
+                wrong.extend(self.late_election(&look));
+                wrong.extend(self.late_repair(&look));
             }
         }
         for (rule, how) in wrong {
             self.broken(speaker, rule, how);
         }
-    }
-
-    /// Who has not answered for much longer than `down-after` is called down.
-    fn late_sdown(
-        &self,
-        speaker: &Speaker,
-        place: &Place,
-        group: &GroupState,
-        seat: &Seat,
-        woke: Ms,
-    ) -> Option<Broken> {
-        let down_after_ms = group.settings.down_after_ms;
-        let limit_ms = slack(down_after_ms + down_after_ms / 2 + PING_MS + BEAT_MS);
-        let silent_ms = |at: &Address, ear: &Ear| {
-            let met = self.prompt.met.get(&(speaker.number, at.clone()));
-            let met = met.copied().unwrap_or_default().max(ear.met_at);
-            let since = ear.alive_at.unwrap_or_default().max(met).max(woke);
-            let silent_ms = speaker.at.saturating_sub(since.max(self.prompt.named_at(place)));
-            (silent_ms > limit_ms).then_some(silent_ms)
-        };
-        let master = &group.settings.master;
-        for at in group.replicas.iter().chain([master]) {
-            let Some(ear) = seat.ears.get(at) else { continue };
-            let Some(ms) = silent_ms(at, ear) else { continue };
-            let down = match at == master {
-                true => self.progress.master_down.contains_key(place),
-                false => self.progress.is_down(speaker.number, at),
-            };
-            if !down {
-                let how = format!("does not call {at} down, which has not answered for {ms} ms");
-                return Some(("silence is noticed in time", how));
-            }
-        }
-        for (id, at) in &group.sentinels {
-            let Some(ear) = seat.peers.get(at) else { continue };
-            let Some(ms) = silent_ms(at, ear) else { continue };
-            if !self.prompt.silent.contains(&(place.clone(), id.clone())) {
-                let how = format!("does not call sentinel {at} down, silent for {ms} ms");
-                return Some(("silence is noticed in time", how));
-            }
-        }
-        None
-    }
-
-    /// An election goes on only as long as its cause, and ends when the votes bind no more.
-    fn idle_election(
-        &self,
-        speaker: &Speaker,
-        place: &Place,
-        group: &GroupState,
-    ) -> Option<Broken> {
-        let (since, elected) = *self.prompt.standing.get(place)?;
-        let (epoch, _) = *self.candidacies.get(place)?;
-        if group.config_epoch >= epoch {
-            // Overtaken, and so given up in silence.
-            return None;
-        }
-        let for_ms = speaker.at - since;
-        if for_ms > slack(TENURE_MS) + BEAT_MS {
-            let how = format!("has stood in {} for {for_ms} ms", place.1);
-            return Some(("a failover comes to an end", how));
-        }
-        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
-        (!elected && !cause).then(|| {
-            let how = format!("stands in {}, though no quorum sees its master down", place.1);
-            ("an election ends with its cause", how)
-        })
     }
 
     /// It says that it was elected: the master is still down then, or somebody has ordered this.
@@ -296,26 +250,71 @@ impl Checkers {
         }
     }
 
+    /// Who has not answered for much longer than `down-after` is called down.
+    fn late_sdown(&self, look: &Look) -> Option<Broken> {
+        let Look { place, group, seat, .. } = look;
+        let master = &group.settings.master;
+        let nodes = group.replicas.iter().chain([master]).map(|at| {
+            let down = match at == master {
+                true => self.progress.master_down.contains_key(*place),
+                false => self.progress.is_down(place.0, at),
+            };
+            (at, seat.ears.get(at), down)
+        });
+        let peers = group.sentinels.iter().map(|(id, at)| {
+            let down = self.prompt.silent.contains(&((*place).clone(), id.clone()));
+            (at, seat.peers.get(at), down)
+        });
+        nodes.chain(peers).filter(|(.., down)| !down).find_map(|(at, ear, _)| {
+            let ms = self.silent_ms(look, at, ear?)?;
+            let how = format!("does not call {at} down, which has not answered for {ms} ms");
+            Some(("silence is noticed in time", how))
+        })
+    }
+
+    /// For how long this one has not answered, if that is too long.
+    fn silent_ms(&self, look: &Look, at: &Address, ear: &Ear) -> Option<Ms> {
+        let down_after_ms = look.group.settings.down_after_ms;
+        let limit_ms = slack(down_after_ms + down_after_ms / 2 + PING_MS + BEAT_MS);
+        let met = self.prompt.met.get(&(look.speaker.number, at.clone())).copied();
+        let met = met.unwrap_or_default().max(ear.met_at).max(self.prompt.named_at(look.place));
+        let since = ear.alive_at.unwrap_or_default().max(met).max(look.woke);
+        Some(look.speaker.at.saturating_sub(since)).filter(|ms| *ms > limit_ms)
+    }
+
+    /// An election goes on only as long as its cause, and ends when the votes bind no more.
+    fn idle_election(&self, look: &Look) -> Option<Broken> {
+        let place = look.place;
+        let (since, elected) = *self.prompt.standing.get(place)?;
+        let (epoch, _) = *self.candidacies.get(place)?;
+        if look.group.config_epoch >= epoch {
+            // Overtaken, and so given up in silence.
+            return None;
+        }
+        let for_ms = look.speaker.at - since;
+        if for_ms > slack(TENURE_MS) + BEAT_MS {
+            let how = format!("has stood in {} for {for_ms} ms", place.1);
+            return Some(("a failover comes to an end", how));
+        }
+        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
+        (!elected && !cause).then(|| {
+            let how = format!("stands in {}, though no quorum sees its master down", place.1);
+            ("an election ends with its cause", how)
+        })
+    }
+
     /// As long as a quorum sees the master down whoever can be elected stands: at once, and again
     /// after a pause that doubles.
-    fn late_election(
-        &self,
-        speaker: &Speaker,
-        place: &Place,
-        group: &GroupState,
-        woke: Ms,
-    ) -> Option<Broken> {
+    fn late_election(&self, look: &Look) -> Option<Broken> {
+        let Look { speaker, place, group, woke, .. } = *look;
         let odown = *self.prompt.odown.get(place)?;
         let silent = |id: &&RunId| self.prompt.silent.contains(&(place.clone(), (*id).clone()));
         let voters = group.sentinels.len() + 1;
         let reached = voters - group.sentinels.keys().filter(silent).count();
         let needed = (voters / 2 + 1).max(group.settings.quorum as usize);
         let listens = group.sentinels.is_empty();
-        if self.prompt.standing.contains_key(place)
-            || reached < needed
-            || listens
-            || !self.twins.is_empty()
-        {
+        let stands = self.prompt.standing.contains_key(place);
+        if stands || reached < needed || listens || !self.twins.is_empty() {
             return None;
         }
         let write_ms = self.prompt.writes.get(&speaker.number).map_or(0, |(_, longest)| *longest);
@@ -323,95 +322,78 @@ impl Checkers {
         let bound = self.prompt.bound.get(place).copied().unwrap_or_default();
         let again = self.conduct.stands_again(place, voters)?;
         let turn = odown.max(bound).max(again).max(woke) + lead_ms;
-        let late_ms = speaker.at.saturating_sub(slack(turn - odown) + odown + BEAT_MS);
-        (late_ms > 0).then(|| {
-            let how = format!("should have stood in {} {late_ms} ms ago", place.1);
+        let due = odown + slack(turn - odown) + BEAT_MS;
+        (speaker.at > due).then(|| {
+            let how = format!("should have stood in {} {} ms ago", place.1, speaker.at - due);
             ("whoever can be elected stands in time", how)
         })
     }
 
     /// A node that is steadily wrong is sent to the master that is sane; at once by who led the
     /// failover.
-    fn late_repair(
-        &self,
-        speaker: &Speaker,
-        place: &Place,
-        group: &GroupState,
-        seat: &Seat,
-        woke: Ms,
-    ) -> Option<Broken> {
-        let master = &group.settings.master;
-        let sane = |info: &Info| info.is_master && speaker.at - info.at < SANE_MS * 99 / 100;
+    fn late_repair(&self, look: &Look) -> Option<Broken> {
+        let Look { speaker, place, group, seat, woke, .. } = *look;
+        let sane = |info: &Info| info.is_master && speaker.at - info.at < SANE_MS;
         if self.prompt.standing.contains_key(place)
             || self.prompt.alone.contains(place)
             || self.progress.master_down.contains_key(place)
-            || !seat.ears.get(master)?.info.as_ref().is_some_and(sane)
+            || !seat.ears.get(&group.settings.master)?.info.as_ref().is_some_and(sane)
         {
             return None;
         }
-        let stirred = self.prompt.stirred.get(place).copied().unwrap_or_default().max(woke);
         let timeout_ms = group.settings.failover_timeout_ms;
-        let leads = self.progress.leading.contains(place);
-        for at in &group.replicas {
-            let Some(ear) = seat.ears.get(at) else { continue };
-            let Some(info) = &ear.info else { continue };
-            let fresh = ear.up && info.at > ear.connected_at && speaker.at - info.at < LATELY_MS;
-            if !fresh || ear.refused || ear.locked || self.progress.is_down(speaker.number, at) {
-                continue;
-            }
-            if group_at(speaker, at).is_none() {
-                continue;
-            }
-            // Others are somebody else's, maybe.
-            let strays = info.follows.as_ref().is_some_and(|whom| {
-                whom != master && (group.replicas.contains(whom) && whom != at)
-            });
-            let room = || {
-                group.replicas.iter().all(|other| {
-                    other == at || self.is_free(speaker, other, master, seat, timeout_ms)
-                })
-            };
-            if !info.is_master && !(strays && room()) {
-                continue;
-            }
+        let stirred = self.prompt.stirred.get(place).copied().unwrap_or_default();
+        group.replicas.iter().find_map(|at| {
+            let ear = seat.ears.get(at).filter(|ear| self.is_wrong(look, at, ear))?;
             let judged = self.progress.judged.get(&(speaker.number, at.clone()));
-            let since =
-                stirred.max(judged.map_or(0, |(_, said_at)| *said_at)).max(ear.steady_since);
-            let patience_ms = match info.is_master {
+            let judged = judged.map_or(0, |(_, said_at)| *said_at);
+            let since = stirred.max(woke).max(judged).max(ear.steady_since);
+            let patience_ms = match ear.info.as_ref()?.is_master {
                 true => PATIENCE_MS,
-                false if leads => 0,
+                false if self.progress.leading.contains(place) => 0,
                 false => PATIENCE_MS.max(timeout_ms),
             };
-            let order_ms = slack(ORDER_MS.max(timeout_ms));
-            let sent = ear.repointed.as_ref().map_or(0, |(sent, _)| sent + order_ms);
-            let due = (since + slack(patience_ms)).max(sent) + BEAT_MS;
-            if speaker.at > due {
+            let due = since + slack(patience_ms) + BEAT_MS;
+            (speaker.at > due && !look.is_sent(ear)).then(|| {
                 let for_ms = speaker.at - since;
                 let how = format!("does not put {at} right, which has been wrong for {for_ms} ms");
-                return Some(("nodes are put right in time", how));
-            }
-        }
-        None
+                ("nodes are put right in time", how)
+            })
+        })
     }
 
-    /// This one is not on its way to the master.
-    fn is_free(
-        &self,
-        speaker: &Speaker,
-        at: &Address,
-        master: &Address,
-        seat: &Seat,
-        timeout_ms: Ms,
-    ) -> bool {
-        let Some(ear) = seat.ears.get(at) else { return false };
+    /// This node can be put right, and has to be: it says master, or follows another of the group
+    /// while nobody else is on the way. Who follows a stranger may be somebody else's.
+    fn is_wrong(&self, look: &Look, at: &Address, ear: &Ear) -> bool {
+        let Look { speaker, group, seat, .. } = *look;
+        let Some(info) = &ear.info else { return false };
+        let fresh = ear.up && info.at > ear.connected_at && speaker.at - info.at < LATELY_MS;
+        let deaf = ear.refused || ear.locked || self.progress.is_down(speaker.number, at);
+        if !fresh || deaf || group_at(speaker, at).is_none() {
+            return false;
+        }
+        let is_free = |other: &Address| seat.ears.get(other).is_some_and(|ear| look.is_free(ear));
+        let whom = info.follows.as_ref();
+        let strays = whom.is_some_and(|whom| whom != at && group.replicas.contains(whom));
+        info.is_master || strays && group.replicas.iter().all(|other| other == at || is_free(other))
+    }
+}
+
+impl Look<'_> {
+    /// This node was told to follow another, and has time to show it.
+    fn is_sent(&self, ear: &Ear) -> bool {
+        let for_ms = slack(ORDER_MS.max(self.group.settings.failover_timeout_ms)) + BEAT_MS;
+        let sent = ear.repointed.as_ref().map(|(at, _)| *at).max(self.failed);
+        sent.is_some_and(|at| self.speaker.at < at + for_ms)
+    }
+
+    /// This node is not on its way to the master.
+    fn is_free(&self, ear: &Ear) -> bool {
         let copies = ear.info.as_ref().is_some_and(|info| {
-            !info.is_master && !info.linked && info.follows.as_ref() == Some(master)
+            let follows = info.follows.as_ref() == Some(&self.group.settings.master);
+            !info.is_master && !info.linked && follows
         });
-        let sent = ear
-            .repointed
-            .as_ref()
-            .is_some_and(|(sent, _)| speaker.at < slack(ORDER_MS.max(timeout_ms)) + sent);
-        !copies && !sent
+        !copies && !self.is_sent(ear)
     }
 }
 

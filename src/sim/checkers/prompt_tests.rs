@@ -218,6 +218,7 @@ fn finds_a_node_that_is_not_put_right() {
     };
     excused(|court| court.sends(2, 1));
     excused(|court| court.sends(3, 1));
+    excused(|court| _ = court.checkers.prompt.failed.insert(0, court.at));
     excused(|court| {
         court.waited_ms = 10;
         court.announces(EventKind::Sdown, &slave(2));
