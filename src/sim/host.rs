@@ -513,18 +513,21 @@ impl Host {
 
     /// What it was told until now.
     fn seat(&self) -> Seat<'_> {
-        let only = |kind: TargetKind| {
-            let mut ears = BTreeMap::new();
-            let mut twice = Vec::new();
-            for link in self.links.values().filter(|link| link.target.kind == kind) {
-                if ears.insert(&link.target.address, &link.ear).is_some() {
-                    twice.push(&link.target.address);
-                }
+        let (mut ears, mut peers) = (BTreeMap::new(), BTreeMap::new());
+        let mut twice = Vec::new();
+        for link in self.links.values() {
+            let of_kind = match link.target.kind {
+                TargetKind::Node => &mut ears,
+                TargetKind::Sentinel => &mut peers,
+            };
+            if of_kind.insert(&link.target.address, &link.ear).is_some() {
+                twice.push(&link.target.address);
             }
-            ears.retain(|address, _| !twice.contains(address));
-            ears
-        };
-        let (ears, peers) = (only(TargetKind::Node), only(TargetKind::Sentinel));
+        }
+        for address in twice {
+            ears.remove(address);
+            peers.remove(address);
+        }
         let settled = self.disk.is_settled();
         Seat { ears, peers, hellos: &self.hellos, waited_ms: self.waited_ms, settled }
     }

@@ -12,7 +12,7 @@ use crate::sentinel::{Event, EventKind, Input};
 use crate::sim::wire::Ms;
 
 /// Pause between two looks at a sentinel, in ms.
-const LOOK_MS: Ms = 500;
+const LOOK_MS: Ms = 1_000;
 /// What is due is done within so long, in ms: the beat of a sentinel's steps, and some more.
 const BEAT_MS: Ms = 1_500;
 /// Silence is seen by PINGs, which are no farther apart, in ms.
@@ -36,7 +36,7 @@ type Broken = (&'static str, String);
 /// What each sentinel has to do, as its own words tell.
 #[derive(Debug, Default)]
 pub(super) struct Prompt {
-    next_look: BTreeMap<usize, Ms>,
+    next_look: Vec<Ms>,
     /// Since when it stands, and whether it was elected.
     standing: BTreeMap<Place, (Ms, bool)>,
     /// Since when a quorum sees the master down, and when that last ended.
@@ -205,10 +205,13 @@ impl Prompt {
 impl Checkers {
     /// True if this sentinel was not looked at lately.
     pub(in crate::sim) fn is_to_be_looked_at(&mut self, sentinel: usize, now: Ms) -> bool {
-        let next = self.prompt.next_look.entry(sentinel).or_default();
-        let due = now >= *next;
+        let looks = &mut self.prompt.next_look;
+        if looks.len() <= sentinel {
+            looks.resize(sentinel + 1, 0);
+        }
+        let due = now >= looks[sentinel];
         if due {
-            *next = now + LOOK_MS;
+            looks[sentinel] = now + LOOK_MS;
         }
         due
     }
@@ -252,23 +255,22 @@ impl Checkers {
 
     /// Who has not answered for much longer than `down-after` is called down.
     fn late_sdown(&self, look: &Look) -> Option<Broken> {
-        let Look { place, group, seat, .. } = look;
+        let Look { place, group, seat, .. } = *look;
         let master = &group.settings.master;
-        let nodes = group.replicas.iter().chain([master]).map(|at| {
-            let down = match at == master {
-                true => self.progress.master_down.contains_key(*place),
-                false => self.progress.is_down(place.0, at),
-            };
-            (at, seat.ears.get(at), down)
-        });
-        let peers = group.sentinels.iter().map(|(id, at)| {
-            let down = self.prompt.silent.contains(&((*place).clone(), id.clone()));
-            (at, seat.peers.get(at), down)
-        });
-        nodes.chain(peers).filter(|(.., down)| !down).find_map(|(at, ear, _)| {
+        let known = group.replicas.iter().chain([master]).map(|at| (None, at, seat.ears.get(at)));
+        let peers = group.sentinels.iter().map(|(id, at)| (Some(id), at, seat.peers.get(at)));
+        let mut silent = known.chain(peers).filter_map(|(id, at, ear)| {
             let ms = self.silent_ms(look, at, ear?)?;
+            Some((id, at, ms))
+        });
+        let unnoticed = silent.find(|(id, at, _)| match id {
+            Some(id) => !self.prompt.silent.contains(&(place.clone(), (*id).clone())),
+            None if *at == master => !self.progress.master_down.contains_key(place),
+            None => !self.progress.is_down(place.0, at),
+        });
+        unnoticed.map(|(_, at, ms)| {
             let how = format!("does not call {at} down, which has not answered for {ms} ms");
-            Some(("silence is noticed in time", how))
+            ("silence is noticed in time", how)
         })
     }
 
@@ -276,10 +278,13 @@ impl Checkers {
     fn silent_ms(&self, look: &Look, at: &Address, ear: &Ear) -> Option<Ms> {
         let down_after_ms = look.group.settings.down_after_ms;
         let limit_ms = slack(down_after_ms + down_after_ms / 2 + PING_MS + BEAT_MS);
+        let silent_ms =
+            |since: Ms| Some(look.speaker.at.saturating_sub(since)).filter(|ms| *ms > limit_ms);
+        let since = ear.alive_at.unwrap_or_default().max(ear.met_at).max(look.woke);
+        silent_ms(since)?;
         let met = self.prompt.met.get(&(look.speaker.number, at.clone())).copied();
-        let met = met.unwrap_or_default().max(ear.met_at).max(self.prompt.named_at(look.place));
-        let since = ear.alive_at.unwrap_or_default().max(met).max(look.woke);
-        Some(look.speaker.at.saturating_sub(since)).filter(|ms| *ms > limit_ms)
+        let met = met.unwrap_or_default().max(self.prompt.named_at(look.place));
+        silent_ms(since.max(met))
     }
 
     /// An election goes on only as long as its cause, and ends when the votes bind no more.

@@ -192,7 +192,10 @@ impl Ear {
             }
             false => {
                 self.followed = Some(info.run_id.clone());
-                self.followed_last = info.follows.clone().map(|master| (master, at));
+                match &mut self.followed_last {
+                    Some((master, last)) if info.follows.as_ref() == Some(master) => *last = at,
+                    last => *last = info.follows.clone().map(|master| (master, at)),
+                }
             }
         }
         self.info = Some(info);
