@@ -4,6 +4,8 @@
 mod choice;
 mod excuses;
 mod ledger;
+mod orders;
+mod prompt;
 mod season;
 mod told;
 mod upkeep;
@@ -12,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use choice::Progress;
 use ledger::Ledger;
+use orders::Orders;
+use prompt::Prompt;
 pub(super) use season::Season;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
@@ -20,7 +24,7 @@ use super::wire::{Ms, Proc};
 use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
-use crate::sentinel::{Command, Effect, Event, EventKind, Input, Request};
+use crate::sentinel::{Command, Effect, Event, EventKind, Input, LEFT_ALONE, Request};
 
 /// Something that must never happen, and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub(super) enum Claim {
     Sent { sentinel: usize, node: usize, master: Address },
     /// It told this node to be the master of one of these groups.
     Promotes { sentinel: usize, node: usize, groups: Vec<Group> },
+    /// It answered OK to a SET of these options.
+    Tuned { sentinel: usize, group: Group, options: Vec<String> },
 }
 
 /// All that was said so far, as far as later words must agree with it.
@@ -120,6 +126,9 @@ pub(super) struct Checkers {
     /// What each sentinel is about.
     progress: Progress,
     ledger: Ledger,
+    /// What each should have done by now.
+    prompt: Prompt,
+    orders: Orders,
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     violation: Option<Violation>,
@@ -153,6 +162,8 @@ impl Checkers {
             claims: Vec::new(),
             progress: Progress::default(),
             ledger: Ledger::default(),
+            prompt: Prompt::default(),
+            orders: Orders::default(),
             mixed: false,
             violation: None,
         }
@@ -172,6 +183,7 @@ impl Checkers {
     pub(super) fn started(&mut self, speaker: &Speaker) {
         self.conduct.started(speaker);
         self.open_book(speaker);
+        self.prompt.started(speaker);
     }
 
     /// Something comes to a sentinel, over the link to this address if it is news of a link.
@@ -184,6 +196,8 @@ impl Checkers {
     ) {
         self.read_book(speaker, disk_fails, disk_idle);
         self.conduct.hears(speaker, from, input, disk_fails, disk_idle);
+        self.prompt.hears(speaker, input);
+        self.orders.hears(speaker, input);
     }
 
     /// A sentinel was told to forget the others of a group that it cannot reach.
@@ -210,6 +224,8 @@ impl Checkers {
         self.progress.forget(sentinel);
         self.conduct.died(sentinel);
         self.close_book(sentinel);
+        self.prompt.died(sentinel);
+        self.orders.died(sentinel);
     }
 
     /// An operator changes what a sentinel was told in the beginning.
@@ -288,11 +304,19 @@ impl Checkers {
                     self.claims.push(Claim::Sent { sentinel: speaker.number, node, master });
                 }
             }
-            Effect::Reply { reply, .. } => {
+            Effect::Reply { id, reply } => {
                 self.accuse(speaker, said);
+                self.answered(speaker, *id, said.question, reply);
                 self.reply(speaker, said.question, reply);
             }
-            Effect::Announce(event) => self.event(speaker, event),
+            Effect::Announce(event) => {
+                self.prompt.note(speaker, event);
+                self.event(speaker, event);
+            }
+            Effect::Persist { .. } => self.prompt.writes(speaker),
+            Effect::Say { text, group: Some(group), .. } if text.contains(LEFT_ALONE) => {
+                self.prompt.leaves_alone(speaker.number, group);
+            }
             _ => {}
         }
         self.write_book(speaker, said);
@@ -320,6 +344,7 @@ impl Checkers {
         let Some((current, group, master, config)) = read_hello(payload) else {
             return self.broken(speaker, "well-formed hello", format!("says {payload:?}"));
         };
+        self.orders.names(group, &master);
         if current > speaker.disk.current_epoch {
             let on_disk = speaker.disk.current_epoch;
             let how = format!("shows epoch {current} while its disk holds {on_disk}");
@@ -412,6 +437,7 @@ impl Checkers {
     fn reply(&mut self, speaker: &Speaker, question: Option<&Request>, reply: &Value) {
         if let (Some(Request::Failover(group)), Value::Simple(_)) = (question, reply) {
             *self.ordered.entry((speaker.number, group.clone())).or_default() += 1;
+            self.prompt.obeys((speaker.number, group.clone()));
         }
         let Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }) = question else {
             return;

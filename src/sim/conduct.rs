@@ -25,6 +25,9 @@ const LEAD_SLACK_MS: Ms = 2;
 /// The shortest pause after the first failover that was given up, and after many, in ms.
 const PAUSE_MS: Ms = 98;
 const PAUSE_MAX_MS: Ms = 4_900;
+/// The longest pause after the first, in ms; it doubles up to so much for each voter.
+const RETRY_MS: Ms = 200;
+const RETRY_MAX_MS: Ms = 10_000;
 /// A question in an epoch farther ahead than this is no honest one.
 const HONEST_EPOCHS: Epoch = 1 << 16;
 
@@ -139,6 +142,15 @@ impl Conduct {
     pub(super) fn cloned(&mut self) {
         self.cloned = true;
         self.due.clear();
+    }
+
+    /// When the pause is over, by any chance, that follows the last failover which this sentinel
+    /// gave up.
+    pub(super) fn stands_again(&self, place: &(usize, String), voters: usize) -> Option<Ms> {
+        let GivenUp { times, told, .. } = self.members.get(place)?.gave_up;
+        let longest_ms = RETRY_MAX_MS * voters as Ms;
+        let pause_ms = (RETRY_MS << times.saturating_sub(1).min(8)).min(longest_ms);
+        Some(if times == 0 { 0 } else { told + pause_ms })
     }
 
     /// Something comes to a sentinel, over the link to this address if it is news of a link.

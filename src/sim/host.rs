@@ -411,6 +411,7 @@ impl Host {
             if self.disk.is_settled() {
                 self.busy_since = None;
                 self.demand_debt(net.now(), watch);
+                self.look(net.now(), watch);
             }
         }
         self.set_alarm(net);
@@ -512,20 +513,23 @@ impl Host {
 
     /// What it was told until now.
     fn seat(&self) -> Seat<'_> {
-        let mut ears = BTreeMap::new();
+        let (mut ears, mut peers) = (BTreeMap::new(), BTreeMap::new());
         let mut twice = Vec::new();
-        for link in self.links.values().filter(|link| link.target.kind == TargetKind::Node) {
-            if ears.insert(&link.target.address, &link.ear).is_some() {
+        for link in self.links.values() {
+            let of_kind = match link.target.kind {
+                TargetKind::Node => &mut ears,
+                TargetKind::Sentinel => &mut peers,
+            };
+            if of_kind.insert(&link.target.address, &link.ear).is_some() {
                 twice.push(&link.target.address);
             }
         }
-        ears.retain(|address, _| !twice.contains(address));
-        Seat {
-            ears,
-            hellos: &self.hellos,
-            waited_ms: self.waited_ms,
-            settled: self.disk.is_settled(),
+        for address in twice {
+            ears.remove(address);
+            peers.remove(address);
         }
+        let settled = self.disk.is_settled();
+        Seat { ears, peers, hellos: &self.hellos, waited_ms: self.waited_ms, settled }
     }
 
     fn speaker(&self, now: Ms) -> Option<Speaker<'_>> {
@@ -576,7 +580,7 @@ impl Host {
 
     fn disconnect(&mut self, net: &mut Net, id: LinkId) {
         let Some(link) = self.links.remove(&id) else { return };
-        self.ears.insert(link.target.address, link.ear);
+        self.ears.insert(link.target.address, link.ear.closed(net.now()));
         for conn in [link.commands.conn, link.subscription.conn].into_iter().flatten() {
             self.conns.remove(&conn);
             net.close(self.proc, conn);
@@ -637,7 +641,7 @@ impl Host {
                 match (subscription, remote_ip) {
                     (true, _) => LinkEvent::Subscribed,
                     (false, Some(remote_ip)) => {
-                        link.ear.connected(true);
+                        link.ear.connected(net.now(), true);
                         LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
                     }
                     // Closed again, as will be heard.
@@ -679,7 +683,7 @@ impl Host {
         let event = match subscription {
             true => LinkEvent::Unsubscribed { reason: reason.to_string() },
             false => {
-                link.ear.connected(false);
+                link.ear.connected(net.now(), false);
                 LinkEvent::Down { reason }
             }
         };

@@ -112,6 +112,28 @@ impl World {
         }
     }
 
+    /// What a sentinel says that it was told is what it was told.
+    fn ask_back(&mut self, n: usize, group: &str, options: &[String]) {
+        if self.hosts[n].doomed() || !self.is_awake(Proc::Sentinel(n)) {
+            return;
+        }
+        let request = Request::Master(group.to_owned());
+        let Some(entry) = self.hosts[n].ask(&mut self.net, &mut self.watch, request) else {
+            return;
+        };
+        for pair in options.chunks_exact(2) {
+            // Not all that can be set is shown.
+            let Some(shown) = field(&entry, &pair[0]) else { continue };
+            if shown != pair[1] {
+                let what = format!(
+                    "what is set is shown: sentinel {n}, {group}: {} was set to {}, and is {shown}",
+                    pair[0], pair[1]
+                );
+                self.watch.checkers.fail(self.net.now(), what);
+            }
+        }
+    }
+
     /// What a sentinel says of a node is so, and it sends none to a master of another group.
     pub(super) fn verify(&mut self, claim: &Claim) {
         let now = self.net.now();
@@ -145,6 +167,7 @@ impl World {
                     self.watch.checkers.fail(now, what);
                 }
             }
+            Claim::Tuned { sentinel, group, options } => self.ask_back(*sentinel, group, options),
             Claim::Promotes { sentinel, node, .. } if self.nodes[*node].priority == 0 => {
                 let what = format!(
                     "priority 0 is never promoted: sentinel {sentinel} promotes node {node}"

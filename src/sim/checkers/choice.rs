@@ -10,15 +10,21 @@ use crate::sentinel::{Command, Effect, Event, EventKind};
 use crate::sim::wire::Ms;
 
 /// Votes bind for so long at most, in ms.
-const TENURE_MS: Ms = 5_000;
+pub(super) const TENURE_MS: Ms = 5_000;
 /// After a freeze it takes so long until a sentinel decides again, in ms.
-const AWAKE_MS: Ms = 2_500;
+pub(super) const AWAKE_MS: Ms = 2_500;
 /// Replicas have so long to tell how far they are, in ms.
 const FRESH_MS: Ms = 200;
 /// Who is promoted has answered within so long, in ms.
 const ANSWERED_MS: Ms = 5_000;
 /// The same while the master lives, in ms: three times Sentinel's INFO period.
 const ANSWERED_IN_PEACE_MS: Ms = 30_000;
+
+/// A replica keeps up whose link broke not much longer than `down-after`, and this, in ms, before
+/// the master fell silent.
+const KEPT_UP_MS: Ms = 2_000;
+/// Silence begins with a PING: so long after the last answer at most, in ms.
+const PING_MS: Ms = 1_200;
 
 /// A sentinel, and a group that it watches.
 pub(super) type Place = (usize, Group);
@@ -29,7 +35,7 @@ pub(super) struct Progress {
     /// When it was elected.
     elected: BTreeMap<Place, Ms>,
     /// An operator wanted the present failover.
-    forced: BTreeSet<Place>,
+    pub(super) forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
     /// When it last announced another master.
@@ -46,6 +52,25 @@ pub(super) struct Progress {
     pub(super) leading: BTreeSet<Place>,
     /// When it was last told of, or made, another master.
     pub(super) switched: BTreeMap<Place, Ms>,
+}
+
+/// How long a replica's link may have been broken, in ms, by any clock.
+struct Ages {
+    /// If its data are to count as good as any.
+    kept_up_ms: Ms,
+    /// If they are not to come last.
+    behind_ms: Ms,
+}
+
+impl Ages {
+    fn kept_up(&self, info: &Info) -> bool {
+        info.linked || info.unlinked_ms.is_some_and(|ms| ms <= self.kept_up_ms)
+    }
+
+    fn fell_behind(&self, info: &Info) -> bool {
+        let lost = info.unlinked_ms.is_none_or(|ms| ms > self.behind_ms);
+        !info.linked && lost && self.behind_ms < Ms::MAX
+    }
 }
 
 impl Progress {
@@ -175,8 +200,11 @@ impl Checkers {
                         self.progress.forced.insert(place);
                     }
                     EventKind::TryFailover => _ = self.progress.forced.remove(&place),
-                    EventKind::ElectedLeader if seat.waited_ms == 0 => {
-                        self.progress.elected.insert(place, speaker.at);
+                    EventKind::ElectedLeader => {
+                        self.weigh_election(speaker, &place, seat);
+                        if seat.waited_ms == 0 {
+                            self.progress.elected.insert(place, speaker.at);
+                        }
                     }
                     EventKind::PromotedSlave => self.weigh_promotion(speaker, place, event, seat),
                     EventKind::Sdown => self.weigh_sdown(speaker, &place, event, seat),
@@ -184,6 +212,7 @@ impl Checkers {
                 }
                 self.progress.note(speaker.number, event, speaker.at, seat.waited_ms);
             }
+            Effect::Reply { reply, .. } => self.weigh_address(speaker, said.question, reply, seat),
             _ => {}
         }
     }
@@ -361,20 +390,26 @@ impl Checkers {
             .filter_map(|ear| Some(ear.info.as_ref()?.run_id.as_str()))
             .collect();
         let double = |info: &Info| runs.iter().filter(|run| **run == info.run_id).count() > 1;
-        let kept_up = |info: &Info| {
-            let lag_ms = if info.linked { Some(0) } else { info.unlinked_ms };
-            lag_ms.is_some_and(|ms| ms <= group.settings.down_after_ms)
-        };
+        let ages = self.ages(speaker, group, seat);
+        let named = self.prompt.named_at(place);
         let fit = |(at, ear): &(&Address, &Ear)| {
-            let info = ear.info.as_ref().filter(|info| info.at > elected && !info.is_master);
+            let info = ear.info.as_ref().filter(|info| info.at > elected);
             let answers = ear.up
                 && !ear.locked
                 && ear.pongs[0].is_some_and(|at| speaker.at - at < ANSWERED_MS);
             *at != to
                 && answers
                 && info.is_some_and(|info| {
-                    let ours = info.follows.as_ref() == Some(&group.settings.master);
-                    ours && info.priority > 0 && kept_up(info) && !double(info)
+                    let master = &group.settings.master;
+                    let ours = match info.is_master {
+                        // A master says nothing of its priority.
+                        true => ear.came_from(master, named),
+                        false => {
+                            let follows = info.follows.as_ref() == Some(master);
+                            follows && info.priority > 0 && ages.kept_up(info)
+                        }
+                    };
+                    ours && !double(info)
                 })
         };
         for (other, ear) in self.candidates(speaker, group, seat).filter(fit) {
@@ -383,14 +418,49 @@ impl Checkers {
                 let how = format!("it is two nodes or none, and {other} is one");
                 return Some(("who is promoted is one node", how));
             }
+            if chosen.is_master {
+                continue;
+            }
+            if info.is_master {
+                let how = format!("{other} says master already, and was ours");
+                return Some(("who was promoted already comes first", how));
+            }
+            if ages.fell_behind(chosen) {
+                let how =
+                    format!("its link broke long before the master fell silent, {other}'s not");
+                return Some(("who fell behind comes last", how));
+            }
             let rank = |info: &Info| (info.priority, u64::MAX - info.offset);
-            if !chosen.is_master && rank(info) < rank(chosen) {
+            if rank(info) < rank(chosen) {
                 let of = |info: &Info| format!("{} at {}", info.priority, info.offset);
                 let how = format!("{} where {other} has {}", of(chosen), of(info));
                 return Some(("the best replica is promoted", how));
             }
         }
         None
+    }
+
+    /// A replica's link may have broken not much earlier than the master fell silent.
+    fn ages(&self, speaker: &Speaker, group: &GroupState, seat: &Seat) -> Ages {
+        let settings = &group.settings;
+        let slack_ms = settings.down_after_ms + KEPT_UP_MS;
+        let slack_least_ms = slack_ms.min(10 * settings.down_after_ms) * 99 / 100;
+        let master = seat.ears.get(&settings.master);
+        if self.tuned.contains(&speaker.number) {
+            return Ages { kept_up_ms: 0, behind_ms: Ms::MAX };
+        }
+        // Where the master says that it follows another there is none to lag behind.
+        let Some(ear) = master.filter(|ear| ear.info.as_ref().is_none_or(|info| info.is_master))
+        else {
+            return Ages { kept_up_ms: slack_least_ms, behind_ms: Ms::MAX };
+        };
+        let heard = ear.alive_at.unwrap_or_default().max(ear.met_at);
+        let woke = self.progress.stood_still.get(&speaker.number).map_or(0, |(_, at)| *at);
+        let silent_least_ms = speaker.at.saturating_sub(heard.max(woke) + PING_MS) * 99 / 100;
+        Ages {
+            kept_up_ms: silent_least_ms + slack_least_ms,
+            behind_ms: slack(speaker.at - heard) + slack(slack_ms),
+        }
     }
 
     /// The replicas that the sentinel does not call down.
@@ -434,4 +504,4 @@ pub(super) fn slack(ms: Ms) -> Ms {
 
 #[cfg(test)]
 #[path = "choice_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -4,32 +4,34 @@ use super::super::super::dice::Dice;
 use super::super::*;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
-use crate::sentinel::LinkId;
+use crate::sentinel::{LinkId, RequestId};
 
-const GROUP: &str = "g";
+pub(in super::super) const GROUP: &str = "g";
 /// When the election was won, or the node looked at.
-const NOW: Ms = 100_000;
+pub(in super::super) const NOW: Ms = 100_000;
 
-fn address(n: usize) -> Address {
+pub(in super::super) fn address(n: usize) -> Address {
     Address::new(format!("10.0.0.{n}"), 6379)
 }
 
-fn id(n: u64) -> RunId {
+pub(in super::super) fn id(n: u64) -> RunId {
     Dice::new(n, "id").run_id()
 }
 
 /// A sentinel that leads a failover of node 1, whose replicas are 2 and 3, and what it was told.
-struct Court {
-    checkers: Checkers,
-    disk: State,
-    ears: BTreeMap<Address, Ear>,
+pub(in super::super) struct Court {
+    pub(in super::super) checkers: Checkers,
+    pub(in super::super) disk: State,
+    pub(in super::super) ears: BTreeMap<Address, Ear>,
+    pub(in super::super) peers: BTreeMap<Address, Ear>,
     hellos: Hellos,
-    at: Ms,
-    waited_ms: Ms,
+    pub(in super::super) at: Ms,
+    pub(in super::super) waited_ms: Ms,
+    pub(in super::super) settled: bool,
 }
 
 impl Court {
-    fn new() -> Court {
+    pub(in super::super) fn new() -> Court {
         let nodes = (1..=3).map(address).collect();
         let mut checkers = Checkers::new(BTreeMap::from([(GROUP.into(), nodes)]), 3);
         checkers.set_season(Season::Rough);
@@ -40,12 +42,14 @@ impl Court {
         group.sentinels = (1..3).map(|n| (id(n), address(n as usize))).collect();
         let groups = BTreeMap::from([(GROUP.into(), group)]);
         let disk = State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new() };
-        let (ears, hellos) = (BTreeMap::new(), Hellos::default());
-        let mut court = Court { checkers, disk, ears, hellos, at: NOW, waited_ms: 0 };
+        let (ears, peers) = (BTreeMap::new(), BTreeMap::new());
+        let hellos = Hellos::default();
+        let (at, waited_ms, settled) = (NOW, 0, true);
+        let mut court = Court { checkers, disk, ears, peers, hellos, at, waited_ms, settled };
         court.at = NOW - 2_000;
         for n in 1..=3 {
             let ear = court.ears.entry(address(n)).or_default();
-            ear.connected(true);
+            ear.connected(court.at, true);
             for _ in 0..3 {
                 ear.answer(court.at, &Command::Ping, &Value::Simple("PONG".into()));
             }
@@ -56,6 +60,7 @@ impl Court {
         court.checkers.stood_at.insert(place.clone(), NOW);
         court.checkers.candidacies.insert(place, (5, 2));
         court.announces(EventKind::Sdown, "master g 10.0.0.1 6379");
+        court.announces(EventKind::Odown, "master g 10.0.0.1 6379 #quorum 2/2");
         court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
         for n in [2, 3] {
             court.pongs(n);
@@ -68,19 +73,19 @@ impl Court {
         court
     }
 
-    fn pongs(&mut self, n: usize) {
+    pub(in super::super) fn pongs(&mut self, n: usize) {
         let ear = self.ears.entry(address(n)).or_default();
         ear.answer(self.at, &Command::Ping, &Value::Simple("PONG".into()));
     }
 
     /// A node answers INFO.
-    fn tells(&mut self, n: usize, info: &str) {
+    pub(in super::super) fn tells(&mut self, n: usize, info: &str) {
         let ear = self.ears.entry(address(n)).or_default();
         ear.answer(self.at, &Command::Info, &Value::bulk(info));
     }
 
-    fn says(&mut self, to: usize, effect: Effect) {
-        let (id, to) = (id(0), address(to));
+    fn speaks<T>(&mut self, what: impl FnOnce(&mut Checkers, &Speaker, &Seat) -> T) -> T {
+        let id = id(0);
         let speaker = Speaker {
             at: self.at,
             since: self.at,
@@ -89,25 +94,67 @@ impl Court {
             id: &id,
             disk: &self.disk,
         };
+        let (ears, peers) = (self.ears.iter().collect(), self.peers.iter().collect());
+        let (waited_ms, settled) = (self.waited_ms, self.settled);
+        let seat = Seat { ears, peers, hellos: &self.hellos, waited_ms, settled };
+        what(&mut self.checkers, &speaker, &seat)
+    }
+
+    fn says(&mut self, to: usize, effect: Effect) {
+        let to = address(to);
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question: None };
-        let ears = self.ears.iter().collect();
-        let seat = Seat { ears, hellos: &self.hellos, waited_ms: self.waited_ms, settled: true };
-        self.checkers.weigh(&speaker, &said, &seat);
+        self.speaks(|checkers, speaker, seat| {
+            checkers.weigh(speaker, &said, seat);
+            if let Effect::Announce(event) = said.effect {
+                checkers.prompt.note(speaker, event);
+                checkers.conduct.says(speaker, said.effect, false);
+            }
+        });
         if let Effect::Send { command, .. } = effect {
             self.ears.entry(to).or_default().send(self.at, &command);
         }
     }
 
-    fn announces(&mut self, kind: EventKind, payload: &str) {
+    /// It begins a life.
+    pub(in super::super) fn starts(&mut self) {
+        self.speaks(|checkers, speaker, _| checkers.started(speaker));
+    }
+
+    /// It is looked at.
+    pub(in super::super) fn looks(&mut self) {
+        self.speaks(|checkers, speaker, seat| checkers.look(speaker, seat));
+    }
+
+    /// It hears, and answers, a request.
+    pub(in super::super) fn answers(&mut self, n: u64, request: &Request, reply: &Value) {
+        self.hears(n, request);
+        self.replies(n, request, reply);
+    }
+
+    pub(in super::super) fn hears(&mut self, n: u64, request: &Request) {
+        let input = Input::Request { id: RequestId(n), request: request.clone() };
+        self.speaks(|checkers, speaker, _| checkers.told(speaker, None, &input, (false, true)));
+    }
+
+    pub(in super::super) fn replies(&mut self, n: u64, request: &Request, reply: &Value) {
+        let effect = Effect::Reply { id: RequestId(n), reply: reply.clone() };
+        let said = Said { effect: &effect, to: None, receiver: None, question: Some(request) };
+        self.speaks(|checkers, speaker, seat| {
+            checkers.weigh(speaker, &said, seat);
+            checkers.hear(speaker, &said);
+        });
+    }
+
+    pub(in super::super) fn announces(&mut self, kind: EventKind, payload: &str) {
         let event = Event { kind, group: Some(GROUP.into()), payload: payload.into() };
         self.says(1, Effect::Announce(event));
     }
 
-    fn promotes(&mut self, n: usize) {
+    pub(in super::super) fn promotes(&mut self, n: usize) {
         self.says(n, Effect::Send { link: LinkId(1), command: Command::Promote });
     }
 
-    fn sends(&mut self, n: usize, master: usize) {
+    pub(in super::super) fn sends(&mut self, n: usize, master: usize) {
         let command = Command::Follow { master: address(master) };
         self.says(n, Effect::Send { link: LinkId(1), command });
     }
@@ -127,7 +174,7 @@ impl Court {
     }
 
     #[track_caller]
-    fn finds(&self, rule: &str) {
+    pub(in super::super) fn finds(&self, rule: &str) {
         let found = self.checkers.violation().map(|broken| broken.what.clone());
         match &found {
             None => assert_eq!(rule, "", "nothing is found"),
@@ -136,11 +183,11 @@ impl Court {
     }
 }
 
-fn master(n: usize) -> String {
+pub(in super::super) fn master(n: usize) -> String {
     format!("run_id:{n}\r\nrole:master\r\n")
 }
 
-fn replica(n: usize, priority: u32, offset: u64) -> String {
+pub(in super::super) fn replica(n: usize, priority: u32, offset: u64) -> String {
     format!(
         "run_id:{n}\r\nuptime_in_seconds:90\r\nrole:slave\r\nmaster_host:10.0.0.1\r\n\
          master_port:6379\r\nmaster_link_status:up\r\nslave_repl_offset:{offset}\r\n\
@@ -149,7 +196,7 @@ fn replica(n: usize, priority: u32, offset: u64) -> String {
 }
 
 /// One without a link, and why not, in s.
-fn unlinked(n: usize, for_s: i64) -> String {
+pub(in super::super) fn unlinked(n: usize, for_s: i64) -> String {
     let down = format!("status:down\r\nmaster_link_down_since_seconds:{for_s}");
     replica(n, 100, 500).replace("status:up", &down)
 }
@@ -166,16 +213,24 @@ fn promoted_after(change: impl FnOnce(&mut Court), rule: &str) {
 #[test]
 fn a_choice_by_the_rules_breaks_none() {
     promoted_after(|_| {}, "");
-    promoted_after(|court| court.tells(2, &unlinked(2, 11)), "");
+    let old = |court: &mut Court| (2..=3).for_each(|n| court.tells(n, &unlinked(n, 11)));
+    promoted_after(old, "");
     promoted_after(|court| court.tells(3, &replica(3, 100, 400)), "");
 }
 
 #[test]
 fn finds_a_promotion_of_somebody_silent() {
     let answers = "who is promoted answers";
-    promoted_after(|court| court.ears.entry(address(2)).or_default().connected(false), answers);
+    promoted_after(
+        |court| court.ears.entry(address(2)).or_default().connected(NOW, false),
+        answers,
+    );
     let down = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
-    promoted_after(|court| court.announces(EventKind::Sdown, down), answers);
+    let called_down = |court: &mut Court| {
+        court.at += 1_100;
+        court.announces(EventKind::Sdown, down);
+    };
+    promoted_after(called_down, answers);
     promoted_after(|court| court.at += 6_000, "a promotion comes while the votes bind");
     let late = |court: &mut Court| {
         court.checkers.stood_at.insert((0, GROUP.into()), NOW + 6_000);
@@ -227,6 +282,45 @@ fn finds_a_choice_that_was_made_too_soon_or_not_well() {
     promoted_after(|court| court.tells(3, &replica(3, 50, 400)), best);
     let double = |court: &mut Court| court.tells(2, &replica(1, 100, 500));
     promoted_after(double, "who is promoted is one node");
+}
+
+#[test]
+fn finds_old_data_preferred() {
+    // The master has been silent for 2 s, and `down-after` is 1 s.
+    let behind = "who fell behind comes last";
+    let urgent = |for_s| unlinked(2, for_s).replace("priority:100", "priority:1");
+    promoted_after(|court| court.tells(2, &urgent(7)), behind);
+    promoted_after(|court| court.tells(2, &urgent(-1)), behind);
+    promoted_after(|court| court.tells(2, &urgent(4)), "");
+    let both = |court: &mut Court| {
+        court.tells(2, &urgent(7));
+        court.tells(3, &unlinked(3, 7));
+    };
+    promoted_after(both, "");
+    let nobody_to_lag_behind = |court: &mut Court| {
+        court.tells(2, &urgent(7));
+        court.tells(1, &replica(1, 100, 500));
+    };
+    promoted_after(nobody_to_lag_behind, "");
+    let kept_up = |court: &mut Court| {
+        court.tells(2, &urgent(7).replace("priority:1\r", "priority:100\r"));
+        court.tells(3, &unlinked(3, 3).replace("offset:500", "offset:1"));
+    };
+    promoted_after(kept_up, behind);
+}
+
+#[test]
+fn finds_one_that_was_promoted_already_passed_over() {
+    promoted_after(|court| court.tells(3, &master(3)), "who was promoted already comes first");
+    promoted_after(|court| court.tells(3, &master(7)), "");
+    let under_another = |court: &mut Court| {
+        court.announces(EventKind::SwitchMaster, "g 10.0.0.2 6379 10.0.0.1 6379");
+        court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
+        court.at += 300;
+        court.tells(2, &replica(2, 100, 500));
+        court.tells(3, &master(3));
+    };
+    promoted_after(under_another, "");
 }
 
 #[test]
@@ -341,6 +435,17 @@ fn finds_a_master_that_is_called_down_without_a_reason() {
     let answers = |court: &mut Court| (0..3).for_each(|_| court.pongs(1));
     called_after(|_| {}, "");
     called_after(answers, rule);
+    fn refuses(court: &mut Court) {
+        let no = Value::error("NOAUTH Authentication required.");
+        court.ears.entry(address(1)).or_default().answer(court.at, &Command::Ping, &no);
+        court.at += 900;
+    }
+    called_after(refuses, "who refuses us lives");
+    let silent_since = |court: &mut Court| {
+        refuses(court);
+        court.at += 200;
+    };
+    called_after(silent_since, "");
     let follows = |court: &mut Court| {
         court.tells(1, &replica(1, 100, 500));
         court.at += 25_000;
@@ -374,4 +479,23 @@ fn finds_silence_that_was_not_watched() {
             court.finds(rule);
         }
     }
+}
+
+#[test]
+fn finds_somebody_called_down_who_has_answered() {
+    let called = |after_ms: Ms, rule: &str| {
+        let mut court = Court::new();
+        court.pongs(2);
+        court.at += after_ms;
+        court.announces(EventKind::Sdown, "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379");
+        court.finds(rule);
+    };
+    called(900, "only silence is down");
+    called(1_000, "");
+    let mut court = Court::new();
+    let peer = court.peers.entry(address(1)).or_default();
+    peer.answer(court.at, &Command::Ping, &Value::Simple("PONG".into()));
+    let payload = format!("sentinel {} 10.0.0.1 6379 @ g 10.0.0.1 6379", id(1));
+    court.announces(EventKind::Sdown, &payload);
+    court.finds("only silence is down");
 }

@@ -18,8 +18,15 @@ const UPTIME_SLACK_S: i64 = 60;
 pub(in crate::sim) struct Ear {
     /// The connection for commands stands.
     pub(super) up: bool,
-    /// When the present link was opened.
+    /// When the present link was opened, and when its connection last stood anew.
     pub(super) opened_at: Ms,
+    pub(super) connected_at: Ms,
+    /// When the last link was closed.
+    closed_at: Option<Ms>,
+    /// When the sentinel first met it, or met it again after it had forgotten it.
+    pub(super) met_at: Ms,
+    /// When it last answered a PING: well, or that we may not ask.
+    pub(super) alive_at: Option<Ms>,
     /// When the last PINGs were answered by a node that is well, the latest first.
     pub(super) pongs: [Option<Ms>; 3],
     /// Its last INFO.
@@ -29,6 +36,8 @@ pub(in crate::sim) struct Ear {
     pub(super) steady_since: Ms,
     /// The process that was last seen to be a replica.
     followed: Option<String>,
+    /// Whom it last said to follow, and when.
+    pub(super) followed_last: Option<(Address, Ms)>,
     /// The last order to become a master.
     pub(super) promotion: Option<Promotion>,
     /// The last order to follow another, until it does: when, and whom.
@@ -94,14 +103,26 @@ impl Info {
 }
 
 impl Ear {
-    /// Another link to the same address takes the place of the last one.
+    /// Another link to the same address takes the place of the last one. Unless that was closed at
+    /// this very moment the sentinel had forgotten who lives there.
     pub(in crate::sim) fn reopen(mut self, at: Ms) -> Ear {
+        if self.closed_at != Some(at) {
+            self.met_at = at;
+        }
         (self.up, self.opened_at) = (false, at);
         self
     }
 
-    pub(in crate::sim) fn connected(&mut self, up: bool) {
+    pub(in crate::sim) fn closed(mut self, at: Ms) -> Ear {
+        self.closed_at = Some(at);
+        self
+    }
+
+    pub(in crate::sim) fn connected(&mut self, at: Ms, up: bool) {
         self.up = up;
+        if up {
+            self.connected_at = at;
+        }
     }
 
     /// A command goes to it.
@@ -122,12 +143,16 @@ impl Ear {
                 ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code))
             };
             self.locked = matches!(reply, Value::Error(text) if refuses(text));
+            if self.locked {
+                self.alive_at = Some(at);
+            }
         }
         match (command, reply) {
             (Command::Ping, Value::Simple(text) | Value::Error(text))
                 if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) =>
             {
                 self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
+                self.alive_at = Some(at);
             }
             (Command::Info, reply) => self.read(at, reply.text()),
             (Command::Promote | Command::Follow { .. }, Value::Array(replies)) => {
@@ -165,7 +190,13 @@ impl Ear {
                     order.shown_at.get_or_insert(at);
                 }
             }
-            false => self.followed = Some(info.run_id.clone()),
+            false => {
+                self.followed = Some(info.run_id.clone());
+                match &mut self.followed_last {
+                    Some((master, last)) if info.follows.as_ref() == Some(master) => *last = at,
+                    last => *last = info.follows.clone().map(|master| (master, at)),
+                }
+            }
         }
         self.info = Some(info);
         if self.repointed.as_ref().is_some_and(|(_, master)| self.is_in_sync_with(master)) {
@@ -177,6 +208,13 @@ impl Ear {
     pub(super) fn is_stray(&self) -> bool {
         let info = self.info.as_ref().filter(|info| info.is_master);
         info.is_some_and(|info| self.followed.as_ref() != Some(&info.run_id))
+    }
+
+    /// This process has said, later than at that time, that it follows this master.
+    pub(super) fn came_from(&self, master: &Address, since: Ms) -> bool {
+        let same = self.followed_last.as_ref().filter(|(whom, _)| whom == master);
+        let since = since.max(self.met_at);
+        !self.is_stray() && same.is_some_and(|(_, at)| *at > since)
     }
 
     /// It follows this master, over a link that works.
@@ -231,6 +269,8 @@ impl Hellos {
 pub(in crate::sim) struct Seat<'a> {
     /// By the address of a node. One to which there are two links, for two groups, is left out.
     pub(in crate::sim) ears: BTreeMap<&'a Address, &'a Ear>,
+    /// The same of other sentinels.
+    pub(in crate::sim) peers: BTreeMap<&'a Address, &'a Ear>,
     pub(in crate::sim) hellos: &'a Hellos,
     /// It may have decided so long ago what it does now, in ms: it had to wait for its disk, or was
     /// stopped ([`Ms::MAX`]).
@@ -246,6 +286,8 @@ pub(in crate::sim) fn is_weighed(effect: &Effect) -> bool {
         Effect::Announce(event) => {
             !matches!(event.kind, EventKind::Sentinel | EventKind::NewEpoch | EventKind::RoleChange)
         }
+        // Where the master is.
+        Effect::Reply { reply: Value::Array(items), .. } => items.len() == 2,
         _ => false,
     }
 }

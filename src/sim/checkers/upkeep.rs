@@ -1,6 +1,6 @@
 //! The rules by which nodes are put right and called down, judged by what the sentinel was told.
 
-use super::choice::{Place, group_at, named, slack};
+use super::choice::{Place, group_at, slack};
 use super::told::{Ear, Seat};
 use super::{Checkers, Speaker};
 use crate::config::state::GroupState;
@@ -148,22 +148,35 @@ impl Checkers {
         event: &Event,
         seat: &Seat,
     ) {
-        let Some((is_master, at)) = named(&event.payload) else { return };
+        let words: Vec<&str> = event.payload.split(' ').collect();
+        let [kind, _, host, port, ..] = words[..] else { return };
+        let at = Address::new(host, port.parse().unwrap_or(0));
         let known = speaker.disk.groups.get(&place.1);
         let tuned = self.tuned.contains(&speaker.number) || seat.waited_ms > QUICK_MS;
-        let (Some(group), Some(ear)) = (known.filter(|_| !tuned), seat.ears.get(&at)) else {
+        let ears = if kind == "sentinel" { &seat.peers } else { &seat.ears };
+        let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;
         };
         let follows = ear.info.as_ref().is_some_and(|info| !info.is_master);
         if seat.waited_ms == 0
-            && !(is_master && follows)
+            && kind != "sentinel"
+            && !(kind == "master" && follows)
             && let Some(watched_ms) = self.watched_ms(speaker, ear)
             && slack(watched_ms) + UNNOTICED_MS < group.settings.down_after_ms
         {
             let how = format!("calls {at} down, which it watched in silence for {watched_ms} ms");
             self.broken(speaker, "time not watched counts against nobody", how);
         }
-        if !is_master {
+        let alive_ms = ear.alive_at.filter(|_| seat.waited_ms == 0).map(|at| speaker.at - at);
+        let lives = alive_ms.is_some_and(|ms| slack(ms) < group.settings.down_after_ms);
+        if lives && ear.locked && ear.up {
+            let how = format!("calls {at} down, which answers that it may not be asked");
+            self.broken(speaker, "who refuses us lives", how);
+        } else if lives && kind != "master" {
+            let how = format!("calls {at} down, which has answered");
+            self.broken(speaker, "only silence is down", how);
+        }
+        if kind != "master" {
             return;
         }
         // Some of the last PONGs may have come since it was called down.

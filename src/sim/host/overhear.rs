@@ -20,6 +20,16 @@ impl Host {
         }
     }
 
+    /// Now and then it is asked what it should have done by now.
+    pub(super) fn look(&self, now: Ms, watch: &mut Watch) {
+        if !self.stock
+            && watch.checkers.is_to_be_looked_at(self.number, now)
+            && let Some(speaker) = self.speaker(now)
+        {
+            watch.checkers.look(&speaker, &self.seat());
+        }
+    }
+
     /// Whoever shows an older configuration than ours is to be told the newer one at once: over
     /// which link, and of which group. Not if it is being told already.
     pub(super) fn debt(&self, input: &Input) -> Option<(LinkId, String)> {

@@ -1,0 +1,408 @@
+//! What is to be done is done in time: looked at now and then, at moments when a sentinel has
+//! nothing left to do and nothing that waits for its disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::choice::{AWAKE_MS, Place, TENURE_MS, group_at, named, slack};
+use super::told::{Ear, Info, Seat};
+use super::{Checkers, Speaker};
+use crate::config::state::GroupState;
+use crate::sentinel::types::{Address, RunId};
+use crate::sentinel::{Event, EventKind, Input};
+use crate::sim::wire::Ms;
+
+/// Pause between two looks at a sentinel, in ms.
+const LOOK_MS: Ms = 1_000;
+/// What is due is done within so long, in ms: the beat of a sentinel's steps, and some more.
+const BEAT_MS: Ms = 1_500;
+/// Silence is seen by PINGs, which are no farther apart, in ms.
+const PING_MS: Ms = 1_000;
+/// The lead that each sentinel that comes first has at least, in ms, and in writes.
+const LEAD_MS: Ms = 50;
+const LEAD_WRITES: Ms = 3;
+/// A node that is steadily wrong is put right after so long at the latest, in ms, where
+/// `failover-timeout` is not longer.
+const PATIENCE_MS: Ms = 8_000;
+/// An order to follow that shows no effect in so long is given again, in ms, likewise.
+const ORDER_MS: Ms = 10_000;
+/// A master has said within so long that it is one, in ms.
+const SANE_MS: Ms = 19_800;
+/// Who is to be put right has said lately what it is, in ms.
+const LATELY_MS: Ms = 3_000;
+
+/// A rule that is broken, and how.
+type Broken = (&'static str, String);
+
+/// What each sentinel has to do, as its own words tell.
+#[derive(Debug, Default)]
+pub(super) struct Prompt {
+    next_look: Vec<Ms>,
+    /// Since when it stands, and whether it was elected.
+    standing: BTreeMap<Place, (Ms, bool)>,
+    /// Since when a quorum sees the master down, and when that last ended.
+    odown: BTreeMap<Place, Ms>,
+    odown_ended: BTreeMap<Place, Ms>,
+    /// It was told OK to a FAILOVER, which has not begun.
+    ordered: BTreeSet<Place>,
+    /// Until when another's vote may bind it.
+    bound: BTreeMap<Place, Ms>,
+    /// When it last had another master, and when anything else last changed in the group.
+    named: BTreeMap<Place, Ms>,
+    stirred: BTreeMap<Place, Ms>,
+    /// When it last said that it met somebody at this address.
+    met: BTreeMap<(usize, Address), Ms>,
+    /// Sentinels that it calls down.
+    silent: BTreeSet<(Place, RunId)>,
+    /// It leaves nodes of the group alone that are somebody else's.
+    alone: BTreeSet<Place>,
+    /// The write under way, and the longest of its life.
+    writes: BTreeMap<usize, (Ms, Ms)>,
+    /// When a write last failed: orders that waited for it are forgotten, and count as given.
+    failed: BTreeMap<usize, Ms>,
+}
+
+/// One group of a sentinel that is looked at.
+struct Look<'a> {
+    speaker: &'a Speaker<'a>,
+    place: &'a Place,
+    group: &'a GroupState,
+    seat: &'a Seat<'a>,
+    /// Since when it has decided again after it stood still.
+    woke: Ms,
+    /// When a write last failed.
+    failed: Option<Ms>,
+}
+
+impl Prompt {
+    /// A sentinel starts: its old vote may bind it for once more.
+    pub(super) fn started(&mut self, speaker: &Speaker) {
+        for name in speaker.disk.groups.keys() {
+            let place = (speaker.number, name.clone());
+            self.bound.insert(place.clone(), speaker.at + TENURE_MS);
+            self.stirred.insert(place, speaker.at);
+        }
+    }
+
+    pub(super) fn died(&mut self, sentinel: usize) {
+        let other = |place: &Place| place.0 != sentinel;
+        self.standing.retain(|place, _| other(place));
+        self.odown.retain(|place, _| other(place));
+        self.odown_ended.retain(|place, _| other(place));
+        self.ordered.retain(other);
+        self.bound.retain(|place, _| other(place));
+        self.named.retain(|place, _| other(place));
+        self.met.retain(|(number, _), _| *number != sentinel);
+        self.silent.retain(|(place, _)| other(place));
+        self.alone.retain(other);
+        self.writes.remove(&sentinel);
+        self.failed.remove(&sentinel);
+    }
+
+    /// A write begins, and ends.
+    pub(super) fn writes(&mut self, speaker: &Speaker) {
+        self.writes.entry(speaker.number).or_default().0 = speaker.at;
+    }
+
+    pub(super) fn hears(&mut self, speaker: &Speaker, input: &Input) {
+        if let Input::Persisted { .. } | Input::PersistFailed { .. } = input {
+            let (since, longest) = self.writes.entry(speaker.number).or_default();
+            *longest = (*longest).max(speaker.at - *since);
+        }
+        if let Input::PersistFailed { .. } = input {
+            self.failed.insert(speaker.number, speaker.at);
+        }
+    }
+
+    /// It answers OK to a FAILOVER.
+    pub(super) fn obeys(&mut self, place: Place) {
+        self.ordered.insert(place);
+    }
+
+    /// It says of a node that it is somebody else's.
+    pub(super) fn leaves_alone(&mut self, sentinel: usize, group: &str) {
+        self.alone.insert((sentinel, group.to_owned()));
+    }
+
+    /// When this sentinel last had another master.
+    pub(super) fn named_at(&self, place: &Place) -> Ms {
+        self.named.get(place).copied().unwrap_or_default()
+    }
+
+    /// What it announces tells what it is about.
+    pub(super) fn note(&mut self, speaker: &Speaker, event: &Event) {
+        use EventKind::*;
+        let Some(group) = &event.group else { return };
+        let (at, place) = (speaker.at, (speaker.number, group.to_string()));
+        let words: Vec<&str> = event.payload.split(' ').collect();
+        match event.kind {
+            Sentinel | Sdown | SdownEnd if words[0] == "sentinel" => {
+                let Some(id) = words.get(1).and_then(|id| RunId::parse(id)) else { return };
+                match event.kind {
+                    Sdown => _ = self.silent.insert((place, id)),
+                    SdownEnd => _ = self.silent.remove(&(place, id)),
+                    _ => {
+                        self.silent.remove(&(place, id));
+                        self.meets(speaker, words.get(2), words.get(3));
+                    }
+                }
+            }
+            SentinelAddressSwitch => self.meets(speaker, words.get(5), words.get(7)),
+            Slave => {
+                if let Some((_, node)) = named(&event.payload) {
+                    self.met.insert((speaker.number, node), at);
+                }
+            }
+            Odown => {
+                self.odown.insert(place, at);
+            }
+            OdownEnd => self.no_odown(place, at),
+            TryFailover => {
+                self.ordered.remove(&place);
+                self.standing.insert(place.clone(), (at, false));
+                self.stirred.insert(place, at);
+            }
+            ElectedLeader => {
+                if let Some((_, elected)) = self.standing.get_mut(&place) {
+                    *elected = true;
+                }
+            }
+            VoteForLeader => {
+                if words[0] != speaker.id.as_str() {
+                    self.bound.insert(place, at + TENURE_MS);
+                }
+            }
+            AbortNotElected | AbortNoGoodSlave | AbortSlaveTimeout => {
+                self.standing.remove(&place);
+                self.stirred.insert(place, at);
+            }
+            PromotedSlave | SwitchMaster | ConfigUpdateFrom | ResetMaster | Monitor | Unmonitor => {
+                if let Monitor | Unmonitor = event.kind {
+                    self.silent.retain(|(of, _)| *of != place);
+                    self.alone.remove(&place);
+                    self.ordered.remove(&place);
+                }
+                self.standing.remove(&place);
+                self.named.insert(place.clone(), at);
+                self.stirred.insert(place.clone(), at);
+                self.no_odown(place, at);
+            }
+            _ => {}
+        }
+    }
+
+    fn no_odown(&mut self, place: Place, at: Ms) {
+        self.odown.remove(&place);
+        self.odown_ended.insert(place, at);
+    }
+
+    fn meets(&mut self, speaker: &Speaker, host: Option<&&str>, port: Option<&&str>) {
+        if let (Some(host), Some(Ok(port))) = (host, port.map(|port| port.parse())) {
+            self.met.insert((speaker.number, Address::new(*host, port)), speaker.at);
+        }
+    }
+}
+
+impl Checkers {
+    /// True if this sentinel was not looked at lately.
+    pub(in crate::sim) fn is_to_be_looked_at(&mut self, sentinel: usize, now: Ms) -> bool {
+        let looks = &mut self.prompt.next_look;
+        if looks.len() <= sentinel {
+            looks.resize(sentinel + 1, 0);
+        }
+        let due = now >= looks[sentinel];
+        if due {
+            looks[sentinel] = now + LOOK_MS;
+        }
+        due
+    }
+
+    /// Looks at a sentinel that has done all that is due, and written it.
+    pub(in crate::sim) fn look(&mut self, speaker: &Speaker, seat: &Seat) {
+        let woke =
+            self.progress.stood_still.get(&speaker.number).map_or(0, |(_, at)| at + AWAKE_MS);
+        if speaker.at < woke {
+            return;
+        }
+        let mut wrong = Vec::new();
+        for (name, group) in &speaker.disk.groups {
+            let place = (speaker.number, name.clone());
+            let failed = self.prompt.failed.get(&speaker.number).copied();
+            let look = Look { speaker, place: &place, group, seat, woke, failed };
+            if self.prompt.ordered.contains(&place) {
+                let how = format!("answered OK to a FAILOVER of {name}, and does not begin");
+                wrong.push(("a failover that is ordered is tried", how));
+            }
+            wrong.extend(self.idle_election(&look));
+            if !self.tuned.contains(&speaker.number) {
+                wrong.extend(self.late_sdown(&look));
+                wrong.extend(self.late_election(&look));
+                wrong.extend(self.late_repair(&look));
+            }
+        }
+        for (rule, how) in wrong {
+            self.broken(speaker, rule, how);
+        }
+    }
+
+    /// It says that it was elected: the master is still down then, or somebody has ordered this.
+    pub(super) fn weigh_election(&mut self, speaker: &Speaker, place: &Place, seat: &Seat) {
+        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
+        let ended = self.prompt.odown_ended.get(place).copied().unwrap_or_default();
+        if !cause && ended < speaker.at.saturating_sub(seat.waited_ms) {
+            let how = format!("is elected in {}, and no quorum sees its master down", place.1);
+            self.broken(speaker, "an election ends with its cause", how);
+        }
+    }
+
+    /// Who has not answered for much longer than `down-after` is called down.
+    fn late_sdown(&self, look: &Look) -> Option<Broken> {
+        let Look { place, group, seat, .. } = *look;
+        let master = &group.settings.master;
+        let known = group.replicas.iter().chain([master]).map(|at| (None, at, seat.ears.get(at)));
+        let peers = group.sentinels.iter().map(|(id, at)| (Some(id), at, seat.peers.get(at)));
+        let mut silent = known.chain(peers).filter_map(|(id, at, ear)| {
+            let ms = self.silent_ms(look, at, ear?)?;
+            Some((id, at, ms))
+        });
+        let unnoticed = silent.find(|(id, at, _)| match id {
+            Some(id) => !self.prompt.silent.contains(&(place.clone(), (*id).clone())),
+            None if *at == master => !self.progress.master_down.contains_key(place),
+            None => !self.progress.is_down(place.0, at),
+        });
+        unnoticed.map(|(_, at, ms)| {
+            let how = format!("does not call {at} down, which has not answered for {ms} ms");
+            ("silence is noticed in time", how)
+        })
+    }
+
+    /// For how long this one has not answered, if that is too long.
+    fn silent_ms(&self, look: &Look, at: &Address, ear: &Ear) -> Option<Ms> {
+        let down_after_ms = look.group.settings.down_after_ms;
+        let limit_ms = slack(down_after_ms + down_after_ms / 2 + PING_MS + BEAT_MS);
+        let silent_ms =
+            |since: Ms| Some(look.speaker.at.saturating_sub(since)).filter(|ms| *ms > limit_ms);
+        let since = ear.alive_at.unwrap_or_default().max(ear.met_at).max(look.woke);
+        silent_ms(since)?;
+        let met = self.prompt.met.get(&(look.speaker.number, at.clone())).copied();
+        let met = met.unwrap_or_default().max(self.prompt.named_at(look.place));
+        silent_ms(since.max(met))
+    }
+
+    /// An election goes on only as long as its cause, and ends when the votes bind no more.
+    fn idle_election(&self, look: &Look) -> Option<Broken> {
+        let place = look.place;
+        let (since, elected) = *self.prompt.standing.get(place)?;
+        let (epoch, _) = *self.candidacies.get(place)?;
+        if look.group.config_epoch >= epoch {
+            // Overtaken, and so given up in silence.
+            return None;
+        }
+        let for_ms = look.speaker.at - since;
+        if for_ms > slack(TENURE_MS) + BEAT_MS {
+            let how = format!("has stood in {} for {for_ms} ms", place.1);
+            return Some(("a failover comes to an end", how));
+        }
+        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
+        (!elected && !cause).then(|| {
+            let how = format!("stands in {}, though no quorum sees its master down", place.1);
+            ("an election ends with its cause", how)
+        })
+    }
+
+    /// As long as a quorum sees the master down whoever can be elected stands: at once, and again
+    /// after a pause that doubles.
+    fn late_election(&self, look: &Look) -> Option<Broken> {
+        let Look { speaker, place, group, woke, .. } = *look;
+        let odown = *self.prompt.odown.get(place)?;
+        let silent = |id: &&RunId| self.prompt.silent.contains(&(place.clone(), (*id).clone()));
+        let voters = group.sentinels.len() + 1;
+        let reached = voters - group.sentinels.keys().filter(silent).count();
+        let needed = (voters / 2 + 1).max(group.settings.quorum as usize);
+        let listens = group.sentinels.is_empty();
+        let stands = self.prompt.standing.contains_key(place);
+        if stands || reached < needed || listens || !self.twins.is_empty() {
+            return None;
+        }
+        let write_ms = self.prompt.writes.get(&speaker.number).map_or(0, |(_, longest)| *longest);
+        let lead_ms = group.sentinels.len() as Ms * LEAD_MS.max(LEAD_WRITES * write_ms);
+        let bound = self.prompt.bound.get(place).copied().unwrap_or_default();
+        let again = self.conduct.stands_again(place, voters)?;
+        let turn = odown.max(bound).max(again).max(woke) + lead_ms;
+        let due = odown + slack(turn - odown) + BEAT_MS;
+        (speaker.at > due).then(|| {
+            let how = format!("should have stood in {} {} ms ago", place.1, speaker.at - due);
+            ("whoever can be elected stands in time", how)
+        })
+    }
+
+    /// A node that is steadily wrong is sent to the master that is sane; at once by who led the
+    /// failover.
+    fn late_repair(&self, look: &Look) -> Option<Broken> {
+        let Look { speaker, place, group, seat, woke, .. } = *look;
+        let sane = |info: &Info| info.is_master && speaker.at - info.at < SANE_MS;
+        if self.prompt.standing.contains_key(place)
+            || self.prompt.alone.contains(place)
+            || self.progress.master_down.contains_key(place)
+            || !seat.ears.get(&group.settings.master)?.info.as_ref().is_some_and(sane)
+        {
+            return None;
+        }
+        let timeout_ms = group.settings.failover_timeout_ms;
+        let stirred = self.prompt.stirred.get(place).copied().unwrap_or_default();
+        group.replicas.iter().find_map(|at| {
+            let ear = seat.ears.get(at).filter(|ear| self.is_wrong(look, at, ear))?;
+            let judged = self.progress.judged.get(&(speaker.number, at.clone()));
+            let judged = judged.map_or(0, |(_, said_at)| *said_at);
+            let since = stirred.max(woke).max(judged).max(ear.steady_since);
+            let patience_ms = match ear.info.as_ref()?.is_master {
+                true => PATIENCE_MS,
+                false if self.progress.leading.contains(place) => 0,
+                false => PATIENCE_MS.max(timeout_ms),
+            };
+            let due = since + slack(patience_ms) + BEAT_MS;
+            (speaker.at > due && !look.is_sent(ear)).then(|| {
+                let for_ms = speaker.at - since;
+                let how = format!("does not put {at} right, which has been wrong for {for_ms} ms");
+                ("nodes are put right in time", how)
+            })
+        })
+    }
+
+    /// This node can be put right, and has to be: it says master, or follows another of the group
+    /// while nobody else is on the way. Who follows a stranger may be somebody else's.
+    fn is_wrong(&self, look: &Look, at: &Address, ear: &Ear) -> bool {
+        let Look { speaker, group, seat, .. } = *look;
+        let Some(info) = &ear.info else { return false };
+        let fresh = ear.up && info.at > ear.connected_at && speaker.at - info.at < LATELY_MS;
+        let deaf = ear.refused || ear.locked || self.progress.is_down(speaker.number, at);
+        if !fresh || deaf || group_at(speaker, at).is_none() {
+            return false;
+        }
+        let is_free = |other: &Address| seat.ears.get(other).is_some_and(|ear| look.is_free(ear));
+        let whom = info.follows.as_ref();
+        let strays = whom.is_some_and(|whom| whom != at && group.replicas.contains(whom));
+        info.is_master || strays && group.replicas.iter().all(|other| other == at || is_free(other))
+    }
+}
+
+impl Look<'_> {
+    /// This node was told to follow another, and has time to show it.
+    fn is_sent(&self, ear: &Ear) -> bool {
+        let for_ms = slack(ORDER_MS.max(self.group.settings.failover_timeout_ms)) + BEAT_MS;
+        let sent = ear.repointed.as_ref().map(|(at, _)| *at).max(self.failed);
+        sent.is_some_and(|at| self.speaker.at < at + for_ms)
+    }
+
+    /// This node is not on its way to the master.
+    fn is_free(&self, ear: &Ear) -> bool {
+        let copies = ear.info.as_ref().is_some_and(|info| {
+            let follows = info.follows.as_ref() == Some(&self.group.settings.master);
+            !info.is_master && !info.linked && follows
+        });
+        !copies && !self.is_sent(ear)
+    }
+}
+
+#[cfg(test)]
+#[path = "prompt_tests.rs"]
+mod tests;
