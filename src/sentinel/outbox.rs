@@ -238,12 +238,14 @@ impl Outbox {
     /// told: what is written from now on does not hold them. True if nobody was told of the group
     /// yet.
     pub(super) fn forget(&mut self, group: &GroupName) -> bool {
-        let is_first = |effect: &Effect| {
-            matches!(effect, Effect::Announce(Event { kind: EventKind::Monitor, group: of, .. })
-                if of.as_ref() == Some(group))
-        };
-        let untold = self.ready.iter().chain(self.waiting.iter().map(|waiting| &waiting.effect));
-        let is_untold = untold.into_iter().any(is_first);
+        let all = self.ready.iter().chain(self.waiting.iter().map(|waiting| &waiting.effect));
+        let watched = all.filter_map(|effect| match effect {
+            Effect::Announce(Event { kind, group: Some(about), .. }) if about == group => {
+                [EventKind::Monitor, EventKind::Unmonitor].contains(kind).then_some(*kind)
+            }
+            _ => None,
+        });
+        let is_untold = watched.into_iter().next() == Some(EventKind::Monitor);
         let of_group = |effect: &Effect| match effect {
             Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
                 about.as_ref() == Some(group)

@@ -13,6 +13,8 @@ use crate::sim::wire::Ms;
 
 /// Pause between two looks at a sentinel, in ms.
 const LOOK_MS: Ms = 1_000;
+/// A failed write is tried again after so long, in ms.
+const DISK_RETRY_MS: Ms = 1_000;
 /// What is due is done within so long, in ms: the beat of a sentinel's steps, and some more.
 const BEAT_MS: Ms = 1_500;
 /// Silence is seen by PINGs, which are no farther apart, in ms.
@@ -327,7 +329,9 @@ impl Checkers {
         let lead_ms = group.sentinels.len() as Ms * LEAD_MS.max(LEAD_WRITES * write_ms);
         let bound = self.prompt.bound.get(place).copied().unwrap_or_default();
         let again = self.conduct.stands_again(place, voters)?;
-        let turn = odown.max(bound).max(again).max(woke) + lead_ms;
+        // Nobody stands who cannot write, nor knows that it can again before it has.
+        let mended = look.failed.map_or(0, |at| at + DISK_RETRY_MS + write_ms);
+        let turn = odown.max(bound).max(again).max(woke).max(mended) + lead_ms;
         let due = odown + slack(turn - odown) + BEAT_MS;
         (speaker.at > due).then(|| {
             let how = format!("should have stood in {} {} ms ago", place.1, speaker.at - due);
