@@ -115,8 +115,8 @@ impl Outbox {
         }
     }
 
-    /// The same as [`Outbox::emit_durable_or`] for a vote or a wish for one in this group. While the
-    /// disk fails nobody waits for a vote: the answer holds an opinion, too, which would grow old.
+    /// The same as [`Outbox::emit_durable_or`] for a vote or a wish for one in this group. While
+    /// the disk fails nobody waits for a vote: the answer holds an opinion, too, that grows old.
     pub(super) fn emit_durable_of(
         &mut self,
         group: &GroupName,
