@@ -38,8 +38,8 @@ pub(super) struct Progress {
     pub(super) forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
-    /// When it last announced another master.
-    told_switch: BTreeMap<Place, Ms>,
+    /// Nodes that it named since it announced another master.
+    named: BTreeMap<Place, BTreeSet<Address>>,
     /// When a sentinel last stood still, and when it went on.
     pub(super) stood_still: BTreeMap<usize, (Ms, Ms)>,
     /// Replicas that it calls down, with their groups.
@@ -111,9 +111,9 @@ impl Progress {
             }
             EventKind::Slave => {
                 // All are named after a switch; else one that was forgotten is met again.
-                if let Some((_, node)) = named(&event.payload)
-                    && self.told_switch.get(&place) != Some(&at)
-                {
+                let Some((_, node)) = named(&event.payload) else { return };
+                let first = self.named.get_mut(&place).is_some_and(|all| all.insert(node.clone()));
+                if !first {
                     self.down.remove(&(sentinel, node));
                 }
             }
@@ -134,7 +134,7 @@ impl Progress {
                 if let [.., host, port] = words[..] {
                     self.down.remove(&(sentinel, Address::new(host, port.parse().unwrap_or(0))));
                 }
-                self.told_switch.insert(place.clone(), at);
+                self.named.insert(place.clone(), BTreeSet::new());
                 self.switched.insert(place, since);
             }
             EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {
