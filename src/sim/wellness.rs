@@ -113,7 +113,7 @@ impl World {
     }
 
     /// What a sentinel says that it was told is what it was told.
-    fn ask_back(&mut self, n: usize, group: &str, options: &[String]) {
+    pub(super) fn ask_back(&mut self, n: usize, group: &str, options: &[String]) {
         if self.hosts[n].doomed() || !self.is_awake(Proc::Sentinel(n)) {
             return;
         }

@@ -163,3 +163,12 @@ fn finds_time_that_counts_though_nobody_watched_and_what_is_decided_before_news_
     assert_eq!(at_its_end(Some(Guard::Tilt)), rule);
     assert_eq!(at_its_end(Some(Guard::StallForgiven)), rule);
 }
+
+#[test]
+fn finds_a_setting_that_is_not_shown() {
+    for (value, rule) in [("2", ""), ("3", "what is set is shown")] {
+        let mut world = lived(15_000);
+        world.ask_back(0, "g0", &["quorum".to_owned(), value.to_owned()]);
+        finds(&world, rule);
+    }
+}

@@ -201,10 +201,12 @@ fn a_vote_asked_for_while_the_disk_fails_is_not_given_later() {
     desk.ask(Request::FlushConfig);
     let (revision, _) = desk.writes.last().cloned().expect("a write");
     desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
-    assert_eq!(desk.vote_for(2, 5), None);
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 0, 0)));
     desk.disk_works = true;
     desk.pass(1_500);
-    assert_eq!(desk.replies, [opinion(0, 0, 0)]);
+    let (_, state) = desk.writes.last().expect("a write");
+    assert_eq!(state.groups["mymaster"].voted_for, None);
+    assert_eq!(desk.replies, []);
 }
 
 #[test]

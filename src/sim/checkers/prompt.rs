@@ -168,10 +168,8 @@ impl Prompt {
                     *elected = true;
                 }
             }
-            VoteForLeader => {
-                if words[0] != speaker.id.as_str() {
-                    self.bound.insert(place, at + TENURE_MS);
-                }
+            VoteForLeader if words[0] != speaker.id.as_str() => {
+                self.bound.insert(place, at + TENURE_MS);
             }
             AbortNotElected | AbortNoGoodSlave | AbortSlaveTimeout => {
                 self.standing.remove(&place);

@@ -60,7 +60,7 @@ fn finds_silence_that_is_not_noticed() {
     court.announces(EventKind::Slave, &slave(2));
     found(court, "");
     let mut court = silent(5_000);
-    court.checkers.goes_on(0, NOW + 3_000);
+    court.checkers.goes_on(0, NOW, NOW + 3_000);
     found(court, "");
     let mut court = silent(5_000);
     court.checkers.tuned(0);
