@@ -59,7 +59,7 @@ pub(super) struct Prompt {
     alone: BTreeSet<Place>,
     /// The write under way, and the longest of its life.
     writes: BTreeMap<usize, (Ms, Ms)>,
-    /// When a write last failed: orders that waited for it are forgotten, and count as given.
+    /// When a write last failed.
     failed: BTreeMap<usize, Ms>,
 }
 
@@ -71,8 +71,8 @@ struct Look<'a> {
     seat: &'a Seat<'a>,
     /// Since when it has decided again after it stood still.
     woke: Ms,
-    /// When a write last failed.
-    failed: Option<Ms>,
+    /// Since when it has known, at the latest, that it can write again, in ms.
+    mended: Ms,
 }
 
 impl Prompt {
@@ -113,6 +113,11 @@ impl Prompt {
         if let Input::PersistFailed { .. } = input {
             self.failed.insert(speaker.number, speaker.at);
         }
+    }
+
+    /// How long its longest write took, in ms.
+    fn write_ms(&self, sentinel: usize) -> Ms {
+        self.writes.get(&sentinel).map_or(0, |(_, longest)| *longest)
     }
 
     /// It answers OK to a FAILOVER.
@@ -223,11 +228,14 @@ impl Checkers {
         if speaker.at < woke {
             return;
         }
+        // A failed write is tried again after a while.
+        let write_ms = self.prompt.write_ms(speaker.number);
+        let mended = self.prompt.failed.get(&speaker.number);
+        let mended = mended.map_or(0, |at| at + DISK_RETRY_MS + write_ms);
         let mut wrong = Vec::new();
         for (name, group) in &speaker.disk.groups {
             let place = (speaker.number, name.clone());
-            let failed = self.prompt.failed.get(&speaker.number).copied();
-            let look = Look { speaker, place: &place, group, seat, woke, failed };
+            let look = Look { speaker, place: &place, group, seat, woke, mended };
             if self.prompt.ordered.contains(&place) {
                 let how = format!("answered OK to a FAILOVER of {name}, and does not begin");
                 wrong.push(("a failover that is ordered is tried", how));
@@ -312,7 +320,7 @@ impl Checkers {
     /// As long as a quorum sees the master down whoever can be elected stands: at once, and again
     /// after a pause that doubles.
     fn late_election(&self, look: &Look) -> Option<Broken> {
-        let Look { speaker, place, group, woke, .. } = *look;
+        let Look { speaker, place, group, woke, mended, .. } = *look;
         let odown = *self.prompt.odown.get(place)?;
         let silent = |id: &&RunId| self.prompt.silent.contains(&(place.clone(), (*id).clone()));
         let voters = group.sentinels.len() + 1;
@@ -323,12 +331,10 @@ impl Checkers {
         if stands || reached < needed || listens || !self.twins.is_empty() {
             return None;
         }
-        let write_ms = self.prompt.writes.get(&speaker.number).map_or(0, |(_, longest)| *longest);
-        let lead_ms = group.sentinels.len() as Ms * LEAD_MS.max(LEAD_WRITES * write_ms);
+        let lead_ms = LEAD_MS.max(LEAD_WRITES * self.prompt.write_ms(speaker.number));
+        let lead_ms = group.sentinels.len() as Ms * lead_ms;
         let bound = self.prompt.bound.get(place).copied().unwrap_or_default();
         let again = self.conduct.stands_again(place, voters)?;
-        // Nobody stands who cannot write, nor knows that it can again before it has.
-        let mended = look.failed.map_or(0, |at| at + DISK_RETRY_MS + write_ms);
         let turn = odown.max(bound).max(again).max(woke).max(mended) + lead_ms;
         let due = odown + slack(turn - odown) + BEAT_MS;
         (speaker.at > due).then(|| {
@@ -340,7 +346,7 @@ impl Checkers {
     /// A node that is steadily wrong is sent to the master that is sane; at once by who led the
     /// failover.
     fn late_repair(&self, look: &Look) -> Option<Broken> {
-        let Look { speaker, place, group, seat, woke, .. } = *look;
+        let Look { speaker, place, group, seat, woke, mended } = *look;
         let sane = |info: &Info| info.is_master && speaker.at - info.at < SANE_MS;
         if self.prompt.standing.contains_key(place)
             || self.prompt.alone.contains(place)
@@ -355,7 +361,7 @@ impl Checkers {
             let ear = seat.ears.get(at).filter(|ear| self.is_wrong(look, at, ear))?;
             let judged = self.progress.judged.get(&(speaker.number, at.clone()));
             let judged = judged.map_or(0, |(_, said_at)| *said_at);
-            let since = stirred.max(woke).max(judged).max(ear.steady_since);
+            let since = stirred.max(woke).max(mended).max(judged).max(ear.steady_since);
             let patience_ms = match ear.info.as_ref()?.is_master {
                 true => PATIENCE_MS,
                 false if self.progress.leading.contains(place) => 0,
@@ -391,8 +397,7 @@ impl Look<'_> {
     /// This node was told to follow another, and has time to show it.
     fn is_sent(&self, ear: &Ear) -> bool {
         let for_ms = slack(ORDER_MS.max(self.group.settings.failover_timeout_ms)) + BEAT_MS;
-        let sent = ear.repointed.as_ref().map(|(at, _)| *at).max(self.failed);
-        sent.is_some_and(|at| self.speaker.at < at + for_ms)
+        ear.repointed.as_ref().is_some_and(|(at, _)| self.speaker.at < at + for_ms)
     }
 
     /// This node is not on its way to the master.
