@@ -43,7 +43,7 @@ pub(super) struct Progress {
     /// When a sentinel last stood still, and when it went on.
     pub(super) stood_still: BTreeMap<usize, (Ms, Ms)>,
     /// Replicas that it calls down, with their groups.
-    down: BTreeMap<(usize, Address), Group>,
+    down: BTreeMap<(usize, Address), BTreeSet<Group>>,
     /// Since when it has called the master down.
     pub(super) master_down: BTreeMap<Place, Ms>,
     /// When it last changed its mind about a node, at the earliest, and when it said so.
@@ -89,7 +89,14 @@ impl Progress {
     }
 
     pub(super) fn is_down(&self, sentinel: usize, node: &Address) -> bool {
-        self.down.contains_key(&(sentinel, node.clone()))
+        self.down.get(&(sentinel, node.clone())).is_some_and(|groups| !groups.is_empty())
+    }
+
+    /// This group calls a node down no more.
+    fn is_up(&mut self, node: &(usize, Address), group: &str) {
+        if let Some(groups) = self.down.get_mut(node) {
+            groups.remove(group);
+        }
     }
 
     /// What it announces tells what it is about.
@@ -105,8 +112,8 @@ impl Progress {
                 match (is_master, down) {
                     (true, true) => _ = self.master_down.insert(place, since),
                     (true, false) => _ = self.master_down.remove(&place),
-                    (false, true) => _ = self.down.insert(node, place.1),
-                    (false, false) => _ = self.down.remove(&node),
+                    (false, true) => _ = self.down.entry(node).or_default().insert(place.1),
+                    (false, false) => self.is_up(&node, &place.1),
                 }
             }
             EventKind::Slave => {
@@ -114,7 +121,7 @@ impl Progress {
                 let Some((_, node)) = named(&event.payload) else { return };
                 let first = self.named.get_mut(&place).is_some_and(|all| all.insert(node.clone()));
                 if !first {
-                    self.down.remove(&(sentinel, node));
+                    self.is_up(&(sentinel, node), &place.1);
                 }
             }
             EventKind::TryFailover => {
@@ -132,7 +139,8 @@ impl Progress {
                 self.master_down.remove(&place);
                 let words: Vec<&str> = event.payload.split(' ').collect();
                 if let [.., host, port] = words[..] {
-                    self.down.remove(&(sentinel, Address::new(host, port.parse().unwrap_or(0))));
+                    let node = Address::new(host, port.parse().unwrap_or(0));
+                    self.is_up(&(sentinel, node), &place.1);
                 }
                 self.named.insert(place.clone(), BTreeSet::new());
                 self.switched.insert(place, since);
@@ -151,7 +159,8 @@ impl Progress {
                 self.open.remove(&place);
                 self.leading.remove(&place);
                 self.master_down.remove(&place);
-                self.down.retain(|(number, _), group| *number != sentinel || *group != place.1);
+                let of = self.down.iter_mut().filter(|((number, _), _)| *number == sentinel);
+                of.for_each(|(_, groups)| _ = groups.remove(&place.1));
                 if event.kind == EventKind::Monitor {
                     self.switched.insert(place, since);
                 }

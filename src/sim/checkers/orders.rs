@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::choice::Place;
-use super::told::{Info, Seat};
+use super::told::{Ear, Seat};
 use super::{Checkers, Claim, Group, Speaker};
 use crate::config::settings::GroupSettings;
 use crate::resp::Value;
@@ -104,13 +104,17 @@ impl Checkers {
         if told == *master || changing || self.mixed {
             return;
         }
-        let says_so = |at: &Address, is: &dyn Fn(&Info) -> bool| {
-            seat.ears.get(at).and_then(|ear| ear.info.as_ref()).is_some_and(is)
-        };
         let named = self.orders.named.get(name).is_some_and(|named| named.contains(&told));
+        let follows =
+            |ear: &Ear| ear.info.as_ref().is_some_and(|info| info.follows.as_ref() == Some(&told));
+        // It may have died since. What two links to one address told is not known.
+        let has_said = |ear: &Ear| {
+            ear.info.as_ref().is_some_and(|info| info.is_master)
+                || ear.promotion.is_some_and(|order| order.shown_at.is_some())
+        };
         let seen = named
-            || says_so(&told, &|info| info.is_master)
-            || says_so(master, &|info| info.follows.as_ref() == Some(&told));
+            || seat.ears.get(&told).is_none_or(|ear| has_said(ear))
+            || seat.ears.get(master).is_some_and(|ear| follows(ear));
         if seat.settled || !seen {
             let how = format!("names {told} as the master of {name}, and knows {master}");
             self.broken(speaker, "clients are told the master", how);

@@ -169,10 +169,11 @@ impl Checkers {
         }
         let alive_ms = ear.alive_at.filter(|_| seat.waited_ms == 0).map(|at| speaker.at - at);
         let lives = alive_ms.is_some_and(|ms| slack(ms) < group.settings.down_after_ms);
-        if lives && ear.locked && ear.up {
+        // A master that has followed for long is none.
+        if lives && ear.locked && ear.up && !(kind == "master" && follows) {
             let how = format!("calls {at} down, which answers that it may not be asked");
             self.broken(speaker, "who refuses us lives", how);
-        } else if lives && kind != "master" {
+        } else if lives && (kind == "slave" || kind == "sentinel" && self.twins.is_empty()) {
             let how = format!("calls {at} down, which has answered");
             self.broken(speaker, "only silence is down", how);
         }
