@@ -141,6 +141,19 @@ impl Desk {
         self.sentinel.handle(self.clock(), Input::Link { link, event });
     }
 
+    /// The write that was begun last is done.
+    fn write_ends(&mut self) {
+        let revision = self.writes.last().expect("a write").0;
+        self.input(Input::Persisted { revision });
+    }
+
+    /// It failed.
+    fn write_fails(&mut self) {
+        let revision = self.writes.last().expect("a write").0;
+        let reason = "No space left on device".into();
+        self.input(Input::PersistFailed { revision, reason });
+    }
+
     /// Lets time pass, waking the sentinel whenever it wants.
     fn pass(&mut self, ms: u64) {
         let end = self.now_ms + ms;
@@ -299,8 +312,7 @@ fn a_vote_that_cannot_be_written_is_not_given() {
     let mut desk = Desk::new(1, 2);
     desk.disk_works = false;
     desk.vote_for(2, 5);
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    desk.write_fails();
     assert_eq!(desk.replies, [opinion(0, 0, 0)]);
     assert!(desk.said.iter().any(|text| text.contains("No space left")), "{:?}", desk.said);
     desk.infos.remove(&at(MASTER));
@@ -317,8 +329,7 @@ fn a_disk_that_fails_withholds_no_fact_and_ckquorum_tells_of_it() {
     desk.disk_works = false;
     desk.hello(2, 4, REPLICA, 4);
     assert!(!desk.has(EventKind::SwitchMaster), "as long as the write may succeed");
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    desk.write_fails();
     assert!(desk.has(EventKind::SwitchMaster), "clients are told where the master is");
     assert!(!desk.has(EventKind::NewEpoch), "but nothing is promised");
     let told = desk.ask(Request::CkQuorum("mymaster".into()));

@@ -68,7 +68,7 @@ pub struct Options {
 }
 
 /// What became of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// Its seed.
     pub seed: u64,
@@ -196,29 +196,6 @@ fn live(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
             live(plan, Telling::Silent, sabotage)
         }
         ended => world.outcome(ended.err()),
-    }
-}
-
-#[cfg(test)]
-impl Outcome {
-    fn of_panic(seed: u64, what: String) -> Outcome {
-        Outcome {
-            seed,
-            hash: 0,
-            violation: Some(Violation { at_ms: 0, what }),
-            virtual_ms: 0,
-            faults: 0,
-            orders: 0,
-            inputs: 0,
-            effects: 0,
-            elections: 0,
-            switches: 0,
-            converged_ms: None,
-            writes_acked: 0,
-            writes_lost: 0,
-            groups: Vec::new(),
-            story: Vec::new(),
-        }
     }
 }
 

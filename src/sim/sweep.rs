@@ -251,6 +251,7 @@ mod tests {
 
     fn outcome(seed: u64, broken: Option<&str>) -> Outcome {
         Outcome {
+            seed,
             hash: seed * 31,
             violation: broken.map(|what| Violation { at_ms: 1, what: what.into() }),
             virtual_ms: 1_000,
@@ -263,7 +264,7 @@ mod tests {
             converged_ms: broken.is_none().then_some(seed * 10),
             writes_acked: 7,
             writes_lost: 1,
-            ..Outcome::of_panic(seed, String::new())
+            ..Outcome::default()
         }
     }
 

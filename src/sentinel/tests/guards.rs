@@ -98,8 +98,7 @@ fn whoever_is_alone_promotes_once_its_vote_is_on_disk() {
     desk.infos.remove(&at(MASTER));
     desk.pass(1_500);
     assert!(desk.has(EventKind::Odown) && desk.promotions().is_empty(), "{:?}", desk.sent);
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::Persisted { revision });
+    desk.write_ends();
     assert_eq!(desk.promotions(), [REPLICA]);
 }
 
@@ -111,12 +110,11 @@ fn whoever_is_alone_gives_up_if_its_vote_is_not_on_disk_while_it_binds() {
         desk.disk_works = false;
         desk.infos.remove(&at(MASTER));
         desk.pass(1_500);
-        let (revision, _) = desk.writes.last().cloned().expect("a write");
         match is_stopped {
             true => desk.now_ms += 6_000,
             false => desk.pass(6_000),
         }
-        desk.input(Input::Persisted { revision });
+        desk.write_ends();
         assert!(desk.promotions().is_empty(), "{:?}", desk.events);
     }
 }
@@ -133,8 +131,7 @@ fn whoever_is_alone_chooses_by_what_is_so_once_its_vote_is_on_disk() {
     // Meanwhile the replica comes back without data.
     let empty = "master_link_down_since_seconds:-1\r\n";
     desk.infos.insert(at(REPLICA), runs(9, replica_info(MASTER, 0, false) + empty));
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::Persisted { revision });
+    desk.write_ends();
     desk.pass(300);
     assert!(desk.promotions().is_empty(), "{:?}", desk.events);
 }
@@ -163,8 +160,7 @@ fn whoever_is_alone_leads_nothing_while_its_vote_is_not_on_disk() {
     desk.disk_works = false;
     desk.infos.remove(&at(MASTER));
     desk.pass(1_500);
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    desk.write_fails();
     assert!(!desk.has(EventKind::ElectedLeader), "{:?}", desk.events);
 }
 
@@ -179,8 +175,7 @@ fn replicas_are_sent_to_a_master_that_is_on_disk() {
     desk.pass(500);
     let follow = (at(OTHER_REPLICA), Command::Follow { master: at(REPLICA) });
     assert!(!desk.sent.contains(&follow));
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::Persisted { revision });
+    desk.write_ends();
     assert!(desk.sent.contains(&follow), "{:?}", desk.sent);
 }
 
@@ -199,8 +194,7 @@ fn a_vote_asked_for_while_the_disk_fails_is_not_given_later() {
     let mut desk = Desk::new(1, 2);
     desk.disk_works = false;
     desk.ask(Request::FlushConfig);
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    desk.write_fails();
     assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 0, 0)));
     desk.disk_works = true;
     desk.pass(1_500);
@@ -215,8 +209,7 @@ fn nobody_stands_for_election_whose_disk_fails() {
     desk.pass(2_000);
     desk.disk_works = false;
     desk.ask(Request::FlushConfig);
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::PersistFailed { revision, reason: "No space left on device".into() });
+    desk.write_fails();
     desk.master_dies();
     assert!(desk.has(EventKind::Odown));
     assert_eq!(desk.sentinel.view().current_epoch(), 0);
@@ -666,8 +659,7 @@ fn a_removed_group_falls_silent_and_stays_removed() {
     desk.events.clear();
     desk.ask(Request::Remove("mymaster".into()));
     desk.disk_works = true;
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::Persisted { revision });
+    desk.write_ends();
     assert!(!desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
     let (_, state) = desk.writes.last().expect("a write");
     assert!(state.groups.is_empty() && state.removed.contains_key("mymaster"));
@@ -681,8 +673,7 @@ fn a_vote_in_a_removed_group_is_not_told() {
     // What is written from now on holds no vote.
     let removed = desk.ask(Request::Remove("mymaster".into()));
     assert_eq!(removed, Some(opinion(0, 0, 0)));
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::Persisted { revision });
+    desk.write_ends();
     assert!(!desk.replies.contains(&opinion(0, 2, 5)), "{:?}", desk.replies);
 }
 

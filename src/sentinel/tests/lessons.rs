@@ -111,8 +111,7 @@ pub(super) fn a_hello_that_waited_for_the_disk_does_not_go_once_another_master_i
     assert!(desk.has(EventKind::SwitchMaster) || !desk.writes.is_empty());
     let before = desk.sent.len();
     desk.disk_works = true;
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::Persisted { revision });
+    desk.write_ends();
     desk.pass(3_000);
     let stale = format!(",mymaster,127.0.0.1,{MASTER},");
     let said = desk.sent[before..].iter().filter_map(|(_, command)| match command {
@@ -196,8 +195,7 @@ fn of_a_group_that_is_removed_before_it_was_told_nobody_hears() {
     desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "1".into() });
     desk.ask(Request::Remove("other".into()));
     desk.disk_works = true;
-    let (revision, _) = desk.writes.last().cloned().expect("a write");
-    desk.input(Input::Persisted { revision });
+    desk.write_ends();
     desk.pass(2_000);
     let told = desk.events.iter().filter(|(_, payload)| payload.contains("other"));
     assert_eq!(told.count(), 0, "{:?}", desk.events);
