@@ -549,7 +549,11 @@ impl Group {
         }
     }
 
-    fn recall_hellos(&mut self, core: &mut Core) {
+    /// Hellos that wait for the disk say what is so no more.
+    pub(super) fn recall_hellos(&mut self, core: &mut Core) {
+        if !core.holds(Guard::StaleHelloRecalled) {
+            return;
+        }
         for link in core.out.recall_hellos(&self.name) {
             let mut nodes = std::iter::once(&mut self.master).chain(self.replicas.values_mut());
             if let Some(node) = nodes.find(|node| node.link() == link) {
@@ -568,9 +572,7 @@ impl Group {
     pub(super) fn confirm_master(&mut self, core: &mut Core) {
         core.out.touch();
         self.config_in = core.out.newest();
-        if core.holds(Guard::StaleHelloRecalled) {
-            self.recall_hellos(core);
-        }
+        self.recall_hellos(core);
         self.odown_since = None;
         if core.holds(Guard::ConfigEndsFailover) {
             self.failover = None;

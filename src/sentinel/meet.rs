@@ -194,7 +194,7 @@ impl Sentinel {
             }
         }
         if let Some(mut link) = self.core.peers.remove(id) {
-            link.reopen(&mut self.core, id, address.clone());
+            link.moved(&mut self.core, id, address.clone());
             self.core.peers.insert(id.clone(), link);
             self.touch(Subject::Peers);
         }
@@ -291,6 +291,7 @@ impl Group {
         core.out.touch();
         self.config_in = core.out.newest();
         if self.master.is_at(&hello.master) {
+            self.recall_hellos(core);
             let late = self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch);
             if late && core.holds(Guard::LateFailoverEnds) {
                 self.give_up(core);

@@ -40,6 +40,12 @@ impl PeerLink {
         self.health.relink(core, link);
     }
 
+    /// It lives elsewhere, as it said itself: the silence at the old address counts no more.
+    pub(super) fn moved(&mut self, core: &mut Core, id: &RunId, address: Address) {
+        self.reopen(core, id, address);
+        self.health = Health::new(core, self.health.link);
+    }
+
     /// Sends the PING that is due, and opens a half-open connection anew.
     pub(super) fn tend(&mut self, core: &mut Core, id: &RunId) {
         if self.health.wants_reopening(core, self.down_after_ms) {

@@ -72,8 +72,8 @@ const CREDIBLE_EPOCH: Epoch = 1 << 32;
 /// Something that a sentinel said or did, to be compared with the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// It announced this replica as promoted.
-    Promoted { sentinel: usize, master: Address },
+    /// It announced this replica as promoted, and saw that at this time at the earliest.
+    Promoted { sentinel: usize, master: Address, since: Ms },
     /// It told this node to follow that master.
     Sent { sentinel: usize, node: usize, master: Address },
     /// It told this node to be the master of one of these groups.
@@ -369,6 +369,10 @@ impl Checkers {
             let how = format!("says {payload} while its disk holds {on_disk:?}");
             self.broken(speaker, "durable before spoken", how);
         }
+        if config < on_disk.0 && !speaker.stopped {
+            let how = format!("says {payload} while its disk holds {on_disk:?}");
+            self.broken(speaker, "a hello shows the newest configuration", how);
+        }
         let before = self.config_epochs.insert((speaker.number, group.into()), config);
         if let Some(before) = before.filter(|before| *before > config) {
             let how = format!("says config epoch {config} of {group} after {before}");
@@ -543,7 +547,8 @@ impl Checkers {
                 let words: Vec<&str> = event.payload.split(' ').collect();
                 if let [_, _, host, port, ..] = words[..] {
                     let master = Address::new(host, port.parse().unwrap_or(0));
-                    self.claims.push(Claim::Promoted { sentinel: speaker.number, master });
+                    let (sentinel, since) = (speaker.number, speaker.since);
+                    self.claims.push(Claim::Promoted { sentinel, master, since });
                 }
             }
             EventKind::VoteForLeader => {

@@ -177,7 +177,7 @@ fn finds_epochs_that_go_back() {
     court.elected(5);
     court.elected(4);
     court.hello(0, &disk(5, 5, None), 5, 1, 5);
-    court.hello(0, &disk(5, 5, None), 5, 2, 4);
+    court.hello(0, &disk(5, 4, None), 5, 1, 4);
     court.finds("config epochs never go back");
     let mut court = Court::new();
     court.hello(0, &disk(5, 0, None), 5, 1, 0);
@@ -186,11 +186,22 @@ fn finds_epochs_that_go_back() {
 }
 
 #[test]
+fn finds_a_hello_that_is_older_than_what_its_sender_knows() {
+    let mut court = Court::new();
+    court.elected(5);
+    court.elected(4);
+    court.hello(0, &disk(5, 5, None), 5, 1, 4);
+    court.finds("a hello shows the newest configuration");
+}
+
+#[test]
 fn finds_two_masters_in_one_config_epoch() {
     let mut court = Court::new();
     court.elected(4);
     court.hello(0, &disk(5, 4, None), 5, 1, 4);
-    court.hello(1, &disk(5, 6, None), 5, 2, 4);
+    let mut other = disk(5, 4, None);
+    other.groups.get_mut(GROUP).expect("the group").settings.master = address(2);
+    court.hello(1, &other, 5, 2, 4);
     court.finds("one master per config epoch");
 }
 

@@ -185,7 +185,7 @@ impl World {
     }
 
     fn put_up_with(&mut self, sentinel: usize, memory: Memory) {
-        if memory == Memory::Lost {
+        if memory != Memory::Kept {
             self.forgetful = true;
         }
         if self.shell(Proc::Sentinel(sentinel)).down > 1 {
@@ -509,21 +509,22 @@ impl World {
             let request = Request::Master(Shape::group_name(group));
             let answer = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
             let mut led_away = self.watch.led_away.remove(&(n, Shape::group_name(group)));
+            // The log names the master of which nobody has told the sentinel. That may follow ours.
+            let mut named = self.master_of(group, &[]).filter(|_| led_away);
             // Or its file names an address that the master left before it could meet the others.
             let told = self.told_by(n, group);
             if told.is_some_and(|told| !self.is_somewhere(&told)) {
                 let others = self.told_master(group, n);
-                led_away |= self.is_somewhere(&others);
+                if self.is_somewhere(&others) {
+                    (led_away, named) = (true, Some(others));
+                }
             }
             if led_away && self.order(n, Request::Remove(Shape::group_name(group))).is_some() {
                 self.watch.checkers.removed(n, &Shape::group_name(group));
             }
-            // The log names the master of which nobody has told the sentinel. That may follow ours.
-            let mut named = self.master_of(group, &[]);
             if led_away && named.is_none() {
                 named = self.make_master(group);
             }
-            let named = named.filter(|_| led_away);
             if led_away || matches!(answer, Some(Value::Error(_))) {
                 let master = named.unwrap_or_else(|| self.told_master(group, n));
                 self.monitor_again(n, group, master);
@@ -548,7 +549,7 @@ impl World {
                 let address = &self.nodes[n].address;
                 let left_alone =
                     *address != master && self.watch.left_alone.contains(&address.to_string());
-                if known.contains(address) && !lost && !left_alone {
+                if known.contains(address) && !lost && !left_alone || *address == master {
                     continue;
                 }
                 let master = self.told_master(group, usize::MAX);

@@ -14,9 +14,8 @@ use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
-/// A replica that is said to be promoted was a master not longer ago than this, in ms: a vote's
-/// tenure, and the time that a slow disk takes to let the announcement go.
-const TRUTH_MS: Ms = 15_000;
+/// Who is seen to be promoted was a master not longer ago than this, in ms: a vote's tenure.
+const TENURE_MS: Ms = 5_000;
 
 impl World {
     /// What keeps the world from being well; `None` if all is.
@@ -138,7 +137,7 @@ impl World {
     pub(super) fn verify(&mut self, claim: &Claim) {
         let now = self.net.now();
         match claim {
-            Claim::Promoted { sentinel, master } => {
+            Claim::Promoted { sentinel, master, since } => {
                 let shape = &self.plan.shape;
                 let Some(at) = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master)
                 else {
@@ -159,7 +158,7 @@ impl World {
                     node.master_at(now, self.net.running(node.proc))
                 };
                 let master_at = met.filter_map(seen).max();
-                if master_at.is_none_or(|at| now - at > TRUTH_MS) {
+                if master_at.is_none_or(|at| at + TENURE_MS < *since) {
                     let what = format!(
                         "what is announced is true: sentinel {sentinel} says that {master} was \
                          promoted, which was no master"

@@ -71,19 +71,23 @@ fn finds_replicas_that_hold_what_their_master_does_not() {
 #[test]
 fn finds_a_promotion_that_is_told_and_not_true() {
     let mut world = lived(15_000);
-    let says = |world: &mut World, node: usize| {
+    let says = |world: &mut World, node: usize, since: Ms| {
         let master = world.nodes[node].address.clone();
-        world.verify(&Claim::Promoted { sentinel: 0, master });
+        world.verify(&Claim::Promoted { sentinel: 0, master, since });
     };
-    says(&mut world, 0);
+    let now = world.net.now();
+    says(&mut world, 0, now);
     finds(&world, "");
-    // It was true a moment ago.
+    // It was true a moment before it was seen.
     let master = world.nodes[1].address.clone();
     let (net, nodes) = (&mut world.net, &mut world.nodes);
     nodes[0].follow(net, master);
-    says(&mut world, 0);
+    says(&mut world, 0, now + 4_000);
     finds(&world, "");
-    says(&mut world, 1);
+    says(&mut world, 0, now + 6_000);
+    finds(&world, "what is announced is true");
+    let mut world = lived(15_000);
+    says(&mut world, 1, now);
     finds(&world, "what is announced is true");
 }
 

@@ -200,3 +200,26 @@ fn of_a_group_that_is_removed_before_it_was_told_nobody_hears() {
     let told = desk.events.iter().filter(|(_, payload)| payload.contains("other"));
     assert_eq!(told.count(), 0, "{:?}", desk.events);
 }
+
+/// 50076009.
+#[test]
+fn who_moved_is_not_down_for_the_silence_of_its_old_address() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    // Any answer but PONG, LOADING and MASTERDOWN is silence.
+    let falls_silent = |desk: &mut Desk, port| {
+        desk.infos.insert(at(port), String::new());
+        desk.refusals.insert(at(port), "ERR unwell");
+    };
+    falls_silent(&mut desk, 26002);
+    desk.pass(1_500);
+    assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+    let moved = format!("127.0.0.1,26012,{},0,mymaster,127.0.0.1,{MASTER},0", id(2));
+    desk.ask(Request::Hello(moved));
+    desk.pass(500);
+    assert!(desk.has(EventKind::SdownEnd), "{:?}", desk.events);
+    let before = desk.events.len();
+    falls_silent(&mut desk, 26012);
+    desk.pass(1_500);
+    assert!(desk.events[before..].iter().any(|(kind, _)| *kind == EventKind::Sdown));
+}

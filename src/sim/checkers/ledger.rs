@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use page::{Cause, Known, Member, Page, Stage};
 
-use super::{Checkers, Group, Said, Speaker};
+use super::{Checkers, Group, Said, Speaker, read_vote};
 use crate::config::state::GroupState;
 use crate::sentinel::types::{Address, Epoch};
 use crate::sentinel::{Effect, Event, EventKind};
@@ -27,6 +27,8 @@ const ONCE: &str = "each change is told once";
 const SWITCH: &str = "a switch leads from master to master";
 /// The events of a failover come one after the other, until it ends.
 const STAGES: &str = "a failover is told from beginning to end";
+/// A failover makes a newer configuration, or ends.
+const NEWER: &str = "a newer configuration ends older failovers";
 /// What is answered to a peer is what was announced.
 const OPINION: &str = "opinions are announced";
 
@@ -146,7 +148,15 @@ impl Book {
                     false => Err((ONCE, format!("announces epoch {epoch} after {before}"))),
                 };
             }
-            EventKind::VoteForLeader => return Ok(()),
+            EventKind::VoteForLeader => {
+                let page = event.group.as_ref().and_then(|name| self.pages.get_mut(&**name));
+                if let (Some(page), Some((leader, epoch))) = (page, read_vote(&event.payload))
+                    && leader == *speaker.id
+                {
+                    page.stood_in = epoch;
+                }
+                return Ok(());
+            }
             _ => {}
         }
         let Some(name) = event.group.as_deref() else { return Ok(()) };

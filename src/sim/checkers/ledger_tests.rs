@@ -1,7 +1,7 @@
 //! Events and answers put before the ledger, good and bad.
 
 use super::super::*;
-use super::{AGREE, ONCE, OPINION, STAGES, WRITTEN};
+use super::{AGREE, NEWER, ONCE, OPINION, STAGES, WRITTEN};
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::sentinel::{RequestId, Revision};
@@ -45,6 +45,8 @@ impl Reader {
         let mut reader = Reader { checkers, disk, at: 1_000, stopped: false };
         reader.speaks(|checkers, speaker| checkers.open_book(speaker));
         reader.announces(EventKind::Monitor, "master g 10.0.0.1 6379 quorum 2");
+        // Each failover below is of this epoch.
+        reader.announces(EventKind::VoteForLeader, &format!("{} 5", id(0)));
         reader.settles();
         reader
     }
@@ -350,6 +352,13 @@ fn a_failover_is_told_from_beginning_to_end() {
         reader.announces(SwitchMaster, SWITCH);
         reader.announces(FailoverEnd, "master g 10.0.0.2 6379");
         reader.finds(STAGES);
+    }
+    for (config, rule) in [(4, ""), (5, NEWER)] {
+        let mut reader = Reader::new();
+        reader.announces(TryFailover, MASTER);
+        reader.group().config_epoch = config;
+        reader.settles();
+        reader.finds(rule);
     }
     found(&[(TryFailover, MASTER), (AbortNotElected, MASTER), (TryFailover, MASTER)], "");
     found(&[(TryFailover, MASTER), (TryFailover, MASTER)], STAGES);

@@ -6,6 +6,7 @@ use super::super::faults::{Fault, FaultKind, Order};
 use super::super::node::Data;
 use super::super::plan::Shape;
 use super::super::wire::Ms;
+use super::counts::{latecomer, later_vote, there_and_back};
 
 /// What a theme makes of the world, and what goes wrong in it from one moment to another.
 type Theme = fn(&mut Shape, (Ms, Ms), &mut Dice) -> Vec<Fault>;
@@ -16,7 +17,8 @@ const ONE_IN: u64 = 3;
 /// A theme has so long at least, in ms.
 const LEAST_MS: Ms = 20_000;
 
-const THEMES: &[Theme] = &[lone, canvass, newcomers, removals, clones];
+const THEMES: &[Theme] =
+    &[lone, canvass, newcomers, removals, clones, later_vote, there_and_back, latecomer];
 
 /// Draws a theme, or none. Stock sentinels have none: it would ask too much of them, or take away
 /// what safety rests on.
@@ -35,7 +37,7 @@ pub(in crate::sim) fn draw(shape: &mut Shape, dice: &mut Dice) -> Vec<Fault> {
     faults
 }
 
-fn fault(at: Ms, for_ms: Ms, kind: FaultKind) -> Fault {
+pub(super) fn fault(at: Ms, for_ms: Ms, kind: FaultKind) -> Fault {
     Fault { at, for_ms, kind }
 }
 
@@ -138,7 +140,7 @@ mod tests {
             }
         }
         assert!((150..250).contains(&without), "{without} of 300 without a theme");
-        assert_eq!(kinds.len(), 5, "slow disks, crashes of both kinds, orders, clones");
+        assert_eq!(kinds.len(), 9, "{kinds:?}");
         let mut mixed = Shape { stock: vec![0], ..Shape::default() };
         assert!((0..100).all(|seed| draw(&mut mixed, &mut Dice::new(seed, "theme")).is_empty()));
     }

@@ -1,7 +1,7 @@
 //! The ledger held against the disk, and against what is answered.
 
 use super::page::{Known, Member, Members, Page, Stage};
-use super::{AGREE, Book, OPINION, Speaker, WRITTEN, Wrong, address};
+use super::{AGREE, Book, NEWER, OPINION, Speaker, WRITTEN, Wrong, address};
 use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
@@ -32,6 +32,11 @@ impl Book {
             if page.master.at != settings.master {
                 let (told, written) = (&page.master.at, &settings.master);
                 return wrong(format!("told {told} as master, and wrote {written}"));
+            }
+            let (epoch, known) = (page.stood_in, group.config_epoch);
+            if page.fails_over() && known >= epoch && !page.loose {
+                let how = format!("stands for {name} in epoch {epoch}, and knows configuration");
+                return Err((NEWER, format!("{how} {known}")));
             }
             if let Some(cause) = &page.cause {
                 return wrong(format!("told no switch, after {cause:?},"));

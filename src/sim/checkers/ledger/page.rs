@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Details, ONCE, STAGES, Wrong, shown};
 use crate::config::state::GroupState;
 use crate::sentinel::Event;
-use crate::sentinel::types::Address;
+use crate::sentinel::types::{Address, Epoch};
 use crate::sim::wire::Ms;
 
 /// So long after a RESET, at most, in ms, the sentinel still forgets whom it does not find. It may
@@ -73,6 +73,8 @@ pub(super) struct Page {
     pub(super) stage: Stage,
     /// When that was told.
     pub(super) staged_at: Ms,
+    /// The epoch in which it stood for election last.
+    pub(super) stood_in: Epoch,
     /// The disk failed since the failover began: what waits for it comes late, or not at all.
     pub(super) loose: bool,
     pub(super) cause: Option<Cause>,
@@ -92,6 +94,7 @@ impl Page {
             peers: Members::new(),
             stage: Stage::Idle,
             staged_at: 0,
+            stood_in: 0,
             loose: false,
             cause: None,
             reset_at: None,
