@@ -366,7 +366,11 @@ impl Group {
         };
         let agreed = opinions >= quorum;
         if agreed == self.odown_since.is_some() || core.in_tilt() {
-            if !agreed && self.master.sdown_since.is_some() {
+            // Others may be about to agree.
+            if let Some(since) = self.master.sdown_since
+                && !agreed
+                && core.due(since.plus(ASK_PERIOD_MS))
+            {
                 self.explain_no_quorum(core, opinions);
             }
             return;

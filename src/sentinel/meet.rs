@@ -294,7 +294,12 @@ impl Group {
             self.recall_hellos(core);
             let late = self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch);
             if late && core.holds(Guard::LateFailoverEnds) {
-                self.give_up(core);
+                let why = format!(
+                    "{} elected the same master in epoch {}",
+                    hello.id.short(),
+                    hello.config_epoch
+                );
+                self.abort(core, EventKind::AbortNotElected, why);
             }
             return;
         }

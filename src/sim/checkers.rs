@@ -63,6 +63,10 @@ pub(super) struct Said<'a> {
 /// How long a sentinel decides nothing after a long freeze, by any clock, in ms.
 const TILT_MS: Ms = 1_900;
 
+/// For so long, in ms, what an operator changed in the settings may still show in what follows: a
+/// master's silence, an election, its tenure.
+const TUNED_MS: Ms = 30_000;
+
 /// The group that an address or a name belongs to.
 type Group = String;
 
@@ -107,8 +111,8 @@ pub(super) struct Checkers {
     accusers: BTreeMap<Address, BTreeSet<(usize, RunId)>>,
     /// When each sentinel last went on after a long freeze.
     thawed: BTreeMap<usize, Ms>,
-    /// Sentinels whose settings an operator has changed.
-    tuned: BTreeSet<usize>,
+    /// When an operator last changed what a sentinel was told of a group.
+    tuned: BTreeMap<(usize, Group), Ms>,
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
     /// Ids that two sentinels had at once: a vote by or for one of them counts for both.
@@ -151,7 +155,7 @@ impl Checkers {
             ordered: BTreeMap::new(),
             accusers: BTreeMap::new(),
             thawed: BTreeMap::new(),
-            tuned: BTreeSet::new(),
+            tuned: BTreeMap::new(),
             removed: BTreeSet::new(),
             twins: BTreeSet::new(),
             shrunk: BTreeSet::new(),
@@ -229,8 +233,15 @@ impl Checkers {
     }
 
     /// An operator changes what a sentinel was told in the beginning.
-    pub(super) fn tuned(&mut self, sentinel: usize) {
-        self.tuned.insert(sentinel);
+    pub(super) fn tuned(&mut self, sentinel: usize, group: &str, at: Ms) {
+        self.tuned.insert((sentinel, group.into()), at);
+    }
+
+    /// What this sentinel was told of the group changed a short time ago: what it decides now may
+    /// still follow from what it was told before.
+    fn is_tuned(&self, speaker: &Speaker, group: &str) -> bool {
+        let at = self.tuned.get(&(speaker.number, group.to_owned()));
+        at.is_some_and(|at| speaker.at < at + TUNED_MS)
     }
 
     /// An operator has it watch a group again.
@@ -517,7 +528,7 @@ impl Checkers {
         let voters = speaker.disk.groups.get(group).map_or(0, |known| known.sentinels.len()) + 1;
         // It may have been changed since, and back.
         let known = speaker.disk.groups.get(group).map_or(0, |known| known.settings.quorum);
-        let tuned = self.tuned.contains(&speaker.number);
+        let tuned = self.is_tuned(speaker, group);
         let quorum = if tuned { 0 } else { known.min(quorum) };
         let enough = mine >= (voters / 2 + 1).max(quorum as usize);
         if !enough && !self.excuses(group, epoch) {
@@ -623,7 +634,7 @@ impl Checkers {
         // A master may be down for other reasons than silence.
         let silent = event.kind == EventKind::Sdown && !event.payload.starts_with("master ");
         // It comes first: the other rule would speak for it, as what counts does so at once.
-        if silent && awake < least && !self.tuned.contains(&speaker.number) {
+        if silent && awake < least && !self.is_tuned(speaker, group) {
             self.broken(speaker, "time not watched counts against nobody", how());
         }
         let decides =

@@ -33,6 +33,7 @@ mod stock;
 mod story;
 pub mod sweep;
 mod themes;
+mod trial;
 mod trouble;
 mod watch;
 mod wellness;
@@ -92,6 +93,9 @@ pub struct Outcome {
     pub switches: u64,
     /// From healing until all was well, in virtual ms; `None` if it never was.
     pub converged_ms: Option<u64>,
+    /// From the death of all masters, once all was well, until others had replaced them and all
+    /// was well but for the dead, in virtual ms; `None` if none died, or it never was.
+    pub replaced_ms: Option<u64>,
     /// Writes that a client was told to be done.
     pub writes_acked: u64,
     /// Of these, how many the master does not hold in the end.

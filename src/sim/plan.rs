@@ -19,6 +19,8 @@ use crate::sentinel::types::Address;
 const NODES_FIRST_MS: Ms = 1_300;
 /// Then they have met, and listened as newcomers do, before anything fails.
 const WARM_UP_MS: Ms = 5_000;
+/// In one run in so many the masters die once all is well again.
+const TRIAL_ONE_IN: u64 = 3;
 /// The port of the nodes of the first group; the next group has the next one.
 const NODE_PORT: u16 = 6379;
 
@@ -35,6 +37,8 @@ pub struct Plan {
     pub calm: bool,
     /// In the end all is mended, and then all must become well. If not, the run simply ends.
     pub heals: bool,
+    /// Then all masters die, and must be replaced.
+    pub trial: bool,
 }
 
 impl Plan {
@@ -68,7 +72,9 @@ impl Plan {
             shape.late.clear();
         }
         let calm = faults.is_empty() && shape.late.is_empty();
-        let mut plan = Plan { seed, shape, faults, calm, heals: true };
+        let stands_trial = Dice::new(seed, "trial").one_in(TRIAL_ONE_IN);
+        let trial = stands_trial && !calm && !options.stock;
+        let mut plan = Plan { seed, shape, faults, calm, heals: true, trial };
         if let Some(only) = &options.only {
             plan = plan.keep(|n, _| only.contains(&n));
         }
@@ -82,7 +88,7 @@ impl Plan {
     /// mended once `shape.faults_ms` have passed since `shape.warm_up_ms`.
     pub fn scripted(seed: u64, shape: Shape, mut faults: Vec<Fault>) -> Plan {
         faults.sort_by_key(|fault| fault.at);
-        Plan { seed, shape, faults, calm: false, heals: true }
+        Plan { seed, shape, faults, calm: false, heals: true, trial: false }
     }
 
     /// The same plan with some of its faults.
@@ -378,5 +384,10 @@ impl Shape {
     pub fn bound_ms(&self) -> Ms {
         let connections = self.silence_ms + self.patience_ms;
         60_000 + connections + 3 * self.down_after_ms + 3 * self.failover_timeout_ms
+    }
+
+    /// How long it may take in a world that is well, in ms, until masters that died are replaced.
+    pub fn replaced_ms(&self) -> Ms {
+        self.bound_ms()
     }
 }

@@ -48,7 +48,45 @@ pub struct Summary {
     /// The first of the broken runs, by seed; no more than [`FAILURES_MAX`].
     pub failures: BTreeMap<u64, Outcome>,
     /// How many runs were well so many ms after healing. As a run has its bound, so has this map.
-    converged: BTreeMap<Ms, u64>,
+    converged: Times,
+    /// How many runs had replaced all masters so many ms after these died.
+    replaced: Times,
+}
+
+/// How often each time was taken, in ms.
+#[derive(Debug, Clone, Default)]
+struct Times(BTreeMap<Ms, u64>);
+
+impl Times {
+    fn add(&mut self, ms: Option<Ms>) {
+        if let Some(ms) = ms {
+            *self.0.entry(ms).or_default() += 1;
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// What `share` of a thousand did not exceed; 0 if there was none.
+    fn quantile(&self, share: u64) -> Ms {
+        let rank = (self.count() * share).div_ceil(1_000).max(1);
+        let mut seen = 0;
+        let reached = |(_, runs): &(&Ms, &u64)| {
+            seen += *runs;
+            seen >= rank
+        };
+        self.0.iter().find(reached).map_or(0, |(ms, _)| *ms)
+    }
+}
+
+/// Median, 99 % and the longest, in s.
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [half, most, all] =
+            [500, 990, 1_000].map(|share| self.quantile(share) as f64 / 1_000.0);
+        write!(f, "median {half:.1} s, 99 % {most:.1} s, longest {all:.1} s")
+    }
 }
 
 impl Summary {
@@ -69,9 +107,8 @@ impl Summary {
             *sum += more;
         }
         self.hash = self.hash.wrapping_add(mix(outcome.seed ^ mix(outcome.hash)));
-        if let Some(ms) = outcome.converged_ms {
-            *self.converged.entry(ms).or_default() += 1;
-        }
+        self.converged.add(outcome.converged_ms);
+        self.replaced.add(outcome.replaced_ms);
         let Some(violation) = &outcome.violation else { return };
         self.broken += 1;
         let rule = self.rules.entry(kind(violation.rule())).or_insert((0, outcome.seed));
@@ -81,26 +118,12 @@ impl Summary {
             self.failures.pop_last();
         }
     }
-
-    /// The time from healing until all was well that `share` of a thousand runs did not exceed, in
-    /// ms; 0 if there was none.
-    pub fn converged_ms(&self, share: u64) -> u64 {
-        let count: u64 = self.converged.values().sum();
-        let rank = (count * share).div_ceil(1_000).max(1);
-        let mut seen = 0;
-        let reached = |(_, runs): &(&Ms, &u64)| {
-            seen += *runs;
-            seen >= rank
-        };
-        self.converged.iter().find(reached).map_or(0, |(ms, _)| *ms)
-    }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = grouped;
-        let well = [500, 990, 1_000].map(|share| self.converged_ms(share) as f64 / 1_000.0);
-        let never = self.runs - self.broken - self.converged.values().sum::<u64>();
+        let never = (self.runs - self.broken).saturating_sub(self.converged.count());
         let never = match never {
             0 => String::new(),
             // With others that would be a broken rule.
@@ -130,12 +153,10 @@ impl fmt::Display for Summary {
                     n(self.writes_lost)
                 ),
             ),
+            ("well again", format!("after healing: {}{never}", self.converged)),
             (
-                "well again",
-                format!(
-                    "after healing: median {:.1} s, 99 % {:.1} s, longest {:.1} s{never}",
-                    well[0], well[1], well[2]
-                ),
+                "replaced",
+                format!("dead masters, in {} runs: {}", n(self.replaced.count()), self.replaced),
             ),
             ("hash of all", format!("{:016x}", self.hash)),
             ("broken", if self.broken == 0 { "none".into() } else { n(self.broken) }),
@@ -322,9 +343,9 @@ mod tests {
     fn shares_of_the_time_to_be_well() {
         let outcomes: Vec<Outcome> = (1..=1_000).map(|seed| outcome(seed, None)).collect();
         let summary = summary_of(outcomes.iter());
-        let shares = [500, 990, 1_000].map(|share| summary.converged_ms(share));
+        let shares = [500, 990, 1_000].map(|share| summary.converged.quantile(share));
         assert_eq!(shares, [5_000, 9_900, 10_000]);
-        assert_eq!(Summary::default().converged_ms(500), 0);
+        assert_eq!(Summary::default().converged.quantile(500), 0);
     }
 
     #[test]

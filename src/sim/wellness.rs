@@ -24,8 +24,10 @@ impl World {
             return Some("an operator is still at work".into());
         }
         for group in 0..self.plan.shape.groups {
-            let nodes = self.plan.shape.nodes_of(group);
-            let mut masters = nodes.clone().filter(|n| self.nodes[*n].following().is_none());
+            let nodes = self.plan.shape.nodes_of(group).filter(|n| !self.is_dead(*n));
+            let nodes: Vec<usize> = nodes.collect();
+            let is_master = |n: &usize| self.nodes[*n].following().is_none();
+            let mut masters = nodes.iter().copied().filter(is_master);
             let Some(master) = masters.next() else {
                 return Some(format!("no node of g{group} is a master"));
             };
@@ -33,7 +35,7 @@ impl World {
                 return Some(format!("nodes {master} and {other} of g{group} are masters"));
             }
             let address = self.nodes[master].address.clone();
-            for n in nodes.filter(|n| *n != master) {
+            for n in nodes.into_iter().filter(|n| *n != master) {
                 let node = &self.nodes[n];
                 // A link that is half open looks like one that is quiet.
                 if !self.nodes[master].history().starts_with(node.history()) {

@@ -12,6 +12,7 @@ use super::node::Node;
 use super::plan::{Plan, Shape};
 use super::sabotage::Sabotage;
 use super::story::{Fingerprint, Story, Telling};
+use super::trial::Trial;
 use super::watch::Watch;
 use super::wire::{Happening, Ms, News, Proc};
 use super::{Outcome, faults::FaultKind, words};
@@ -79,9 +80,12 @@ pub(super) struct World {
     pub(super) forgetful: bool,
     pub(super) dice: Dice,
     pub(super) sabotage: Option<Sabotage>,
+    pub(super) trial: Trial,
     healed_at: Option<Ms>,
     /// Since when all is well, once healed.
     pub(super) well_since: Option<Ms>,
+    /// How long it took to become well for good, before the last trial.
+    converged_ms: Option<Ms>,
     /// Switches that had been announced at the last look.
     switches_seen: u64,
     /// The present ms and how much has happened in it.
@@ -124,8 +128,10 @@ impl World {
             forgetful: false,
             dice: Dice::new(plan.seed, "world"),
             sabotage,
+            trial: if plan.trial { Trial::Due } else { Trial::None },
             healed_at: None,
             well_since: None,
+            converged_ms: None,
             switches_seen: 0,
             busy: (0, 0),
             plan: plan.clone(),
@@ -183,7 +189,10 @@ impl World {
         let heal_at = self.plan.shape.heal_at();
         self.net.remind(heal_at, NOTE_HEAL);
         let settle = SETTLE_MS + self.plan.shape.down_after_ms;
-        let end = heal_at + self.plan.shape.bound_ms() + settle + PROBE_MS;
+        let mut end = heal_at + self.plan.shape.bound_ms() + settle + PROBE_MS;
+        if self.plan.trial {
+            end += self.plan.shape.replaced_ms() + self.plan.shape.bound_ms() + settle + PROBE_MS;
+        }
         while self.watch.checkers.violation().is_none() {
             let Some(happening) = self.net.next(end) else {
                 if !self.plan.shape.stock.is_empty() {
@@ -434,7 +443,7 @@ impl World {
             return None;
         }
         match &request {
-            Request::Set { .. } => self.watch.checkers.tuned(n),
+            Request::Set { name, .. } => self.watch.checkers.tuned(n, name, self.net.now()),
             Request::Monitor { name, .. } => self.watch.checkers.monitored(n, name),
             _ => {}
         }
@@ -478,6 +487,10 @@ impl World {
         let now = self.net.now();
         let healed_at = self.healed_at.unwrap_or(now);
         let bound = self.plan.shape.bound_ms();
+        if matches!(self.trial, Trial::Orphaned { .. }) {
+            self.judge_trial();
+            return false;
+        }
         if now > healed_at + FORGOTTEN_MS && (now - healed_at) % 5_000 < PROBE_MS {
             self.adopt_forgotten();
         }
@@ -499,7 +512,11 @@ impl World {
             }
             (None, Some(since)) if now >= since + SETTLE_MS + self.plan.shape.down_after_ms => {
                 self.check_data(since);
-                return true;
+                self.converged_ms.get_or_insert(since - healed_at);
+                if self.trial != Trial::Due {
+                    return true;
+                }
+                self.begin_trial();
             }
             // What was asked of a node that hung may still count as silence for a while.
             (None, Some(since)) if now >= since + self.plan.shape.down_after_ms + 1_000 => {
@@ -526,6 +543,16 @@ impl World {
         false
     }
 
+    /// All that was well is so no more.
+    pub(super) fn end_of_peace(&mut self) {
+        self.well_since = None;
+    }
+
+    /// All must become well from this moment on.
+    pub(super) fn heals_from(&mut self, now: Ms) {
+        self.healed_at = Some(now);
+    }
+
     /// What became of the run, which ended with this panic if with any.
     pub(super) fn outcome(mut self, panic: Option<String>) -> Outcome {
         let (acked, lost) = self.lost_writes();
@@ -545,7 +572,11 @@ impl World {
             effects: self.watch.effects,
             elections: self.watch.tries,
             switches: self.watch.switches,
-            converged_ms: self.well_since.zip(self.healed_at).map(|(well, healed)| well - healed),
+            converged_ms: self.converged_ms,
+            replaced_ms: match self.trial {
+                Trial::Passed(ms) => Some(ms),
+                _ => None,
+            },
             writes_acked: acked,
             writes_lost: lost,
             groups,

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::told::{Ear, Info, Seat};
 use super::{Checkers, Group, Said, Speaker};
 use crate::config::state::GroupState;
+use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch};
-use crate::sentinel::{Command, Effect, Event, EventKind};
+use crate::sentinel::{Command, Effect, Event, EventKind, Request};
 use crate::sim::wire::Ms;
 
 /// Votes bind for so long at most, in ms.
@@ -19,6 +20,9 @@ const FRESH_MS: Ms = 200;
 const ANSWERED_MS: Ms = 5_000;
 /// The same while the master lives, in ms: three times Sentinel's INFO period.
 const ANSWERED_IN_PEACE_MS: Ms = 30_000;
+
+/// What was said so long ago, in ms, is fresh enough at any time.
+const SAID_MS: Ms = 4_000;
 
 /// A replica keeps up whose link broke not much longer than `down-after`, and this, in ms, before
 /// the master fell silent.
@@ -216,12 +220,25 @@ impl Checkers {
                         }
                     }
                     EventKind::PromotedSlave => self.weigh_promotion(speaker, place, event, seat),
+                    EventKind::AbortNoGoodSlave => {
+                        if let Some(elected) = self.progress.elected.get(&place) {
+                            self.weigh_refusal(speaker, &place, elected + 1, seat);
+                        }
+                    }
                     EventKind::Sdown => self.weigh_sdown(speaker, &place, event, seat),
                     _ => {}
                 }
                 self.progress.note(speaker.number, event, speaker.at, seat.waited_ms);
             }
-            Effect::Reply { reply, .. } => self.weigh_address(speaker, said.question, reply, seat),
+            Effect::Reply { reply, .. } => {
+                self.weigh_address(speaker, said.question, reply, seat);
+                if let (Some(Request::Failover(name)), Value::Error(text)) = (said.question, reply)
+                    && text.starts_with("NOGOODSLAVE")
+                {
+                    let since = speaker.at.saturating_sub(SAID_MS);
+                    self.weigh_refusal(speaker, &(speaker.number, name.clone()), since, seat);
+                }
+            }
             _ => {}
         }
     }
@@ -237,8 +254,7 @@ impl Checkers {
 
     /// How long the votes bind that a sentinel has, in ms, by a slow clock.
     fn tenure_ms(&self, speaker: &Speaker, group: &str) -> Ms {
-        let known =
-            speaker.disk.groups.get(group).filter(|_| !self.tuned.contains(&speaker.number));
+        let known = speaker.disk.groups.get(group).filter(|_| !self.is_tuned(speaker, group));
         let tenure = known.map_or(TENURE_MS, |g| g.settings.failover_timeout_ms.min(TENURE_MS));
         slack(tenure)
     }
@@ -339,7 +355,7 @@ impl Checkers {
             let how = || "it says master, and never said that it follows anybody".to_owned();
             return ear.is_stray().then(|| ("who is promoted was a replica", how()));
         }
-        if self.progress.forced.contains(place) || self.tuned.contains(&speaker.number) {
+        if self.progress.forced.contains(place) || self.is_tuned(speaker, &place.1) {
             return None;
         }
         match info.unlinked_ms {
@@ -391,39 +407,12 @@ impl Checkers {
     ) -> Option<(&'static str, String)> {
         let elected = *self.progress.elected.get(place)?;
         let chosen = seat.ears.get(to)?.info.as_ref()?;
-        let runs: Vec<&str> = group
-            .replicas
-            .iter()
-            .chain([&group.settings.master])
-            .filter_map(|at| seat.ears.get(at).filter(|ear| ear.up))
-            .filter_map(|ear| Some(ear.info.as_ref()?.run_id.as_str()))
-            .collect();
-        let double = |info: &Info| runs.iter().filter(|run| **run == info.run_id).count() > 1;
-        let ages = self.ages(speaker, group, seat);
-        let named = self.prompt.named_at(place);
-        let fit = |(at, ear): &(&Address, &Ear)| {
-            let info = ear.info.as_ref().filter(|info| info.at > elected);
-            let answers = ear.up
-                && !ear.locked
-                && ear.pongs[0].is_some_and(|at| speaker.at - at < ANSWERED_MS);
-            *at != to
-                && answers
-                && info.is_some_and(|info| {
-                    let master = &group.settings.master;
-                    let ours = match info.is_master {
-                        // A master says nothing of its priority.
-                        true => ear.came_from(master, named),
-                        false => {
-                            let follows = info.follows.as_ref() == Some(master);
-                            follows && info.priority > 0 && ages.kept_up(info)
-                        }
-                    };
-                    ours && !double(info)
-                })
-        };
-        for (other, ear) in self.candidates(speaker, group, seat).filter(fit) {
-            let info = ear.info.as_ref()?;
-            if double(chosen) {
+        let ages = self.ages(speaker, &place.1, group, seat);
+        for (other, info) in self.fit(speaker, place, group, seat, elected + 1) {
+            if other == to {
+                continue;
+            }
+            if is_double(group, seat, chosen) {
                 let how = format!("it is two nodes or none, and {other} is one");
                 return Some(("who is promoted is one node", how));
             }
@@ -449,13 +438,59 @@ impl Checkers {
         None
     }
 
+    /// Those that can be promoted without any doubt, and have said how far they are since then.
+    fn fit<'a>(
+        &'a self,
+        speaker: &'a Speaker,
+        place: &Place,
+        group: &'a GroupState,
+        seat: &'a Seat,
+        since: Ms,
+    ) -> Vec<(&'a Address, &'a Info)> {
+        let ages = self.ages(speaker, &place.1, group, seat);
+        let named = self.prompt.named_at(place);
+        let master = &group.settings.master;
+        let fit = |(at, ear): (&'a Address, &'a Ear)| {
+            let info = ear.info.as_ref().filter(|info| info.at >= since)?;
+            let answers = ear.up
+                && !ear.locked
+                && ear.pongs[0].is_some_and(|at| speaker.at - at < ANSWERED_MS);
+            let ours = match info.is_master {
+                // A master says nothing of its priority.
+                true => ear.came_from(master, named),
+                false => {
+                    let follows = info.follows.as_ref() == Some(master);
+                    follows && info.priority > 0 && ages.kept_up(info)
+                }
+            };
+            (answers && ours && !is_double(group, seat, info)).then_some((at, info))
+        };
+        self.candidates(speaker, group, seat).filter_map(fit).collect()
+    }
+
+    /// Where somebody can be promoted without any doubt, nobody says that there is none.
+    fn weigh_refusal(&mut self, speaker: &Speaker, place: &Place, since: Ms, seat: &Seat) {
+        let Some(group) = speaker.disk.groups.get(&place.1) else { return };
+        let master = seat.ears.get(&group.settings.master).and_then(|ear| ear.info.as_ref());
+        // Who follows a stranger has a master already.
+        let led_away = master.is_some_and(|info| !info.is_master);
+        if seat.waited_ms > 0 || !seat.settled || led_away || self.is_tuned(speaker, &place.1) {
+            return;
+        }
+        let fit = self.fit(speaker, place, group, seat, since);
+        if let Some((at, _)) = fit.first() {
+            let how = format!("has nobody to promote in {}, where {at} waits", place.1);
+            self.broken(speaker, "whoever can be promoted is found", how);
+        }
+    }
+
     /// A replica's link may have broken not much earlier than the master fell silent.
-    fn ages(&self, speaker: &Speaker, group: &GroupState, seat: &Seat) -> Ages {
+    fn ages(&self, speaker: &Speaker, name: &str, group: &GroupState, seat: &Seat) -> Ages {
         let settings = &group.settings;
         let slack_ms = settings.down_after_ms + KEPT_UP_MS;
         let slack_least_ms = slack_ms.min(10 * settings.down_after_ms) * 99 / 100;
         let master = seat.ears.get(&settings.master);
-        if self.tuned.contains(&speaker.number) {
+        if self.is_tuned(speaker, name) {
             return Ages { kept_up_ms: 0, behind_ms: Ms::MAX };
         }
         // Where the master says that it follows another there is none to lag behind.
@@ -504,6 +539,14 @@ impl Checkers {
             self.broken(speaker, "a promotion counts while the votes bind", how);
         }
     }
+}
+
+/// One of its nodes shows the run id of another.
+fn is_double(group: &GroupState, seat: &Seat, info: &Info) -> bool {
+    let nodes = group.replicas.iter().chain([&group.settings.master]);
+    let ears = nodes.filter_map(|at| seat.ears.get(at).filter(|ear| ear.up));
+    let same = ears.filter(|ear| ear.info.as_ref().is_some_and(|of| of.run_id == info.run_id));
+    same.count() > 1
 }
 
 /// So much by the slowest clock.

@@ -241,7 +241,7 @@ impl Checkers {
                 wrong.push(("a failover that is ordered is tried", how));
             }
             wrong.extend(self.idle_election(&look));
-            if !self.tuned.contains(&speaker.number) {
+            if !self.is_tuned(speaker, name) {
                 wrong.extend(self.late_sdown(&look));
                 wrong.extend(self.late_election(&look));
                 wrong.extend(self.late_repair(&look));

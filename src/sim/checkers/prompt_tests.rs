@@ -63,7 +63,7 @@ fn finds_silence_that_is_not_noticed() {
     court.checkers.goes_on(0, NOW, NOW + 3_000);
     found(court, "");
     let mut court = silent(5_000);
-    court.checkers.tuned(0);
+    court.checkers.tuned(0, GROUP, court.at);
     found(court, "");
     let mut court = silent(5_000);
     let no = Value::error("NOPERM not you");

@@ -288,6 +288,8 @@ pub(in crate::sim) fn is_weighed(effect: &Effect) -> bool {
         }
         // Where the master is.
         Effect::Reply { reply: Value::Array(items), .. } => items.len() == 2,
+        // That there is nobody to promote.
+        Effect::Reply { reply: Value::Error(text), .. } => text.starts_with("NOGOODSLAVE"),
         _ => false,
     }
 }

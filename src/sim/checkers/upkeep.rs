@@ -118,10 +118,10 @@ impl Checkers {
         let ear = seat.ears.get(to)?;
         // It may have been one when the order was given, which then had to wait.
         let changed = ear.role_since > speaker.at.saturating_sub(seat.waited_ms);
-        if ear.info.as_ref()?.is_master || changed || self.tuned.contains(&speaker.number) {
+        let place = (speaker.number, group_at(speaker, to)?.0.to_owned());
+        if ear.info.as_ref()?.is_master || changed || self.is_tuned(speaker, &place.1) {
             return None;
         }
-        let place = (speaker.number, group_at(speaker, to)?.0.to_owned());
         let switched = self.progress.switched.get(&place).copied().unwrap_or_default();
         let under_way = |at: &&Address| {
             let Some(ear) = seat.ears.get(*at) else { return false };
@@ -152,7 +152,7 @@ impl Checkers {
         let [kind, _, host, port, ..] = words[..] else { return };
         let at = Address::new(host, port.parse().unwrap_or(0));
         let known = speaker.disk.groups.get(&place.1);
-        let tuned = self.tuned.contains(&speaker.number) || seat.waited_ms > QUICK_MS;
+        let tuned = self.is_tuned(speaker, &place.1) || seat.waited_ms > QUICK_MS;
         let ears = if kind == "sentinel" { &seat.peers } else { &seat.ears };
         let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;
