@@ -128,7 +128,8 @@ impl Sentinel {
         if group.failover.is_some() || busy {
             return Value::error("INPROG Failover already in progress");
         }
-        if group.best_replica(&self.core, true).is_err() {
+        let found = group.best_replica(&self.core, true).is_ok();
+        if !found || !self.core.holds(Guard::OrderObeyed) {
             return Value::error("NOGOODSLAVE No suitable replica to promote");
         }
         if let Some(why) = group.why_no_election(&self.core) {

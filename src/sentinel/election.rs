@@ -170,7 +170,8 @@ impl Group {
     pub(super) fn tally(&self, core: &Core, epoch: Epoch) -> Tally {
         let my_id = &core.my_id;
         let mut tally = Tally { votes: 0, needed: self.votes_needed(core), undecided: 0 };
-        if self.leader_epoch == epoch && self.voted_for.as_ref() == Some(my_id) {
+        let own = self.leader_epoch == epoch && self.voted_for.as_ref() == Some(my_id);
+        if own && core.holds(Guard::OwnVoteCounts) {
             tally.votes += 1;
         }
         for peer in self.peers.values() {

@@ -364,7 +364,7 @@ impl Group {
             Some(_) => self.down_opinions(core),
             None => 0,
         };
-        let agreed = opinions >= quorum;
+        let agreed = opinions >= quorum && core.holds(Guard::QuorumSuffices);
         if agreed == self.odown_since.is_some() || core.in_tilt() {
             // Others may be about to agree.
             if let Some(since) = self.master.sdown_since

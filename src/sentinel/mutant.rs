@@ -142,6 +142,14 @@ pub(crate) enum Guard {
     RemovedFallsSilent,
     /// A declared group that was removed stays so after a restart.
     RemovedStays,
+    /// A quorum that sees the master down is enough.
+    QuorumSuffices,
+    /// The vote of a candidate for itself counts.
+    OwnVoteCounts,
+    /// Who can be promoted is found.
+    CandidateFound,
+    /// A failover that is ordered, and can be done, is done.
+    OrderObeyed,
 }
 
 /// Which guards hold: all, but for one that a test switched off.
@@ -245,6 +253,10 @@ impl Guard {
         Guard::ResetConfirms,
         Guard::RemovedFallsSilent,
         Guard::RemovedStays,
+        Guard::QuorumSuffices,
+        Guard::OwnVoteCounts,
+        Guard::CandidateFound,
+        Guard::OrderObeyed,
     ];
 }
 

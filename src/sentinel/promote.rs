@@ -74,8 +74,8 @@ impl Group {
             (double, !promoted, behind, priority, Reverse(offset), run_id.is_none(), run_id)
         };
         match good.iter().min_by_key(rank) {
-            Some(node) => Ok(node.address.clone()),
-            None => Err(reasons),
+            Some(node) if core.holds(Guard::CandidateFound) => Ok(node.address.clone()),
+            _ => Err(reasons),
         }
     }
 

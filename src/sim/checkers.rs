@@ -209,6 +209,11 @@ impl Checkers {
         self.shrunk.insert((sentinel, group.into()));
     }
 
+    /// A sentinel has another address from now on.
+    pub(super) fn moved(&mut self, sentinel: usize, at: Ms) {
+        self.conduct.moved(sentinel, at);
+    }
+
     /// A sentinel was told to remove a group.
     pub(super) fn removed(&mut self, sentinel: usize, group: &str) {
         self.config_epochs.remove(&(sentinel, group.into()));

@@ -31,6 +31,9 @@ const RETRY_MAX_MS: Ms = 10_000;
 /// A question in an epoch farther ahead than this is no honest one.
 const HONEST_EPOCHS: Epoch = 1 << 16;
 
+/// Whoever moved hears its former self for so long at most, in ms, and minds it for 20 s more.
+const HEARS_ITSELF_MS: Ms = 60_000;
+
 /// A rule that is broken, and how.
 pub(super) type Broken = (&'static str, String);
 
@@ -48,6 +51,8 @@ pub(super) struct Conduct {
     failed: BTreeMap<usize, u32>,
     /// Two sentinels may have one id, and then they give no votes that are asked for.
     cloned: bool,
+    /// When a sentinel moved. It may hear a last word of its former self.
+    moved: BTreeMap<usize, Ms>,
 }
 
 /// One sentinel as a member of one group.
@@ -136,6 +141,17 @@ impl Conduct {
     /// Its memory is lost or replaced: what it voted binds it no more.
     pub(super) fn excuse(&mut self, sentinel: usize) {
         self.members.retain(|(number, _), _| *number != sentinel);
+    }
+
+    /// A sentinel has another address from now on.
+    pub(super) fn moved(&mut self, sentinel: usize, at: Ms) {
+        self.moved.insert(sentinel, at);
+    }
+
+    /// It may take a last word of its former self for one of a sentinel with its id, and then takes
+    /// no part in elections.
+    pub(super) fn may_hear_itself(&self, speaker: &Speaker) -> bool {
+        self.moved.get(&speaker.number).is_some_and(|at| speaker.at < at + HEARS_ITSELF_MS)
     }
 
     /// Two sentinels have one id from now on.
@@ -238,6 +254,7 @@ impl Conduct {
             && group.voted_for.as_ref() == Some(speaker.id)
             && group.sentinels.contains_key(candidate)
             && !self.cloned
+            && !self.may_hear_itself(speaker)
     }
 
     /// The connection to another sentinel is another one from now on.

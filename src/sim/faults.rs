@@ -89,6 +89,8 @@ pub enum FaultKind {
     Join(usize),
     /// A sentinel is lost with its machine; in the end another one takes its place elsewhere.
     Replace(usize),
+    /// A sentinel is moved with its files to a machine and address that nobody had before.
+    Relocate(usize),
     /// A sentinel is lost; in the end it starts from a copy of another one's files.
     Clone(usize, usize),
     /// A node is moved to a machine and address that nobody had before.
@@ -183,6 +185,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Order(n, order) => write!(f, "order to sentinel {n}: {order}"),
             FaultKind::Join(n) => write!(f, "sentinel {n} joins"),
             FaultKind::Replace(n) => write!(f, "sentinel {n} is lost and will be replaced"),
+            FaultKind::Relocate(n) => write!(f, "sentinel {n} moves with its files"),
             FaultKind::Clone(n, of) => {
                 write!(f, "sentinel {n} is lost and will get the files of sentinel {of}")
             }
@@ -382,6 +385,7 @@ const HARD_MAKERS: &[Maker] = &[
         FaultKind::CrashSentinel(t.sentinel(dice), memory)
     }),
     (1, |t, dice| FaultKind::Replace(t.sentinel(dice))),
+    (2, |t, dice| FaultKind::Relocate(t.sentinel(dice))),
 ];
 
 const NAME_MAKERS: &[Maker] = &[
@@ -471,6 +475,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 29, "most kinds are drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 30, "most kinds are drawn: {kinds:?}");
     }
 }

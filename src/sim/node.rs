@@ -35,6 +35,10 @@ pub(super) struct NodeShape {
     pub(super) priority: Option<u32>,
     /// What INFO says of a link to the master that was never up, in s.
     pub(super) never_up_s: i64,
+    /// The offset of the first master's history in the beginning, in bytes.
+    pub(super) first_offset: u64,
+    /// `replica-serve-stale-data`
+    pub(super) serves_stale: bool,
 }
 
 /// With which data a node comes back.
@@ -137,6 +141,7 @@ impl Node {
         mut dice: Dice,
     ) -> Node {
         let priority = shape.priority.unwrap_or_else(|| dice.within(1..=3) as u32 * 50);
+        let first_offset = if master.is_none() { shape.first_offset } else { 1 };
         Node {
             proc,
             address,
@@ -149,11 +154,11 @@ impl Node {
             following: master.clone(),
             filed: master,
             history: Vec::new(),
-            offset: 1,
+            offset: first_offset,
             replid: dice.number(),
             dice,
             before: None,
-            backlog_from: 1,
+            backlog_from: first_offset,
             upstream: Upstream::None,
             down_since: None,
             master_at: None,
@@ -176,6 +181,11 @@ impl Node {
     /// True for a replica that has a copy and gets the stream.
     pub(super) fn in_sync(&self) -> bool {
         matches!(self.upstream, Upstream::Up { .. })
+    }
+
+    /// True for a replica whose data may be old.
+    fn is_stale(&self) -> bool {
+        self.following.is_some() && !self.in_sync()
     }
 
     /// When it last was a master, as of `now`.
@@ -341,7 +351,7 @@ impl Node {
             Purpose::Subscribe => Session::Subscriber,
             Purpose::Replicate { address, replid, offset } => {
                 // -LOADING or -NOMASTERLINK: the replica tries again.
-                let without_data = self.following.is_some() && !self.in_sync();
+                let without_data = self.is_stale();
                 if self.loading(net) || without_data {
                     net.close(self.proc, conn);
                     return;
@@ -531,6 +541,9 @@ impl Node {
             Ask::Command(Command::Follow { master }) => self.transaction(net, conn, Some(master)),
             _ if loading => loading_error(),
             Ask::Command(Command::ScriptKill) => Value::error("NOTBUSY No scripts in execution"),
+            Ask::Command(Command::Ping) if self.is_stale() && !self.shape.serves_stale => {
+                Value::error(MASTERDOWN)
+            }
             Ask::Command(Command::Ping) => Value::Simple("PONG".into()),
             Ask::Set(write) => self.write(net, write),
             _ => Value::error("ERR unknown command"),
@@ -670,6 +683,9 @@ impl Node {
         text
     }
 }
+
+const MASTERDOWN: &str =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 
 fn loading_error() -> Value {
     Value::error("LOADING Redis is loading the dataset in memory")

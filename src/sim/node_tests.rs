@@ -22,6 +22,8 @@ impl Trial {
         net.start(CLIENT);
         let address = |n: usize| Address::new(ip_of(n), 6379);
         let shape = NodeShape {
+            first_offset: 1,
+            serves_stale: true,
             rewrites: true,
             loading_ms: 1,
             copy_ms: 50,

@@ -19,6 +19,9 @@ use crate::sentinel::types::Address;
 const NODES_FIRST_MS: Ms = 1_300;
 /// Then they have met, and listened as newcomers do, before anything fails.
 const WARM_UP_MS: Ms = 5_000;
+/// Where all votes are needed a lost election is repeated after up to so long for each sentinel, in
+/// ms.
+const VOTERS_MS: Ms = 10_000;
 /// In one run in so many the masters die once all is well again.
 const TRIAL_ONE_IN: u64 = 3;
 /// The port of the nodes of the first group; the next group has the next one.
@@ -148,6 +151,11 @@ pub struct Shape {
     /// What the INFO of a replica says of a link to the master that was never up, in s: -1, or, in
     /// older versions of Redis, the time since 1970.
     pub never_up_s: i64,
+    /// The offset of the first master's history in the beginning, in bytes.
+    pub first_offset: u64,
+    /// `replica-serve-stale-data`: without it, a replica that has lost its master answers PING with
+    /// MASTERDOWN.
+    pub serves_stale: bool,
     /// `replica-priority` of all nodes; 0: each draws its own.
     pub priority: u32,
     /// `replica-priority` of these nodes.
@@ -190,6 +198,8 @@ impl Default for Shape {
             silence_ms: 60_000,
             backlog: 100_000,
             never_up_s: -1,
+            first_offset: 1,
+            serves_stale: true,
             priority: 100,
             priorities: BTreeMap::new(),
             monitors: BTreeMap::new(),
@@ -250,6 +260,11 @@ impl Shape {
                 shape.late.push(sentinels - 2);
             }
         }
+        shape.serves_stale = !dice.one_in(4);
+        if dice.one_in(2) {
+            // More than 32 bits hold.
+            shape.first_offset = dice.skewed(1..=1 << 40);
+        }
         if shape.nodes_per_group > 2 && dice.one_in(4) {
             // One replica is never to be a master.
             shape.priorities.insert(shape.nodes_per_group - 1, 0);
@@ -275,6 +290,8 @@ impl Shape {
             silence_ms: self.silence_ms,
             backlog: self.backlog,
             never_up_s: self.never_up_s,
+            first_offset: self.first_offset,
+            serves_stale: self.serves_stale,
             priority: match self.priorities.get(&number) {
                 Some(own) => Some(*own),
                 None => Some(self.priority).filter(|priority| *priority > 0),
@@ -386,8 +403,11 @@ impl Shape {
         60_000 + connections + 3 * self.down_after_ms + 3 * self.failover_timeout_ms
     }
 
-    /// How long it may take in a world that is well, in ms, until masters that died are replaced.
+    /// How long it may take in a world that was well, in ms, until masters that died are replaced
+    /// and followed.
     pub fn replaced_ms(&self) -> Ms {
-        self.bound_ms()
+        let all_ms = if self.quorum as usize == self.sentinels { VOTERS_MS } else { 0 };
+        let copies_ms = 2 * (self.copy_ms + self.loading_ms);
+        30_000 + 2 * self.down_after_ms + copies_ms + all_ms * self.sentinels as Ms
     }
 }

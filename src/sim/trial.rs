@@ -58,7 +58,7 @@ impl World {
                 self.heals_from(now);
             }
             Some(wrong) if now > since + bound => {
-                let what = format!("dead masters are replaced within {bound} ms: {wrong}");
+                let what = format!("dead masters are replaced: not within {bound} ms, {wrong}");
                 self.watch.checkers.fail(now, what);
             }
             Some(_) => {}

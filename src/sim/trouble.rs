@@ -29,7 +29,9 @@ impl World {
             FaultKind::CrashSentinel(n, _) | FaultKind::Clone(n, _) => {
                 self.put_down(Proc::Sentinel(n), false);
             }
-            FaultKind::Replace(n) => self.put_down(Proc::Sentinel(n), true),
+            FaultKind::Replace(n) | FaultKind::Relocate(n) => {
+                self.put_down(Proc::Sentinel(n), true);
+            }
             FaultKind::Swap(a, b) => {
                 for n in [a, b] {
                     self.put_down(Proc::Node(n), false);
@@ -97,15 +99,15 @@ impl World {
                 self.put_up_with(n, memory);
             }
             FaultKind::Replace(n) => {
-                let machine = self.net.fresh_machine();
-                let port = self.plan.shape.sentinel_address(n).port;
-                self.net.relocate(Proc::Sentinel(n), machine, Some(port));
+                self.relocate_sentinel(n);
                 self.must_reset = true;
-                let address = Address::new(self.net.ip(Proc::Sentinel(n)), port);
-                for client in &mut self.clients {
-                    client.sentinels[n] = address.clone();
-                }
                 self.put_up_with(n, Memory::Lost);
+            }
+            FaultKind::Relocate(n) => {
+                self.relocate_sentinel(n);
+                self.must_reset |= self.forgets();
+                self.watch.checkers.moved(n, self.net.now());
+                self.put_up(Proc::Sentinel(n));
             }
             FaultKind::Clone(n, of) => {
                 let files = self.hosts[of].disk.content().cloned();
@@ -226,6 +228,28 @@ impl World {
             .filter(|n| !except.contains(n) && self.net.running(Proc::Node(*n)))
             .find(|n| self.nodes[*n].following().is_none())
             .map(|n| self.nodes[n].address.clone())
+    }
+
+    /// True if sentinels lose their memory in this run: one that moved, and then takes another id,
+    /// is still looked for where it was by whoever had not heard of its move.
+    fn forgets(&self) -> bool {
+        let forgets = |fault: &Fault| match fault.kind {
+            FaultKind::CrashSentinel(_, memory) => memory != Memory::Kept,
+            FaultKind::Clone(..) => true,
+            _ => false,
+        };
+        self.plan.faults.iter().any(forgets)
+    }
+
+    /// A sentinel gets an address that nobody had before; clients are told.
+    fn relocate_sentinel(&mut self, n: usize) {
+        let machine = self.net.fresh_machine();
+        let port = self.plan.shape.sentinel_address(n).port;
+        self.net.relocate(Proc::Sentinel(n), machine, Some(port));
+        let address = Address::new(self.net.ip(Proc::Sentinel(n)), port);
+        for client in &mut self.clients {
+            client.sentinels[n] = address.clone();
+        }
     }
 
     /// Somebody moves a node. It keeps its name; where there are none, it gets the master of that

@@ -176,3 +176,19 @@ fn finds_a_setting_that_is_not_shown() {
         finds(&world, rule);
     }
 }
+
+#[test]
+fn finds_masters_that_are_dead_and_not_replaced() {
+    for (unfit, rule) in [(1..=1, ""), (1..=2, "dead masters are replaced")] {
+        let shape = Shape {
+            priorities: unfit.map(|n| (n, 0)).collect(),
+            faults_ms: 1_000,
+            ..Shape::default()
+        };
+        let plan = Plan { trial: true, ..Plan::scripted(SEED, shape, Vec::new()) };
+        let mut world = World::new(&plan, Telling::Silent, None);
+        world.run();
+        finds(&world, rule);
+        assert_eq!(world.outcome(None).replaced_ms.is_some(), rule.is_empty());
+    }
+}

@@ -355,7 +355,10 @@ impl Checkers {
             let how = || "it says master, and never said that it follows anybody".to_owned();
             return ear.is_stray().then(|| ("who is promoted was a replica", how()));
         }
-        if self.progress.forced.contains(place) || self.is_tuned(speaker, &place.1) {
+        // Old data may be an operator's wish where there is no master, and only there.
+        let wanted =
+            self.progress.forced.contains(place) && self.progress.master_down.contains_key(place);
+        if wanted || self.is_tuned(speaker, &place.1) {
             return None;
         }
         match info.unlinked_ms {

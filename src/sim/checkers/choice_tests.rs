@@ -255,6 +255,35 @@ fn finds_a_promotion_of_old_data() {
         court.tells(2, &empty);
     };
     promoted_after(forced, "");
+    // Nobody wishes for old data while there is a master.
+    let while_it_lives = |court: &mut Court| {
+        court.announces(EventKind::SdownEnd, "master g 10.0.0.1 6379");
+        forced(court);
+    };
+    promoted_after(while_it_lives, "emptiness is not promoted");
+}
+
+#[test]
+fn finds_that_nobody_is_promoted_who_could_be() {
+    let rule = "whoever can be promoted is found";
+    let gives_up = |change: fn(&mut Court), rule: &str| {
+        let mut court = Court::new();
+        change(&mut court);
+        court.announces(EventKind::AbortNoGoodSlave, "master g 10.0.0.1 6379");
+        court.finds(rule);
+        let mut court = Court::new();
+        change(&mut court);
+        let none = Value::error("NOGOODSLAVE No suitable replica to promote");
+        court.replies(1, &Request::Failover(GROUP.into()), &none);
+        court.finds(rule);
+    };
+    gives_up(|_| {}, rule);
+    let unfit = |court: &mut Court| {
+        court.tells(2, &replica(2, 0, 500));
+        court.ears.entry(address(3)).or_default().connected(court.at, false);
+    };
+    gives_up(unfit, "");
+    gives_up(|court| court.tells(1, &replica(1, 100, 500)), "");
 }
 
 #[test]

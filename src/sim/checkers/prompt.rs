@@ -326,7 +326,7 @@ impl Checkers {
         let voters = group.sentinels.len() + 1;
         let reached = voters - group.sentinels.keys().filter(silent).count();
         let needed = (voters / 2 + 1).max(group.settings.quorum as usize);
-        let listens = group.sentinels.is_empty();
+        let listens = group.sentinels.is_empty() || self.conduct.may_hear_itself(speaker);
         let stands = self.prompt.standing.contains_key(place);
         if stands || reached < needed || listens || !self.twins.is_empty() {
             return None;

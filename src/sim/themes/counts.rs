@@ -27,7 +27,7 @@ pub(super) fn later_vote(
     shape.together = false;
     shape.down_after_ms = dice.within(700..=2_000);
     // Whoever is promoted is known before it is, so that it can die.
-    shape.priorities.extend([(1, 10), (2, 100)]);
+    shape.priorities = [(1, 10), (2, 100)].into();
     let from_both = [3, 4].into_iter().collect();
     let cut_at = from + shape.down_after_ms + dice.below((until - from) / 3);
     let dies_at = cut_at - dice.below(shape.down_after_ms);
@@ -85,6 +85,7 @@ pub(super) fn latecomer(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut D
     // It joins at any time.
     shape.late = vec![3];
     shape.groups = 1;
+    shape.priorities.clear();
     shape.nodes_per_group = 3;
     shape.together = false;
     shape.down_after_ms = dice.within(5_000..=10_000);
