@@ -57,7 +57,7 @@ pub(crate) use mutant::{Guard, without};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 pub use request::Request;
 #[cfg(test)]
-pub(crate) use tests::MISSED_BY_TESTS;
+pub(crate) use tests::CAUGHT_BY_TESTS;
 pub use types::{Clock, Epoch, GroupName, Instant, LinkId, RequestId, Revision};
 pub use view::{GroupView, NodeView, View};
 

@@ -1,5 +1,5 @@
 //! The guards that safety and liveness rest on, each with a name, so that a test can switch one off
-//! and see that it is missed. In a build that ships all of them hold, and asking costs nothing.
+//! and see that this is caught. In a build that ships all of them hold, and asking costs nothing.
 
 /// A guard of the core; its doc comment says what holds while it is on. What the simulator, or a
 /// unit test, finds without it stands in the table of `sim/mutants.rs`.

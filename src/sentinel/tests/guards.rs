@@ -5,8 +5,8 @@ use std::panic::catch_unwind;
 use super::super::{Guard, without};
 use super::*;
 
-/// Guards, and for each the test that misses it.
-pub(crate) const MISSED: &[(Guard, fn())] = &[
+/// Guards, and for each the test that catches its absence.
+pub(crate) const CAUGHT: &[(Guard, fn())] = &[
     (Guard::PromotionOnDisk, whoever_is_alone_promotes_once_its_vote_is_on_disk),
     (Guard::DiskForVote, a_vote_asked_for_while_the_disk_fails_is_not_given_later),
     (Guard::DiskForElection, nobody_stands_for_election_whose_disk_fails),
@@ -73,11 +73,11 @@ const STRANGERS: fn() =
 const VOTER: fn() = a_voter_does_not_stand_while_its_vote_binds_and_then_lets_others_go_first;
 
 #[test]
-fn each_guard_is_missed_by_its_test() {
-    let missed = |test: fn(), guard| catch_unwind(|| without(guard, test)).is_err();
-    let not_missed = MISSED.iter().filter(|(guard, test)| !missed(*test, *guard));
-    let not_missed: Vec<Guard> = not_missed.map(|(guard, _)| *guard).collect();
-    assert_eq!(not_missed, [], "their tests pass without them");
+fn each_guard_off_is_caught_by_its_test() {
+    let caught = |test: fn(), guard| catch_unwind(|| without(guard, test)).is_err();
+    let escaped = CAUGHT.iter().filter(|(guard, test)| !caught(*test, *guard));
+    let escaped: Vec<Guard> = escaped.map(|(guard, _)| *guard).collect();
+    assert_eq!(escaped, [], "their tests pass without them");
 }
 
 /// A sentinel that watches MASTER and knows no other one yet.
