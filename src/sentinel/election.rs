@@ -10,8 +10,9 @@ use super::peer::Peer;
 use super::types::{Epoch, Instant, RunId};
 
 /// How long a vote binds the voter and entitles the leader, in ms: the voter gives its vote to
-/// nobody else for that long, and the leader promotes within that time or not at all. So two
-/// leaders of neighbouring epochs do not act at once. Bounded by `failover-timeout`.
+/// nobody else for that long, and the leader promotes within that time, or within
+/// `failover-timeout` if that is shorter, or not at all. So two leaders of neighbouring epochs do
+/// not act at once.
 pub(super) const TENURE_MS: u64 = 5_000;
 /// How long a candidate waits for votes, in ms, where `failover-timeout` is not shorter.
 pub(super) const ELECTION_MS: u64 = 2_000;
