@@ -18,6 +18,8 @@ use crate::config::rules::valid_host;
 const DISPUTE_MS: u64 = 10_000;
 /// Who speaks with our id for so long, in ms, is there.
 const DOUBLE_SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
+/// How the log says that we are known by another id from now on; the old one is to be forgotten.
+pub(crate) const NEW_ID: &str = "I take a new id";
 /// Oldest INFO of our master by which we may give in, in ms.
 const TRUTH_MS: u64 = 2 * INFO_PERIOD_MS;
 
@@ -93,7 +95,7 @@ impl Sentinel {
         let id = self.core.fresh_id();
         let text = format!(
             "Another sentinel, at {sender}, has my id {}: one of us was started from a copy of \
-             the other's files. I take a new id, {id}",
+             the other's files. {NEW_ID}, {id}",
             self.core.my_id
         );
         self.core.say(Level::Warning, None, text);

@@ -488,8 +488,11 @@ impl Checkers {
         // It acts on the last candidacy with which it won.
         let stood = |group: &&Group| {
             let (epoch, _) = self.candidacies.get(&(speaker.number, (*group).clone()))?;
-            let leader = self.leaders.get(&((*group).clone(), *epoch));
-            Some((leader == Some(&speaker.number), *epoch))
+            // That it won may not be told yet.
+            let votes = self.votes.get(&((*group).clone(), *epoch));
+            let mine = votes.map(|v| v.values().filter(|leader| *leader == speaker.id).count());
+            let known = speaker.disk.groups.get(*group).map_or(0, |known| known.sentinels.len());
+            Some((mine > Some(known.div_ceil(2)), *epoch))
         };
         let Some(group) = groups.iter().max_by_key(stood).cloned() else {
             return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));

@@ -19,7 +19,7 @@ use crate::sentinel::types::Address;
 const NODES_FIRST_MS: Ms = 1_300;
 /// Then they have met, and listened as newcomers do, before anything fails.
 const WARM_UP_MS: Ms = 5_000;
-/// Where all votes are needed a lost election is repeated after up to so long for each sentinel, in
+/// Where more than a majority must agree a lost election is repeated after up to so long for each sentinel, in
 /// ms.
 const VOTERS_MS: Ms = 10_000;
 /// In one run in so many the masters die once all is well again.
@@ -406,7 +406,8 @@ impl Shape {
     /// How long it may take in a world that was well, in ms, until masters that died are replaced
     /// and followed.
     pub fn replaced_ms(&self) -> Ms {
-        let all_ms = if self.quorum as usize == self.sentinels { VOTERS_MS } else { 0 };
+        let majority = self.sentinels / 2 + 1;
+        let all_ms = if self.quorum as usize > majority { VOTERS_MS } else { 0 };
         let copies_ms = 2 * (self.copy_ms + self.loading_ms);
         30_000 + 2 * self.down_after_ms + copies_ms + all_ms * self.sentinels as Ms
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::checkers::Checkers;
 use super::story::{Fingerprint, Story};
-use crate::sentinel::{Effect, Event, EventKind, IF_THAT_IS_THE_MASTER, LEFT_ALONE};
+use crate::sentinel::{Effect, Event, EventKind, IF_THAT_IS_THE_MASTER, LEFT_ALONE, NEW_ID};
 
 /// Who watches and listens to all sentinels.
 pub(super) struct Watch {
@@ -22,6 +22,8 @@ pub(super) struct Watch {
     /// Groups for which a failover found nobody to promote.
     pub(super) no_candidate: BTreeSet<String>,
     pub(super) switches: u64,
+    /// A sentinel has taken another id, and is still known by the old one.
+    pub(super) renamed: bool,
 }
 
 impl Watch {
@@ -40,6 +42,7 @@ impl Watch {
             {
                 self.led_away.insert((sentinel, group.to_string()));
             }
+            Effect::Say { text, .. } if text.contains(NEW_ID) => self.renamed = true,
             _ => {}
         }
     }

@@ -83,6 +83,12 @@ impl World {
                 return Some(format!("{name} is {found}, not {value}; replicas: {known}"));
             }
         }
+        let nodes = self.plan.shape.nodes_of(group).map(|n| &self.nodes[n].address);
+        let replicas: BTreeSet<Address> = nodes.filter(|at| *at != master).cloned().collect();
+        let known: BTreeSet<Address> = self.known_replicas(n, group).into_iter().collect();
+        if known != replicas {
+            return Some(format!("knows the replicas {known:?}, not {replicas:?}"));
+        }
         field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
     }
 

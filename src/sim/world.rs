@@ -114,6 +114,7 @@ impl World {
                 led_away: BTreeSet::new(),
                 no_candidate: BTreeSet::new(),
                 switches: 0,
+                renamed: false,
             },
             hosts: Vec::new(),
             nodes: Vec::new(),
@@ -494,6 +495,7 @@ impl World {
         if now > healed_at + FORGOTTEN_MS && (now - healed_at) % 5_000 < PROBE_MS {
             self.adopt_forgotten();
         }
+        self.must_reset |= std::mem::take(&mut self.watch.renamed);
         if self.must_reset && now > healed_at + RESET_AGAIN_MS && self.has_masters() {
             // A late hello may have brought back a sentinel that is gone.
             self.must_reset = false;

@@ -278,6 +278,11 @@ impl Checkers {
         let place = (speaker.number, name.to_owned());
         let Some(stood_at) = self.stood_at.get(&place).copied() else { return };
         let until = stood_at + self.tenure_ms(speaker, name);
+        // One that another group has just found may still be known as this one's.
+        let later = |(place, at): (&Place, &Ms)| place.0 == speaker.number && *at > stood_at;
+        if speaker.at > until && self.stood_at.iter().any(later) {
+            return;
+        }
         if speaker.at > until && seat.waited_ms < Ms::MAX {
             let how = format!("promotes {} ms after it stood", speaker.at - stood_at);
             self.broken(speaker, "a promotion comes while the votes bind", how);
@@ -454,7 +459,7 @@ impl Checkers {
         let named = self.prompt.named_at(place);
         let master = &group.settings.master;
         let fit = |(at, ear): (&'a Address, &'a Ear)| {
-            let info = ear.info.as_ref().filter(|info| info.at >= since)?;
+            let info = ear.info.as_ref().filter(|info| info.at >= since.max(ear.met_at))?;
             let answers = ear.up
                 && !ear.locked
                 && ear.pongs[0].is_some_and(|at| speaker.at - at < ANSWERED_MS);

@@ -362,6 +362,7 @@ impl Checkers {
             let judged = self.progress.judged.get(&(speaker.number, at.clone()));
             let judged = judged.map_or(0, |(_, said_at)| *said_at);
             let since = stirred.max(woke).max(mended).max(judged).max(ear.steady_since);
+            let since = since.max(ear.met_at);
             let patience_ms = match ear.info.as_ref()?.is_master {
                 true => PATIENCE_MS,
                 false if self.progress.leading.contains(place) => 0,
