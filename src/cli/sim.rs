@@ -153,8 +153,8 @@ fn one(seed: u64, options: &Options, verbose: bool) -> ExitCode {
     }
     let plan = Plan::draw(seed, options);
     if verbose && let Some(only) = &options.only {
-        let listed = listed(only, &plan);
-        say(format_args!("Seed {seed} with {} of its {drawn} faults:\n{listed}", only.len()));
+        let (count, listed) = (only.len(), listed(&plan));
+        say(format_args!("Seed {seed} with {count} of its {drawn} faults:\n{listed}"));
     }
     let outcome = run_with(&plan, if verbose { Telling::Print } else { Telling::Silent }, None);
     if verbose {
@@ -174,14 +174,14 @@ fn code(is_good: bool) -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Faults, a line each, by the numbers that were drawn, and by those that the story has for them.
-fn listed(numbers: &BTreeSet<usize>, plan: &Plan) -> String {
-    let line = |(told_as, (number, fault)): (usize, (&usize, &Fault))| {
+/// The faults of a run, a line each, by the numbers that its story has for them.
+fn listed(plan: &Plan) -> String {
+    let line = |(number, fault): (&usize, &Fault)| {
         let Fault { at, for_ms, kind } = fault;
         let at = *at as f64 / 1_000.0;
-        format!("{number:>5}  at {at:.3} s, for {for_ms} ms: {kind} (told as fault {told_as})\n")
+        format!("fault {number} at {at:.3} s, for {for_ms} ms: {kind}\n")
     };
-    numbers.iter().zip(&plan.faults).enumerate().map(line).collect()
+    plan.numbers.iter().zip(&plan.faults).map(line).collect()
 }
 
 /// The end of the story, a line each.
@@ -318,17 +318,16 @@ fn report(
 ) -> String {
     let (smaller, minimal) = minimise_seed(seed, options, sabotage, violation);
     let again = run_with(&minimal.plan, Telling::Silent, sabotage);
-    let list = smaller.only.as_ref().map(|only| listed(only, &minimal.plan));
     format!(
         "Seed {seed} made smaller: {} of {} faults break the same rule (found in {} tries).\n\n\
-         {}\n{}{}\n\n\
+         {}\n{}\n{}\n\n\
          To see it:        {}\n\
          And as it was:    {}",
         minimal.kept.len(),
         Plan::draw(seed, options).faults.len(),
         minimal.tries,
         tail(&again),
-        list.unwrap_or_default(),
+        listed(&minimal.plan),
         ending(&again),
         replay(seed, &smaller),
         replay(seed, options),
@@ -453,21 +452,14 @@ mod tests {
         assert!(report.starts_with(&head), "{report}");
 
         // Then the end of its story, its faults, and what became of it, in this order.
-        let only = smaller.only.expect("a part of the faults");
         let story = outcome.story.iter().rev().take(TAIL_MAX).rev();
         let mut parts: Vec<String> = story.map(|line| line.to_string()).collect();
         assert!(parts.len() > 1, "{report}");
-        parts.extend(only.iter().zip(&plan.faults).enumerate().map(
-            |(told_as, (number, fault))| {
-                assert_eq!(fault, &whole.faults[*number]);
-                format!(
-                    "{number:>5}  at {:.3} s, for {} ms: {} (told as fault {told_as})",
-                    fault.at as f64 / 1_000.0,
-                    fault.for_ms,
-                    fault.kind
-                )
-            },
-        ));
+        parts.extend(smaller.only.expect("a part of the faults").into_iter().map(|number| {
+            let Fault { at, for_ms, kind } = &whole.faults[number];
+            assert!(plan.faults.contains(&whole.faults[number]));
+            format!("fault {number} at {:.3} s, for {for_ms} ms: {kind}", *at as f64 / 1_000.0)
+        }));
         parts.push(format!("Seed {seed}: {left}"));
         parts.push(format!("hash {:016x}", outcome.hash));
         let mut lines = report.lines();
