@@ -95,6 +95,9 @@ pub(super) struct Args {
 /// A week: nobody waits for the end of more.
 const MS_MAX: u64 = 7 * 24 * 3_600_000;
 
+/// What to read about a rule that was broken.
+const RULES: &str = "The rules, and what they are for: docs/safety.md";
+
 /// Lines of the end of a story that are shown with a failure.
 const TAIL_MAX: usize = 30;
 
@@ -160,7 +163,7 @@ fn one(seed: u64, options: &Options, verbose: bool) -> ExitCode {
     if verbose {
         say(format_args!(""));
     } else if outcome.violation.is_some() {
-        say(format_args!("{}", tail(&outcome)));
+        say(format_args!("{}\n{}", legend(&outcome), tail(&outcome)));
     }
     say(format_args!("{}", ending(&outcome)));
     // Who looks at the story, or at a part of the faults, does so because of what was found before.
@@ -184,16 +187,22 @@ fn listed(plan: &Plan) -> String {
     plan.numbers.iter().zip(&plan.faults).map(line).collect()
 }
 
+/// Who is who, a line each.
+fn legend(outcome: &Outcome) -> String {
+    outcome.legend.iter().map(|line| format!("{line}\n")).collect()
+}
+
 /// The end of the story, a line each.
 fn tail(outcome: &Outcome) -> String {
     let from = outcome.story.len().saturating_sub(TAIL_MAX);
-    outcome.story[from..].iter().map(|line| format!("{line}\n")).collect()
+    let lines = outcome.story[from..].iter().map(|line| format!("{line}\n")).collect::<String>();
+    format!("The last {} lines of the story:\n{lines}", outcome.story.len() - from)
 }
 
 /// What became of one run.
 fn ending(outcome: &Outcome) -> String {
     let verdict = match (&outcome.violation, outcome.converged_ms) {
-        (Some(violation), _) => violation.to_string(),
+        (Some(violation), _) => format!("{violation}\n{RULES}"),
         (None, Some(ms)) => {
             format!("no rule was broken; well {:.1} s after healing", ms as f64 / 1_000.0)
         }
@@ -320,14 +329,15 @@ fn report(
     let again = run_with(&minimal.plan, Telling::Silent, sabotage);
     format!(
         "Seed {seed} made smaller: {} of {} faults break the same rule (found in {} tries).\n\n\
-         {}\n{}\n{}\n\n\
+         {}\n{}\n{}\n{}\n\n\
          To see it:        {}\n\
          And as it was:    {}",
         minimal.kept.len(),
         Plan::draw(seed, options).faults.len(),
         minimal.tries,
-        tail(&again),
+        legend(&again),
         listed(&minimal.plan),
+        tail(&again),
         ending(&again),
         replay(seed, &smaller),
         replay(seed, options),
@@ -451,16 +461,19 @@ mod tests {
         let head = format!("Seed {seed} made smaller: {kept} of {all} faults break the same rule");
         assert!(report.starts_with(&head), "{report}");
 
-        // Then the end of its story, its faults, and what became of it, in this order.
-        let story = outcome.story.iter().rev().take(TAIL_MAX).rev();
-        let mut parts: Vec<String> = story.map(|line| line.to_string()).collect();
-        assert!(parts.len() > 1, "{report}");
+        // Then who is who, the faults, the end of the story, and what became of it, in this order.
+        let shape = &plan.shape;
+        let mut parts = outcome.legend.clone();
+        assert_eq!(parts.len(), 2 + shape.sentinels + shape.nodes(), "{report}");
         parts.extend(smaller.only.expect("a part of the faults").into_iter().map(|number| {
             let Fault { at, for_ms, kind } = &whole.faults[number];
             assert!(plan.faults.contains(&whole.faults[number]));
             format!("fault {number} at {:.3} s, for {for_ms} ms: {kind}", *at as f64 / 1_000.0)
         }));
+        let story = outcome.story.iter().rev().take(TAIL_MAX).rev();
+        parts.extend(story.map(|line| line.to_string()));
         parts.push(format!("Seed {seed}: {left}"));
+        parts.push(RULES.to_owned());
         parts.push(format!("hash {:016x}", outcome.hash));
         let mut lines = report.lines();
         for part in parts {

@@ -102,6 +102,8 @@ pub struct Outcome {
     pub writes_lost: u64,
     /// How each group ends.
     pub groups: Vec<GroupEnd>,
+    /// Who is who in the world, a line each, where the story is the end of one only.
+    pub legend: Vec<String>,
     /// The last lines of the story, if it was told.
     pub story: Vec<Line>,
 }
@@ -157,13 +159,16 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A report that a person can work with: what broke, what happened before, how to see it again if
-/// the plan was drawn without options.
+/// A report that a person can work with: who is who, what happened before, what broke, how to see
+/// it again if the plan was drawn without options.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.violation {
             None => write!(f, "seed {}: all rules held", self.seed),
             Some(violation) => {
+                for line in &self.legend {
+                    writeln!(f, "{line}")?;
+                }
                 for line in &self.story {
                     writeln!(f, "{line}")?;
                 }
@@ -174,8 +179,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Lives one run. After a broken rule (a panic is one) the run is lived again for its story, which
-/// the outcome then carries. A fault that would begin after healing does not begin.
+/// Lives one run. After a broken rule (a panic is one) the run is lived again for the end of its
+/// story, which the outcome then carries, and for the names of those whom the verdict speaks of. A fault that would begin after healing does not begin.
 pub fn run(plan: &Plan, telling: Telling) -> Outcome {
     run_with(plan, telling, None)
 }
@@ -184,7 +189,10 @@ pub fn run(plan: &Plan, telling: Telling) -> Outcome {
 pub fn run_with(plan: &Plan, telling: Telling, sabotage: Option<Sabotage>) -> Outcome {
     let mut outcome = live(plan, telling, sabotage);
     if outcome.violation.is_some() && telling == Telling::Silent {
-        outcome.story = live(plan, Telling::Tail, sabotage).story;
+        let told = live(plan, Telling::Tail, sabotage);
+        outcome.legend = words::legend(plan.seed, &plan.shape);
+        outcome.story = told.story;
+        outcome.violation = told.violation.or(outcome.violation);
     }
     outcome
 }

@@ -10,6 +10,8 @@ use super::wire::Ms;
 use crate::sentinel::Effect;
 use crate::sentinel::types::RunId;
 
+/// So many characters of an id are told, as [`RunId::short`] has them.
+const SHORT: usize = 8;
 /// Lines kept for the report of a failure.
 const TAIL_MAX: usize = 80;
 
@@ -64,20 +66,31 @@ impl Story {
         }
     }
 
-    /// The same text with the owner of each id in place of most of its digits.
-    fn named(&self, text: &str) -> String {
+    /// The same text with the owner of each id in place of most of its digits, or after an id that
+    /// is short already.
+    pub(super) fn named(&self, text: &str) -> String {
         let mut named = String::new();
-        for word in text.split_inclusive([' ', ',', ':', '"']) {
-            let id = word.trim_end_matches([' ', ',', ':', '"']);
-            match self.ids.get(id) {
+        for piece in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+            let id = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            match self.owner(id) {
                 Some(who) => {
-                    named.push_str(&id[..8]);
-                    named = named + "(" + who + ")" + &word[id.len()..];
+                    named.push_str(&id[..SHORT]);
+                    named = named + "(" + who + ")" + &piece[id.len()..];
                 }
-                None => named.push_str(word),
+                None => named.push_str(piece),
             }
         }
         named
+    }
+
+    fn owner(&self, id: &str) -> Option<&String> {
+        match id.len() {
+            SHORT => {
+                let (whole, who) = self.ids.range(id.to_owned()..).next()?;
+                whole.starts_with(id).then_some(who)
+            }
+            _ => self.ids.get(id),
+        }
     }
 
     /// True if it is worth while to make a line.
@@ -204,6 +217,23 @@ mod tests {
         story.tell(7, &"sentinel 0", || format!("+vote-for-leader {id} 1"));
         let told = story.into_lines();
         assert_eq!(told[0].what, "+vote-for-leader abababab(sentinel 4) 1");
+    }
+
+    #[test]
+    fn an_id_that_is_short_gets_its_owner_too_and_nothing_else_does() {
+        let mut story = Story::new(Telling::Tail);
+        for (byte, who) in [(0x7e, "sentinel 2"), (0xab, "sentinel 0")] {
+            story.introduce(&RunId::from_bytes([byte; 20]), &who);
+        }
+        let id = RunId::from_bytes([0x7e; 20]);
+        for (text, named) in [
+            (format!("votes for {} (once)", id.short()), "votes for 7e7e7e7e(sentinel 2) (once)"),
+            (format!("(\"{id}\")"), "(\"7e7e7e7e(sentinel 2)\")"),
+            ("abababab".into(), "abababab(sentinel 0)"),
+            ("epoch 7e7e7e7, 7e7e7e7f, ffffffff".into(), "epoch 7e7e7e7, 7e7e7e7f, ffffffff"),
+        ] {
+            assert_eq!(story.named(&text), named);
+        }
     }
 
     #[test]
