@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 
 use super::wire::Ms;
 use crate::sentinel::Effect;
@@ -52,11 +53,13 @@ pub(super) struct Story {
     tail: VecDeque<Line>,
     /// Who has, or had, which id.
     ids: BTreeMap<String, String>,
+    /// Why it could not be printed.
+    pub(super) unwritten: Option<String>,
 }
 
 impl Story {
     pub(super) fn new(telling: Telling) -> Story {
-        Story { telling, tail: VecDeque::new(), ids: BTreeMap::new() }
+        Story { telling, tail: VecDeque::new(), ids: BTreeMap::new(), unwritten: None }
     }
 
     /// From now on this id is told with its owner's name.
@@ -104,8 +107,13 @@ impl Story {
             return;
         }
         let line = Line { at_ms: at, who: who.to_string(), what: self.named(&what()) };
-        if self.telling == Telling::Print {
-            println!("{line}");
+        if self.telling == Telling::Print
+            && let Err(error) = writeln!(io::stdout(), "{line}")
+        {
+            // That breaks no rule of a sentinel: the run goes on without a listener. That nobody
+            // wants to read on is no error at all.
+            self.telling = Telling::Silent;
+            self.unwritten = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
         }
         if self.telling != Telling::All && self.tail.len() == TAIL_MAX {
             self.tail.pop_front();

@@ -585,6 +585,7 @@ impl World {
             writes_lost: lost,
             groups,
             legend: Vec::new(),
+            unwritten: self.watch.story.unwritten.take(),
             story: self.watch.story.into_lines(),
         }
     }
