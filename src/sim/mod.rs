@@ -182,7 +182,8 @@ impl fmt::Display for Outcome {
 }
 
 /// Lives one run. After a broken rule (a panic is one) the run is lived again for the end of its
-/// story, which the outcome then carries, and for the names of those whom the verdict speaks of. A fault that would begin after healing does not begin.
+/// story, which the outcome then carries, and for the names of those whom the verdict speaks of. A
+/// fault that would begin after healing does not begin.
 pub fn run(plan: &Plan, telling: Telling) -> Outcome {
     run_with(plan, telling, None)
 }
