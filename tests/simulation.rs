@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use watchfire::sim::minimise::{Minimal, minimise_seed};
-use watchfire::sim::sweep::{Summary, sweep};
+use watchfire::sim::sweep::{News, Summary, sweep};
 use watchfire::sim::{Options, Outcome, Plan, Sabotage, Telling, replay, run, run_with};
 
 /// Seeds that are run every time.
@@ -35,8 +35,13 @@ fn plan(seed: u64) -> Plan {
 #[track_caller]
 fn judge(seeds: Range<u64>, options: &Options, mut each: impl FnMut(&Outcome)) -> Summary {
     let jobs = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let summary = sweep(seeds, jobs, options, |_, outcome| {
-        outcome.into_iter().for_each(&mut each);
+    let count = seeds.end - seeds.start;
+    let summary = sweep(seeds.start, count, jobs, options, |_, news| {
+        match news {
+            News::Ended(outcome) => each(outcome),
+            News::Endless(seed) => println!("seed {seed} runs for long: does it ever end?"),
+            News::Nothing => {}
+        }
         ControlFlow::Continue(())
     });
     println!("{summary}");
@@ -178,12 +183,13 @@ fn only_the_faults_that_are_asked_for_happen() {
     assert!(matches!(first.status.code(), Some(0 | 1)));
     let drawn = plan(seed).faults;
     assert!(story.starts_with(&format!("Seed {seed} with 2 of its {} faults:", drawn.len())));
-    for (told_as, number) in [1, 3].into_iter().enumerate() {
-        let listed = format!("{} (told as fault {told_as})", drawn[number].kind);
-        assert!(story.contains(&listed), "{listed:?} is missing in\n{story}");
-        assert!(story.contains(&format!("{} (fault {told_as})", drawn[number].kind)), "{story}");
+    for number in [1, 3] {
+        let kind = &drawn[number].kind;
+        assert!(story.contains(&format!("\nfault {number} at ")), "{story}");
+        // Each is told by the number that it has in the whole run.
+        assert!(story.contains(&format!(" ms: {kind} (fault {number})")), "{story}");
     }
-    assert!(!story.contains("(fault 2)"), "{story}");
+    assert!(!story.contains("(fault 0)") && !story.contains("(fault 2)"), "{story}");
     let (_, none) = output(&format!("sim --seed {seed} --faults none --verbose"));
     assert!(none.contains("with 0 of its") && !none.contains("(fault "), "{none}");
 }
@@ -260,7 +266,9 @@ fn wrong_arguments_are_explained() {
         ("--faults 1", "--seed <S>"),
         ("--verbose", "--seed <S>"),
         ("--verbose --seed 1 --seeds 2", "cannot be used with"),
-        (&beyond, "do not exist"),
+        (&beyond, "'--seeds <N>' can be 11 at most"),
+        ("--seed 1 --jobs 2", "say how many with '--seeds <N>', or leave out '--jobs <N>'"),
+        ("--seed 1 --keep-going", "say how many with '--seeds <N>', or leave out '--keep-going'"),
         ("7", "unexpected argument '7'"),
     ] {
         let (wrong, _) = output(&format!("sim {arguments}"));
@@ -283,6 +291,30 @@ fn a_reader_that_goes_away_changes_nothing_but_the_output() {
         let status = process.wait().expect("it ends");
         assert_eq!((status.code(), errors.as_str()), (Some(0), ""), "{arguments}");
     }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let seed = eventful();
+    for arguments in [
+        "sim --calm --seeds 2".to_owned(),
+        format!("sim --seed {seed}"),
+        format!("sim --seed {seed} --verbose"),
+    ] {
+        let full = std::fs::File::create("/dev/full").expect("Linux has it");
+        let process = watchfire(&arguments).stdout(full).output().expect("the program starts");
+        let errors = String::from_utf8_lossy(&process.stderr);
+        let said = "error: cannot write to standard output: No space left on device (os error 28)";
+        assert_eq!((process.status.code(), errors.trim_end()), (Some(2), said), "{arguments}");
+    }
+}
+
+#[test]
+fn the_last_seed_is_a_seed() {
+    let arguments = format!("sim --calm --seed {} --seeds 1 --fault-ms {SHORT}", u64::MAX);
+    let (process, summary) = output(&arguments);
+    assert_eq!(process.status.code(), Some(0), "{summary}");
+    assert!(summary.starts_with("runs          1\n"), "{summary}");
 }
 
 #[test]

@@ -3,17 +3,20 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::complain;
 use crate::sim::minimise::minimise_seed;
-use crate::sim::sweep::{Summary, grouped, span, sweep};
+use crate::sim::sweep::{News, PATIENCE, Summary, grouped, span, sweep};
 use crate::sim::{Fault, Options, Outcome, Plan, Sabotage, Telling, Violation, replay, run_with};
 
 /// How many runs there are if nothing is said.
@@ -23,6 +26,8 @@ const REDRAWN: Duration = Duration::from_millis(500);
 const LOGGED: Duration = Duration::from_secs(10);
 /// Width of a terminal that does not say how wide it is, in characters.
 const COLUMNS: u16 = 80;
+/// The exit code if there is no telling whether a rule was broken.
+const TROUBLE: u8 = 2;
 /// The exit code after Ctrl-C, as shells know it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -32,8 +37,8 @@ const INTERRUPTED: u8 = 130;
 /// nodes, clients, a network. Processes die, machines lose power, networks part, disks fail. Then
 /// all is healed and must become well. The seed decides everything, so each run can be lived again.
 ///
-/// The exit code is 0 if no rule was broken, 1 if one was, 2 if the arguments are wrong, 130 after
-/// Ctrl-C.
+/// The exit code is 0 if no rule was broken, 1 if one was, 2 if the arguments are wrong or the
+/// output cannot be written, 130 after Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -47,7 +52,11 @@ A run that broke a rule is made smaller: as few faults and as short a time as st
 The command line to see what is left is printed. It tells the same on every machine, as long as the
 program is built from the same sources.
 
-Ctrl-C breaks many runs off and sums up those that have ended. A second one ends at once.")]
+10,000 runs take some minutes on two cores, a million some hours: about 50 runs a second and core.
+
+Ctrl-C breaks many runs off: those that have begun get 3 s to end, and all that have ended are
+summed up. A second one ends at once. A run that takes longer than 60 s, and so may never end, is
+named with its seed.")]
 pub(super) struct Args {
     /// The first seed; without --seeds the only one
     #[arg(long, value_name = "S")]
@@ -95,6 +104,9 @@ pub(super) struct Args {
 /// A week: nobody waits for the end of more.
 const MS_MAX: u64 = 7 * 24 * 3_600_000;
 
+/// What to read about a rule that was broken.
+const RULES: &str = "The rules, and what they are for: docs/safety.md";
+
 /// Lines of the end of a story that are shown with a failure.
 const TAIL_MAX: usize = 30;
 
@@ -112,6 +124,17 @@ fn numbers(text: &str) -> Result<Numbers, String> {
 }
 
 impl Args {
+    /// What is wrong with options that mean nothing if there is one run.
+    fn needless(&self) -> Option<String> {
+        let needless = match self {
+            Args { jobs: Some(_), .. } => "--jobs <N>",
+            Args { keep_going: true, .. } => "--keep-going",
+            _ => return None,
+        };
+        let wrong = "is for many runs, and '--seed <S>' alone is one: say how many with";
+        Some(format!("'{needless}' {wrong} '--seeds <N>', or leave out '{needless}'"))
+    }
+
     fn options(&self) -> Options {
         Options {
             calm: self.calm,
@@ -125,21 +148,70 @@ impl Args {
 pub(super) fn run(args: Args) -> ExitCode {
     let options = args.options();
     if let (Some(seed), None) = (args.seed, args.seeds) {
+        if let Some(wrong) = args.needless() {
+            refuse(ErrorKind::ArgumentConflict, wrong);
+        }
         return one(seed, &options, args.verbose);
     }
-    let first = args.seed.unwrap_or(0);
-    let Some(end) = first.checked_add(args.seeds.unwrap_or(SEEDS)) else {
-        complain(format_args!("error: so many seeds from {first} on do not exist: choose less"));
-        return ExitCode::from(2);
-    };
+    let (first, count) = (args.seed.unwrap_or(0), args.seeds.unwrap_or(SEEDS));
+    if first.checked_add(count - 1).is_none() {
+        // There are so many from the first on that their number is one too.
+        let left = u64::MAX - first + 1;
+        refuse(
+            ErrorKind::ValueValidation,
+            format!("the last seed is {}: '--seeds <N>' can be {left} at most", u64::MAX),
+        );
+    }
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let jobs = args.jobs.map_or_else(cores, usize::from);
-    many(first..end, jobs, &options, args.keep_going)
+    many(first, count, jobs, &options, args.keep_going)
 }
 
-/// Prints; if nobody can read that, the exit code still tells.
+/// Ends the program as it ends with other wrong arguments.
+fn refuse(kind: ErrorKind, wrong: String) -> ! {
+    let mut cli = super::Cli::command();
+    cli.build();
+    let sim = cli.find_subcommand_mut("sim").expect("it is what runs");
+    sim.error(kind, wrong).exit()
+}
+
+/// Prints. That nobody wants to read on is no error: the exit code still tells. All else is one,
+/// since whoever keeps the output would take what is there for all.
 fn say(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => unwritten(&error),
+        _ => {}
+    }
+}
+
+fn unwritten(why: &dyn std::fmt::Display) -> ! {
+    complain(format_args!("error: cannot write to standard output: {why}"));
+    std::process::exit(TROUBLE.into())
+}
+
+/// Does something, and warns if it takes longer than that.
+fn watched<T>(patience: Duration, warn: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        let (working, done) = channel::<()>();
+        scope.spawn(move || {
+            if done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                warn();
+            }
+        });
+        let result = work();
+        drop(working);
+        result
+    })
+}
+
+/// What is said of a run that does not end.
+fn endless(seed: u64, options: &Options) -> String {
+    format!(
+        "Seed {seed} has been running for {} s of real time, and may never end: stop with Ctrl-C; \
+         to see how far it gets: {}",
+        PATIENCE.to_tell.as_secs(),
+        replay(seed, options)
+    )
 }
 
 fn one(seed: u64, options: &Options, verbose: bool) -> ExitCode {
@@ -149,18 +221,28 @@ fn one(seed: u64, options: &Options, verbose: bool) -> ExitCode {
         complain(format_args!(
             "error: seed {seed} has {drawn} faults, numbered from 0: there is no {unknown}"
         ));
-        return ExitCode::from(2);
+        return ExitCode::from(TROUBLE);
     }
     let plan = Plan::draw(seed, options);
     if verbose && let Some(only) = &options.only {
-        let listed = listed(only, &plan);
-        say(format_args!("Seed {seed} with {} of its {drawn} faults:\n{listed}", only.len()));
+        let (count, listed) = (only.len(), listed(&plan));
+        say(format_args!("Seed {seed} with {count} of its {drawn} faults:\n{listed}"));
     }
-    let outcome = run_with(&plan, if verbose { Telling::Print } else { Telling::Silent }, None);
+    let outcome = match verbose {
+        // A reader may take any time.
+        true => run_with(&plan, Telling::Print, None),
+        false => {
+            let warn = || complain(format_args!("{}", endless(seed, options)));
+            watched(PATIENCE.to_tell, warn, || run_with(&plan, Telling::Silent, None))
+        }
+    };
+    if let Some(why) = &outcome.unwritten {
+        unwritten(why);
+    }
     if verbose {
         say(format_args!(""));
     } else if outcome.violation.is_some() {
-        say(format_args!("{}", tail(&outcome)));
+        say(format_args!("{}\n{}", legend(&outcome), tail(&outcome)));
     }
     say(format_args!("{}", ending(&outcome)));
     // Who looks at the story, or at a part of the faults, does so because of what was found before.
@@ -174,26 +256,32 @@ fn code(is_good: bool) -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Faults, a line each, by the numbers that were drawn, and by those that the story has for them.
-fn listed(numbers: &BTreeSet<usize>, plan: &Plan) -> String {
-    let line = |(told_as, (number, fault)): (usize, (&usize, &Fault))| {
+/// The faults of a run, a line each, by the numbers that its story has for them.
+fn listed(plan: &Plan) -> String {
+    let line = |(number, fault): (&usize, &Fault)| {
         let Fault { at, for_ms, kind } = fault;
         let at = *at as f64 / 1_000.0;
-        format!("{number:>5}  at {at:.3} s, for {for_ms} ms: {kind} (told as fault {told_as})\n")
+        format!("fault {number} at {at:.3} s, for {for_ms} ms: {kind}\n")
     };
-    numbers.iter().zip(&plan.faults).enumerate().map(line).collect()
+    plan.numbers.iter().zip(&plan.faults).map(line).collect()
+}
+
+/// Who is who, a line each.
+fn legend(outcome: &Outcome) -> String {
+    outcome.legend.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The end of the story, a line each.
 fn tail(outcome: &Outcome) -> String {
     let from = outcome.story.len().saturating_sub(TAIL_MAX);
-    outcome.story[from..].iter().map(|line| format!("{line}\n")).collect()
+    let lines = outcome.story[from..].iter().map(|line| format!("{line}\n")).collect::<String>();
+    format!("The last {} lines of the story:\n{lines}", outcome.story.len() - from)
 }
 
 /// What became of one run.
 fn ending(outcome: &Outcome) -> String {
     let verdict = match (&outcome.violation, outcome.converged_ms) {
-        (Some(violation), _) => violation.to_string(),
+        (Some(violation), _) => format!("{violation}\n{RULES}"),
         (None, Some(ms)) => {
             format!("no rule was broken; well {:.1} s after healing", ms as f64 / 1_000.0)
         }
@@ -214,24 +302,28 @@ fn ending(outcome: &Outcome) -> String {
     )
 }
 
-fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> ExitCode {
-    let total = seeds.end - seeds.start;
+fn many(first: u64, total: u64, jobs: usize, options: &Options, keep_going: bool) -> ExitCode {
     // Nobody else would find work.
     let jobs = jobs.min(usize::try_from(total).unwrap_or(usize::MAX));
     let interrupt = interrupt();
     let mut progress = Progress::new(total);
-    let summary = sweep(seeds.clone(), jobs, options, |summary, outcome| {
+    let summary = sweep(first, total, jobs, options, |summary, news| {
         progress.show(summary);
-        if let Some((outcome, violation)) = outcome.and_then(|o| Some((o, o.violation.as_ref()?))) {
-            // Said at once: a sweep may take hours.
-            progress.wipe();
-            say(format_args!("Seed {}: {violation}", outcome.seed));
+        let mut is_over = interrupt.load(Ordering::Relaxed);
+        match news {
+            News::Ended(Outcome { seed, violation: Some(violation), .. }) => {
+                // Said at once: a sweep may take hours.
+                progress.wipe();
+                say(format_args!("Seed {seed}: {violation}"));
+                is_over |= !keep_going;
+            }
+            News::Endless(seed) => {
+                progress.wipe();
+                complain(format_args!("{}", endless(seed, options)));
+            }
+            News::Ended(_) | News::Nothing => {}
         }
-        match outcome.and_then(|outcome| outcome.violation.as_ref()) {
-            Some(_) if !keep_going => ControlFlow::Break(()),
-            _ if interrupt.load(Ordering::Relaxed) => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     // There is no more to break off: the next Ctrl-C ends the program.
     let interrupted = interrupt.swap(true, Ordering::Relaxed);
@@ -247,6 +339,10 @@ fn many(seeds: Range<u64>, jobs: usize, options: &Options, keep_going: bool) -> 
         say(format_args!(
             "Ended early, since a rule was broken (see --keep-going): how far it got is chance.\n"
         ));
+    }
+    if !summary.left_behind.is_empty() {
+        let seeds: Vec<String> = summary.left_behind.iter().map(u64::to_string).collect();
+        say(format_args!("Left out, since it did not end in time: seed {}.\n", seeds.join(", ")));
     }
     say(format_args!("{summary}"));
     say(format_args!(
@@ -305,7 +401,15 @@ fn explain(seed: u64, options: &Options, violation: &Violation) {
     if std::io::stderr().is_terminal() {
         complain(format_args!("Looking for the fewest faults that break seed {seed} ..."));
     }
-    say(format_args!("{}", report(seed, options, None, violation)));
+    let warn = || {
+        complain(format_args!(
+            "Making seed {seed} smaller takes long, or never ends: stop with Ctrl-C; to see it as \
+             it was: {}",
+            replay(seed, options)
+        ));
+    };
+    let report = watched(PATIENCE.to_tell, warn, || report(seed, options, None, violation));
+    say(format_args!("{report}"));
 }
 
 /// What is left of a run that failed, made smaller. Good code never fails: only a defect put in on
@@ -318,17 +422,17 @@ fn report(
 ) -> String {
     let (smaller, minimal) = minimise_seed(seed, options, sabotage, violation);
     let again = run_with(&minimal.plan, Telling::Silent, sabotage);
-    let list = smaller.only.as_ref().map(|only| listed(only, &minimal.plan));
     format!(
         "Seed {seed} made smaller: {} of {} faults break the same rule (found in {} tries).\n\n\
-         {}\n{}{}\n\n\
+         {}\n{}\n{}\n{}\n\n\
          To see it:        {}\n\
          And as it was:    {}",
         minimal.kept.len(),
         Plan::draw(seed, options).faults.len(),
         minimal.tries,
+        legend(&again),
+        listed(&minimal.plan),
         tail(&again),
-        list.unwrap_or_default(),
         ending(&again),
         replay(seed, &smaller),
         replay(seed, options),
@@ -452,28 +556,46 @@ mod tests {
         let head = format!("Seed {seed} made smaller: {kept} of {all} faults break the same rule");
         assert!(report.starts_with(&head), "{report}");
 
-        // Then the end of its story, its faults, and what became of it, in this order.
-        let only = smaller.only.expect("a part of the faults");
+        // Then who is who, the faults, the end of the story, and what became of it, in this order.
+        let shape = &plan.shape;
+        let mut parts = outcome.legend.clone();
+        assert_eq!(parts.len(), 2 + shape.sentinels + shape.nodes(), "{report}");
+        parts.extend(smaller.only.expect("a part of the faults").into_iter().map(|number| {
+            let Fault { at, for_ms, kind } = &whole.faults[number];
+            assert!(plan.faults.contains(&whole.faults[number]));
+            format!("fault {number} at {:.3} s, for {for_ms} ms: {kind}", *at as f64 / 1_000.0)
+        }));
         let story = outcome.story.iter().rev().take(TAIL_MAX).rev();
-        let mut parts: Vec<String> = story.map(|line| line.to_string()).collect();
-        assert!(parts.len() > 1, "{report}");
-        parts.extend(only.iter().zip(&plan.faults).enumerate().map(
-            |(told_as, (number, fault))| {
-                assert_eq!(fault, &whole.faults[*number]);
-                format!(
-                    "{number:>5}  at {:.3} s, for {} ms: {} (told as fault {told_as})",
-                    fault.at as f64 / 1_000.0,
-                    fault.for_ms,
-                    fault.kind
-                )
-            },
-        ));
+        parts.extend(story.map(|line| line.to_string()));
         parts.push(format!("Seed {seed}: {left}"));
+        parts.push(RULES.to_owned());
         parts.push(format!("hash {:016x}", outcome.hash));
         let mut lines = report.lines();
         for part in parts {
             assert!(lines.any(|line| line == part), "{part:?} is missing in\n{report}");
         }
+    }
+
+    #[test]
+    fn a_run_that_may_never_end_is_named_with_how_to_see_it() {
+        let options = Options { stock: true, ..Options::default() };
+        assert_eq!(
+            endless(5, &options),
+            "Seed 5 has been running for 60 s of real time, and may never end: stop with Ctrl-C; \
+             to see how far it gets: watchfire sim --seed 5 --stock --verbose"
+        );
+    }
+
+    #[test]
+    fn whoever_is_quick_is_not_warned_of() {
+        let mut warned = 0;
+        let slow = || std::thread::sleep(Duration::from_millis(50));
+        for (patience, work) in
+            [(Duration::from_secs(60), &(|| ()) as &dyn Fn()), (Duration::from_millis(1), &slow)]
+        {
+            watched(patience, || warned += 1, work);
+        }
+        assert_eq!(warned, 1);
     }
 
     #[test]

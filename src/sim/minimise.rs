@@ -17,7 +17,7 @@ const GRAIN_MS: Ms = 20;
 pub struct Minimal {
     /// What still breaks the rule.
     pub plan: Plan,
-    /// The numbers that its faults have in the plan that it was made of.
+    /// The numbers that its faults had when they were drawn.
     pub kept: BTreeSet<usize>,
     /// How many runs that took.
     pub tries: u32,
@@ -38,11 +38,8 @@ pub fn minimise(plan: &Plan, broken_at: u64, breaks: impl FnMut(&Plan) -> Option
     search.have_fewer();
     search.be_shorter();
     search.have_fewer();
-    Minimal {
-        plan: search.part(&search.kept, search.faults_ms),
-        kept: search.kept.iter().copied().collect(),
-        tries: search.tries,
-    }
+    let plan = search.part(&search.kept, search.faults_ms);
+    Minimal { kept: plan.numbers.iter().copied().collect(), plan, tries: search.tries }
 }
 
 /// The same for a seed whose run, with this defect, broke a rule. Gives the options that draw the
@@ -58,15 +55,9 @@ pub fn minimise_seed(
         let found = live(plan, Telling::Silent, sabotage).violation?;
         (found.rule() == broken.rule()).then_some(found.at_ms)
     });
-    // A part of a part: by the numbers that were drawn.
-    let drawn: Vec<usize> = match &options.only {
-        Some(only) => only.iter().copied().collect(),
-        None => (0..whole.faults.len()).collect(),
-    };
-    let only = minimal.kept.iter().map(|n| drawn[*n]).collect();
     let faults_ms = minimal.plan.shape.faults_ms;
     // Of a calm run there is nothing to leave out.
-    let only = (!options.calm).then_some(only);
+    let only = (!options.calm).then(|| minimal.kept.clone());
     let options = Options { only, faults_ms: Some(faults_ms), ..options.clone() };
     (options, minimal)
 }

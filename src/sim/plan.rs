@@ -36,6 +36,9 @@ pub struct Plan {
     pub shape: Shape,
     /// What goes wrong in it, in order of time.
     pub faults: Vec<Fault>,
+    /// The number that each of these had when all were drawn, or written down: whoever sees a part
+    /// of a run knows its faults from the whole.
+    pub numbers: Vec<usize>,
     /// Nothing goes wrong, so nothing may happen.
     pub calm: bool,
     /// In the end all is mended, and then all must become well. If not, the run simply ends.
@@ -77,7 +80,8 @@ impl Plan {
         let calm = faults.is_empty() && shape.late.is_empty();
         let stands_trial = Dice::new(seed, "trial").one_in(TRIAL_ONE_IN);
         let trial = stands_trial && !calm && !options.stock;
-        let mut plan = Plan { seed, shape, faults, calm, heals: true, trial };
+        let numbers = (0..faults.len()).collect();
+        let mut plan = Plan { seed, shape, faults, numbers, calm, heals: true, trial };
         if let Some(only) = &options.only {
             plan = plan.keep(|n, _| only.contains(&n));
         }
@@ -91,14 +95,16 @@ impl Plan {
     /// mended once `shape.faults_ms` have passed since `shape.warm_up_ms`.
     pub fn scripted(seed: u64, shape: Shape, mut faults: Vec<Fault>) -> Plan {
         faults.sort_by_key(|fault| fault.at);
-        Plan { seed, shape, faults, calm: false, heals: true, trial: false }
+        let numbers = (0..faults.len()).collect();
+        Plan { seed, shape, faults, numbers, calm: false, heals: true, trial: false }
     }
 
     /// The same plan with some of its faults.
     pub fn keep(&self, mut kept: impl FnMut(usize, &Fault) -> bool) -> Plan {
-        let faults = self.faults.iter().enumerate().filter(|(n, fault)| kept(*n, fault));
-        let faults = faults.map(|(_, fault)| fault.clone()).collect();
-        Plan { faults, ..self.clone() }
+        let faults = self.faults.iter().zip(&self.numbers).enumerate();
+        let faults = faults.filter(|(n, (fault, _))| kept(*n, fault));
+        let (faults, numbers) = faults.map(|(_, (f, number))| (f.clone(), *number)).unzip();
+        Plan { faults, numbers, ..self.clone() }
     }
 }
 

@@ -5,11 +5,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 
 use super::wire::Ms;
 use crate::sentinel::Effect;
 use crate::sentinel::types::RunId;
 
+/// So many characters of an id are told, as [`RunId::short`] has them.
+const SHORT: usize = 8;
 /// Lines kept for the report of a failure.
 const TAIL_MAX: usize = 80;
 
@@ -50,11 +53,13 @@ pub(super) struct Story {
     tail: VecDeque<Line>,
     /// Who has, or had, which id.
     ids: BTreeMap<String, String>,
+    /// Why it could not be printed.
+    pub(super) unwritten: Option<String>,
 }
 
 impl Story {
     pub(super) fn new(telling: Telling) -> Story {
-        Story { telling, tail: VecDeque::new(), ids: BTreeMap::new() }
+        Story { telling, tail: VecDeque::new(), ids: BTreeMap::new(), unwritten: None }
     }
 
     /// From now on this id is told with its owner's name.
@@ -64,20 +69,31 @@ impl Story {
         }
     }
 
-    /// The same text with the owner of each id in place of most of its digits.
-    fn named(&self, text: &str) -> String {
+    /// The same text with the owner of each id in place of most of its digits, or after an id that
+    /// is short already.
+    pub(super) fn named(&self, text: &str) -> String {
         let mut named = String::new();
-        for word in text.split_inclusive([' ', ',', ':', '"']) {
-            let id = word.trim_end_matches([' ', ',', ':', '"']);
-            match self.ids.get(id) {
+        for piece in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+            let id = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            match self.owner(id) {
                 Some(who) => {
-                    named.push_str(&id[..8]);
-                    named = named + "(" + who + ")" + &word[id.len()..];
+                    named.push_str(&id[..SHORT]);
+                    named = named + "(" + who + ")" + &piece[id.len()..];
                 }
-                None => named.push_str(word),
+                None => named.push_str(piece),
             }
         }
         named
+    }
+
+    fn owner(&self, id: &str) -> Option<&String> {
+        match id.len() {
+            SHORT => {
+                let (whole, who) = self.ids.range(id.to_owned()..).next()?;
+                whole.starts_with(id).then_some(who)
+            }
+            _ => self.ids.get(id),
+        }
     }
 
     /// True if it is worth while to make a line.
@@ -91,8 +107,13 @@ impl Story {
             return;
         }
         let line = Line { at_ms: at, who: who.to_string(), what: self.named(&what()) };
-        if self.telling == Telling::Print {
-            println!("{line}");
+        if self.telling == Telling::Print
+            && let Err(error) = writeln!(io::stdout(), "{line}")
+        {
+            // That breaks no rule of a sentinel: the run goes on without a listener. That nobody
+            // wants to read on is no error at all.
+            self.telling = Telling::Silent;
+            self.unwritten = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
         }
         if self.telling != Telling::All && self.tail.len() == TAIL_MAX {
             self.tail.pop_front();
@@ -204,6 +225,23 @@ mod tests {
         story.tell(7, &"sentinel 0", || format!("+vote-for-leader {id} 1"));
         let told = story.into_lines();
         assert_eq!(told[0].what, "+vote-for-leader abababab(sentinel 4) 1");
+    }
+
+    #[test]
+    fn an_id_that_is_short_gets_its_owner_too_and_nothing_else_does() {
+        let mut story = Story::new(Telling::Tail);
+        for (byte, who) in [(0x7e, "sentinel 2"), (0xab, "sentinel 0")] {
+            story.introduce(&RunId::from_bytes([byte; 20]), &who);
+        }
+        let id = RunId::from_bytes([0x7e; 20]);
+        for (text, named) in [
+            (format!("votes for {} (once)", id.short()), "votes for 7e7e7e7e(sentinel 2) (once)"),
+            (format!("(\"{id}\")"), "(\"7e7e7e7e(sentinel 2)\")"),
+            ("abababab".into(), "abababab(sentinel 0)"),
+            ("epoch 7e7e7e7, 7e7e7e7f, ffffffff".into(), "epoch 7e7e7e7, 7e7e7e7f, ffffffff"),
+        ] {
+            assert_eq!(story.named(&text), named);
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Many runs on many threads, and what they were like all together. Memory is bounded however many
 //! there are, and no number depends on which thread was faster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::wire::Ms;
 use super::{Options, Outcome, Plan, Telling, run};
@@ -47,6 +50,9 @@ pub struct Summary {
     pub rules: BTreeMap<String, (u64, u64)>,
     /// The first of the broken runs, by seed; no more than [`FAILURES_MAX`].
     pub failures: BTreeMap<u64, Outcome>,
+    /// Seeds whose runs had begun when the sweep was broken off, and did not end soon. They are in
+    /// no other number.
+    pub left_behind: Vec<u64>,
     /// How many runs were well so many ms after healing. As a run has its bound, so has this map.
     converged: Times,
     /// How many runs had replaced all masters so many ms after these died.
@@ -172,50 +178,135 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Lives the runs of these seeds, in their order, on so many threads. `hear` is told of each that
-/// ends, and now and then that none did; when it breaks off, no new run begins, and those that have
-/// begun still count.
+/// What a sweep has to tell.
+#[derive(Debug, Clone, Copy)]
+pub enum News<'a> {
+    /// A run has ended.
+    Ended(&'a Outcome),
+    /// The run of this seed has taken so long, in real time, that it may never end; told once.
+    Endless(u64),
+    /// None did, for a while.
+    Nothing,
+}
+
+/// How long a sweep waits for a run, in real time.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Whoever takes longer is told of.
+    pub to_tell: Duration,
+    /// Whoever takes longer from the moment when the sweep is broken off is left behind.
+    pub to_leave: Duration,
+}
+
+/// Runs take tens of milliseconds, the largest a second or two.
+pub const PATIENCE: Patience =
+    Patience { to_tell: Duration::from_secs(60), to_leave: Duration::from_secs(3) };
+
+/// Lives so many runs from the first seed on, in their order, on so many threads. `hear` is told of
+/// each that ends, and now and then that none did; when it breaks off, no new run begins, and those
+/// that have begun and end soon still count.
 pub fn sweep(
-    seeds: Range<u64>,
+    first: u64,
+    count: u64,
     jobs: usize,
     options: &Options,
-    mut hear: impl FnMut(&Summary, Option<&Outcome>) -> ControlFlow<()>,
+    hear: impl FnMut(&Summary, News<'_>) -> ControlFlow<()>,
 ) -> Summary {
-    let next = AtomicU64::new(seeds.start);
-    let take = || {
-        let more = |seed| (seed < seeds.end).then(|| seed + 1);
-        next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()
+    let options = options.clone();
+    let live = move |seed| run(&Plan::draw(seed, &options), Telling::Silent);
+    sweep_with(first, count, jobs, PATIENCE, live, hear)
+}
+
+/// What the threads of a sweep share.
+struct Work<L> {
+    live: L,
+    first: u64,
+    count: u64,
+    /// How many runs have begun, or all if no more are to begin.
+    begun: AtomicU64,
+    /// Those that have not ended, by seed, and since when they run.
+    running: Mutex<BTreeMap<u64, Instant>>,
+}
+
+impl<L> Work<L> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.running.lock().expect("nobody panics with it")
+    }
+
+    /// Takes the next seed. The last there is may be the last of all numbers.
+    fn begin(&self) -> Option<u64> {
+        let more = |begun| (begun < self.count).then(|| begun + 1);
+        let begun = self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        self.running().insert(self.first + begun, Instant::now());
+        Some(self.first + begun)
+    }
+
+    fn longer_than(&self, time: Duration) -> Vec<u64> {
+        let running = self.running();
+        let long = running.iter().filter(|(_, since)| since.elapsed() >= time);
+        long.map(|(seed, _)| *seed).collect()
+    }
+}
+
+/// The threads are not bound to the end of this: nothing ends a run that does not end by itself.
+fn sweep_with<L: Fn(u64) -> Outcome + Send + Sync + 'static>(
+    first: u64,
+    count: u64,
+    jobs: usize,
+    patience: Patience,
+    live: L,
+    mut hear: impl FnMut(&Summary, News<'_>) -> ControlFlow<()>,
+) -> Summary {
+    let (begun, running) = (AtomicU64::new(0), Mutex::default());
+    let work = Arc::new(Work { live, first, count, begun, running });
+    let (done, outcomes) = sync_channel(2 * jobs.max(1));
+    let spawn = |_| {
+        let (done, work) = (done.clone(), work.clone());
+        std::thread::spawn(move || {
+            while let Some(seed) = work.begin() {
+                let outcome = (work.live)(seed);
+                work.running().remove(&seed);
+                if done.send(outcome).is_err() {
+                    return;
+                }
+            }
+        })
     };
+    let threads: Vec<JoinHandle<()>> = (0..jobs.max(1)).map(spawn).collect();
+    // What is left are the senders of the threads: the last to end closes the channel.
+    drop(done);
     let mut summary = Summary::default();
-    let (done, outcomes) = sync_channel(2 * jobs);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let (done, take) = (done.clone(), &take);
-            scope.spawn(move || {
-                while let Some(seed) = take() {
-                    let outcome = run(&Plan::draw(seed, options), Telling::Silent);
-                    if done.send(outcome).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        // What is left are the senders of the threads: the last to end closes the channel.
-        drop(done);
-        loop {
-            let heard = match outcomes.recv_timeout(HEARTBEAT) {
-                Ok(outcome) => {
-                    summary.add(&outcome);
-                    hear(&summary, Some(&outcome))
-                }
-                Err(RecvTimeoutError::Timeout) => hear(&summary, None),
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if heard.is_break() {
-                next.store(seeds.end, Ordering::Relaxed);
+    let (mut endless, mut broken_off) = (BTreeSet::new(), None::<Instant>);
+    loop {
+        let mut heard = match outcomes.recv_timeout(HEARTBEAT.min(patience.to_tell)) {
+            Ok(outcome) => {
+                summary.add(&outcome);
+                hear(&summary, News::Ended(&outcome))
+            }
+            Err(RecvTimeoutError::Timeout)
+                if broken_off.is_some_and(|since| since.elapsed() >= patience.to_leave) =>
+            {
+                summary.left_behind = work.running().keys().copied().collect();
+                return summary;
+            }
+            Err(RecvTimeoutError::Timeout) => hear(&summary, News::Nothing),
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        for seed in work.longer_than(patience.to_tell) {
+            if endless.insert(seed) && hear(&summary, News::Endless(seed)).is_break() {
+                heard = ControlFlow::Break(());
             }
         }
-    });
+        if heard.is_break() {
+            work.begun.store(count, Ordering::Relaxed);
+            broken_off.get_or_insert_with(Instant::now);
+        }
+    }
+    for thread in threads {
+        if let Err(panic) = thread.join() {
+            resume_unwind(panic);
+        }
+    }
     summary
 }
 
@@ -353,16 +444,64 @@ mod tests {
         let options = Options { faults_ms: Some(2_000), ..Options::default() };
         let all = |jobs| {
             let mut heard = 0;
-            let summary = sweep(3..11, jobs, &options, |_, outcome| {
-                heard += usize::from(outcome.is_some());
+            let summary = sweep(3, 8, jobs, &options, |_, news| {
+                heard += usize::from(matches!(news, News::Ended(_)));
                 ControlFlow::Continue(())
             });
             assert_eq!(heard, 8);
             format!("{summary:?}")
         };
         assert_eq!(all(1), all(3));
-        let summary = sweep(0..u64::MAX, 2, &options, |_, _| ControlFlow::Break(()));
+        let summary = sweep(0, u64::MAX, 2, &options, |_, _| ControlFlow::Break(()));
         assert!(summary.runs < 10, "{} runs", summary.runs);
+        assert!(summary.left_behind.is_empty(), "{summary:?}");
+    }
+
+    #[test]
+    fn the_last_seed_of_all_is_one() {
+        let mut seeds = BTreeSet::new();
+        let live = |seed| Outcome { seed, ..Outcome::default() };
+        let summary = sweep_with(u64::MAX - 2, 3, 2, PATIENCE, live, |_, news| {
+            if let News::Ended(outcome) = news {
+                seeds.insert(outcome.seed);
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(summary.runs, 3);
+        assert_eq!(seeds, (u64::MAX - 2..=u64::MAX).collect());
+    }
+
+    #[test]
+    fn a_run_that_never_ends_is_told_of_once_and_left_behind_when_broken_off() {
+        // Seed 2 waits for what never comes while the test lasts.
+        let (never, end) = std::sync::mpsc::channel::<()>();
+        let end = Mutex::new(end);
+        let live = move |seed| {
+            if seed == 2 {
+                let _ = end.lock().expect("nobody panics with it").recv();
+            }
+            outcome(seed, None)
+        };
+        let short = Duration::from_millis(50);
+        let patience = Patience { to_tell: short, to_leave: short };
+        let (mut endless, mut quiet) = (Vec::new(), 0);
+        let summary = sweep_with(0, 6, 2, patience, live, |summary, news| {
+            match news {
+                News::Endless(seed) => endless.push(seed),
+                News::Nothing if summary.runs == 5 => quiet += 1,
+                _ => {}
+            }
+            if quiet < 4 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        assert_eq!((endless, summary.runs, summary.left_behind), (vec![2], 5, vec![2]));
+        drop(never);
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody can live it")]
+    fn a_panic_of_a_thread_is_one_of_the_sweep() {
+        let live = |_| -> Outcome { panic!("nobody can live it") };
+        sweep_with(0, 1, 1, PATIENCE, live, |_, _| ControlFlow::Continue(()));
     }
 
     #[test]

@@ -20,7 +20,10 @@ use crate::sentinel::types::Address;
 impl World {
     pub(super) fn begin_fault(&mut self, number: usize) {
         let fault = self.plan.faults[number].clone();
-        self.tell(|_| format!("begins, for {} ms: {} (fault {number})", fault.for_ms, fault.kind));
+        self.tell(|world| {
+            let number = world.plan.numbers[number];
+            format!("begins, for {} ms: {} (fault {number})", fault.for_ms, fault.kind)
+        });
         self.active.insert(number);
         match fault.kind {
             FaultKind::CrashNode(n, ..) | FaultKind::Move(n) => {
@@ -86,7 +89,7 @@ impl World {
         }
         self.flapped.remove(&number);
         let fault = self.plan.faults[number].clone();
-        self.tell(|_| format!("ends: {} (fault {number})", fault.kind));
+        self.tell(|world| format!("ends: {} (fault {})", fault.kind, world.plan.numbers[number]));
         match fault.kind {
             FaultKind::CrashNode(n, data, as_master) => {
                 // A stranger at a given-away address that says master and has no replicas looks

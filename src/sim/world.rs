@@ -562,11 +562,15 @@ impl World {
         let groups = if panic.is_some() { 0 } else { self.plan.shape.groups };
         let groups = (0..groups).map(|group| self.group_end(group)).collect();
         let panic = panic.map(|what| Violation { at_ms: self.net.now(), what });
+        let mut violation = self.watch.checkers.violation().cloned().or(panic);
+        if let Some(found) = &mut violation {
+            found.what = self.watch.story.named(&found.what);
+        }
         let orders = |f: &super::faults::Fault| matches!(f.kind, FaultKind::Order(..));
         Outcome {
             seed: self.plan.seed,
             hash: self.watch.print.value(),
-            violation: self.watch.checkers.violation().cloned().or(panic),
+            violation,
             virtual_ms: self.net.now(),
             faults: self.plan.faults.len() as u64,
             orders: self.plan.faults.iter().filter(|f| orders(f)).count() as u64,
@@ -582,6 +586,8 @@ impl World {
             writes_acked: acked,
             writes_lost: lost,
             groups,
+            legend: Vec::new(),
+            unwritten: self.watch.story.unwritten.take(),
             story: self.watch.story.into_lines(),
         }
     }
