@@ -1,0 +1,97 @@
+//! Who leads, and by what right: a majority, and one after the other.
+
+use std::collections::BTreeSet;
+
+use super::{Checkers, Claim, Group, Said, Speaker};
+use crate::sentinel::types::{Address, Epoch};
+use crate::sim::wire::Proc;
+
+impl Checkers {
+    /// Nobody promotes without a majority of votes, nor when somebody else leads already in a later
+    /// epoch.
+    pub(super) fn promotion(&mut self, speaker: &Speaker, said: &Said) {
+        let to = said.to;
+        // An address may have been one group's and be another's now.
+        let of = |nodes: &BTreeSet<Address>| to.is_some_and(|to| nodes.contains(to));
+        let groups: Vec<Group> = self
+            .groups
+            .iter()
+            .filter(|(_, nodes)| of(nodes))
+            .map(|(name, _)| name.clone())
+            .collect();
+        // It acts on the last candidacy with which it won.
+        let stood = |group: &&Group| {
+            let (epoch, _) = self.candidacies.get(&(speaker.number, (*group).clone()))?;
+            // That it won may not be told yet.
+            let votes = self.votes.get(&((*group).clone(), *epoch));
+            let mine = votes.map(|v| v.values().filter(|leader| *leader == speaker.id).count());
+            let known = speaker.disk.groups.get(*group).map_or(0, |known| known.sentinels.len());
+            Some((mine > Some(known.div_ceil(2)), *epoch))
+        };
+        let Some(group) = groups.iter().max_by_key(stood).cloned() else {
+            return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
+        };
+        self.needs_majority(speaker, &group, "promotes a replica");
+        if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
+            let known = speaker.disk.groups.get(&group).map_or(0, |known| known.config_epoch);
+            if epoch <= known {
+                let how = format!("promotes in epoch {epoch}, and knows configuration {known}");
+                self.broken(speaker, "a newer configuration ends older failovers", how);
+            }
+            let excused = self.may_be_two(&group, epoch) || speaker.stopped;
+            let later =
+                self.leaders.range((group.clone(), epoch + 1)..=(group.clone(), Epoch::MAX));
+            let later = later.map(|((_, e), n)| (*e, *n));
+            let later = later.filter(|(e, _)| !self.may_be_two(&group, *e));
+            let mut later = later.filter(|(_, n)| *n != speaker.number);
+            let later = later.next();
+            if let Some((newer, leader)) = later.filter(|_| !self.mixed && !excused) {
+                let how = format!("promotes in epoch {epoch}, sentinel {leader} leads in {newer}");
+                self.broken(speaker, "leaders act one after the other", how);
+            }
+        }
+        if let Some(Proc::Node(node)) = said.receiver {
+            let groups = groups
+                .into_iter()
+                .filter(|group| self.candidacies.contains_key(&(speaker.number, group.clone())));
+            let groups = groups.collect();
+            self.claims.push(Claim::Promotes { sentinel: speaker.number, node, groups });
+        }
+    }
+
+    pub(super) fn needs_majority(&mut self, speaker: &Speaker, group: &str, what: &str) {
+        let stood = self.candidacies.get(&(speaker.number, group.into())).copied();
+        let Some((epoch, quorum)) = stood else {
+            let how = format!("{what} of {group} without having stood for election");
+            return self.broken(speaker, "a majority before promotion", how);
+        };
+        let votes = self.votes.get(&(group.into(), epoch));
+        let mine = votes.map_or(0, |v| v.values().filter(|leader| *leader == speaker.id).count());
+        let voters = speaker.disk.groups.get(group).map_or(0, |known| known.sentinels.len()) + 1;
+        // It may have been changed since, and back.
+        let known = speaker.disk.groups.get(group).map_or(0, |known| known.settings.quorum);
+        let tuned = self.is_tuned(speaker, group);
+        let quorum = if tuned { 0 } else { known.min(quorum) };
+        let enough = mine >= (voters / 2 + 1).max(quorum as usize);
+        if !enough && !self.excuses(group, epoch) {
+            let how =
+                format!("{what} of {group} in epoch {epoch} with {mine} votes of {voters} voters");
+            self.broken(speaker, "a majority before promotion", how);
+        }
+    }
+
+    /// At most one leader per group and epoch.
+    pub(super) fn lead(&mut self, speaker: &Speaker, group: &str) {
+        let stood = self.candidacies.get(&(speaker.number, group.into())).map(|(epoch, _)| *epoch);
+        let key = (group.to_owned(), stood.unwrap_or_default());
+        if self.may_win_with_few(speaker, group) {
+            self.split.insert(key.clone());
+        }
+        let excused = self.may_be_two(group, key.1);
+        let first = *self.leaders.entry(key).or_insert(speaker.number);
+        if first != speaker.number && !self.mixed && !excused {
+            let how = format!("leads {group} in epoch {stood:?} as sentinel {first} does");
+            self.broken(speaker, "one leader per epoch", how);
+        }
+    }
+}
