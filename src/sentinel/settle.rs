@@ -189,7 +189,9 @@ impl Group {
         self.forget_silent(
             core,
             |node| {
-                let answered = node.health.last_ok > at && node.info_at.is_some_and(|i| i > at);
+                // Asked at once, it may have told in the same ms; the next time is too late.
+                let told = node.info_at.is_some_and(|told| told >= at);
+                let answered = node.health.last_ok > at && told;
                 !answered || foreign.contains(&node.address)
             },
             |health| health.last_ok <= at,

@@ -4,6 +4,8 @@
 
 mod guards;
 mod lessons;
+mod links;
+mod promises;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,8 @@ struct Desk {
     sentinel: Sentinel,
     now_ms: u64,
     links: BTreeMap<LinkId, Address>,
+    /// How each of them was to be opened.
+    targets: BTreeMap<LinkId, Target>,
     sent: Vec<(Address, Command)>,
     events: Vec<(EventKind, String)>,
     said: Vec<String>,
@@ -42,27 +46,52 @@ struct Desk {
     infos: BTreeMap<Address, String>,
     /// Nodes that answer with this error instead, as long as they live.
     refusals: BTreeMap<Address, &'static str>,
+    /// What living nodes answer to PING alone, where it is no PONG.
+    pings: BTreeMap<Address, &'static str>,
+    /// What a host means to whoever connects now; 127.0.0.1 where nothing is said.
+    ips: BTreeMap<String, String>,
+    /// What is published on a node comes back from it.
+    echoes: bool,
 }
 
 impl Desk {
     /// Watches MASTER with two peers (ids 2 and 3, ports 26002 and 26003); our id is `me`.
     fn new(me: u8, quorum: u32) -> Desk {
+        Desk::with(me, quorum, |_, _| {})
+    }
+
+    /// The same with other settings.
+    fn with(
+        me: u8,
+        quorum: u32,
+        change: impl FnOnce(&mut SentinelSettings, &mut GroupSettings),
+    ) -> Desk {
+        let mut own = SentinelSettings::default();
         let mut settings = GroupSettings::new(at(MASTER), quorum);
         settings.down_after_ms = 1000;
         settings.failover_timeout_ms = 60_000;
+        change(&mut own, &mut settings);
         let mut group = GroupState::fresh(settings, None);
         group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
         group.sentinels = BTreeMap::from([(id(2), at(26002)), (id(3), at(26003))]);
         let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
-        Desk::restored(State { my_id: id(me), current_epoch: 0, groups, removed: BTreeMap::new() })
+        let (my_id, removed) = (id(me), BTreeMap::new());
+        Desk::started(own, State { my_id, current_epoch: 0, groups, removed })
     }
 
     fn restored(state: State) -> Desk {
+        Desk::started(SentinelSettings::default(), state)
+    }
+
+    fn started(settings: SentinelSettings, state: State) -> Desk {
+        let masters = state.groups.values().map(|group| group.settings.master.clone());
+        let masters: Vec<Address> = masters.chain([at(MASTER)]).collect();
         let clock = Clock { mono: Instant::from_ms(0), wall_ms: 0 };
         let mut desk = Desk {
-            sentinel: Sentinel::new(clock, SentinelSettings::default(), state, 1),
+            sentinel: Sentinel::new(clock, settings, state, 1),
             now_ms: 0,
             links: BTreeMap::new(),
+            targets: BTreeMap::new(),
             sent: Vec::new(),
             events: Vec::new(),
             said: Vec::new(),
@@ -71,11 +100,16 @@ impl Desk {
             disk_works: true,
             infos: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            pings: BTreeMap::new(),
+            ips: BTreeMap::new(),
+            echoes: true,
         };
         for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
             desk.infos.insert(at(port), replica_info(MASTER, offset, true));
         }
-        desk.infos.insert(at(MASTER), "role:master\r\n".into());
+        for master in masters {
+            desk.infos.entry(master).or_insert_with(|| "role:master\r\n".into());
+        }
         desk.input(Input::Wake);
         desk
     }
@@ -100,15 +134,18 @@ impl Desk {
                 }
             }
             Effect::Connect { link, target } => {
-                self.links.insert(link, target.address);
-                let ip = || "127.0.0.1".to_owned();
-                let up = LinkEvent::Up { local_ip: ip(), remote_ip: ip() };
+                self.links.insert(link, target.address.clone());
+                let local_ip = "127.0.0.1".to_owned();
+                let remote_ip = self.ips.get(&target.address.host).unwrap_or(&local_ip).clone();
+                self.targets.insert(link, *target);
+                let up = LinkEvent::Up { local_ip, remote_ip };
                 self.sentinel.handle(self.clock(), Input::Link { link, event: up });
                 let event = LinkEvent::Subscribed;
                 self.sentinel.handle(self.clock(), Input::Link { link, event });
             }
             Effect::Disconnect { link } => {
                 self.links.remove(&link);
+                self.targets.remove(&link);
             }
             Effect::Send { link, command } => {
                 let Some(to) = self.links.get(&link).cloned() else { return };
@@ -127,18 +164,30 @@ impl Desk {
     fn serve(&mut self, link: LinkId, to: &Address, command: &Command) {
         let is_peer = to.port > 26000;
         let refusal = self.refusals.get(to).filter(|_| self.infos.contains_key(to));
+        let refuses = refusal.is_some();
         let reply = match command {
-            _ if refusal.is_some() => Value::error(*refusal.expect("just seen")),
-            Command::Ping if is_peer || self.infos.contains_key(to) => Value::Simple("PONG".into()),
+            _ if refuses => Value::error(*refusal.expect("just seen")),
+            Command::Ping if is_peer || self.infos.contains_key(to) => match self.pings.get(to) {
+                Some(error) => Value::error(*error),
+                None => Value::Simple("PONG".into()),
+            },
             Command::Info => match self.infos.get(to) {
                 Some(info) => Value::bulk(info),
                 None => return,
             },
-            Command::Hello { .. } => Value::Integer(1),
+            Command::Hello { .. } if is_peer || self.infos.contains_key(to) => Value::Integer(1),
             _ => return,
         };
         let event = LinkEvent::Reply { command: command.clone(), reply };
         self.sentinel.handle(self.clock(), Input::Link { link, event });
+        if let Command::Hello { payload } = command
+            && !is_peer
+            && !refuses
+            && self.echoes
+        {
+            let event = LinkEvent::Hello { payload: payload.clone() };
+            self.sentinel.handle(self.clock(), Input::Link { link, event });
+        }
     }
 
     /// The write that was begun last is done.
@@ -164,10 +213,20 @@ impl Desk {
         self.now_ms = end;
     }
 
-    fn reply_from(&mut self, port: u16, command: Command, reply: Value) {
+    /// The one link that leads to this port.
+    fn link_to(&self, port: u16) -> LinkId {
         let link = self.links.iter().find(|(_, to)| to.port == port).map(|(link, _)| *link);
+        link.expect("a link")
+    }
+
+    fn reply_from(&mut self, port: u16, command: Command, reply: Value) {
         let event = LinkEvent::Reply { command, reply };
-        self.input(Input::Link { link: link.expect("a link"), event });
+        self.input(Input::Link { link: self.link_to(port), event });
+    }
+
+    fn connection_ends(&mut self, port: u16) {
+        let event = LinkEvent::Down { reason: LostReason::Closed };
+        self.input(Input::Link { link: self.link_to(port), event });
     }
 
     /// The question last sent to that peer.

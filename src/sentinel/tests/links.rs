@@ -1,0 +1,218 @@
+//! What settings promise of links: with which password, name and address others are called, and as
+//! whom this sentinel shows itself.
+
+use super::*;
+use crate::config::types::Secret;
+
+/// User and password with which this port is called.
+fn credentials(desk: &Desk, port: u16) -> (Option<String>, Option<Secret>) {
+    let target = &desk.targets[&desk.link_to(port)];
+    (target.user.clone(), target.password.clone())
+}
+
+fn given(user: &str, password: &str) -> (Option<String>, Option<Secret>) {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    (some(user), some(password).map(Secret::new))
+}
+
+#[test]
+fn sentinels_are_called_with_the_password_that_they_share_or_with_the_one_for_them() {
+    let desk = Desk::with(1, 2, |own, _| own.requirepass = Some(Secret::new("shared")));
+    assert_eq!(credentials(&desk, 26002), given("", "shared"));
+    assert_eq!(credentials(&desk, MASTER), given("", ""), "it is no node's business");
+    let desk = Desk::with(1, 2, |own, _| {
+        own.requirepass = Some(Secret::new("shared"));
+        own.sentinel_user = Some("watcher".into());
+        own.sentinel_pass = Some(Secret::new("special"));
+    });
+    assert_eq!(credentials(&desk, 26003), given("watcher", "special"));
+}
+
+#[test]
+fn a_sentinel_that_moves_is_called_with_the_password_too() {
+    let mut desk = Desk::with(1, 2, |own, _| own.requirepass = Some(Secret::new("shared")));
+    desk.pass(2_000);
+    let moved = format!("127.0.0.1,26012,{},0,mymaster,127.0.0.1,{MASTER},0", id(2));
+    desk.ask(Request::Hello(moved));
+    assert_eq!(credentials(&desk, 26012), given("", "shared"));
+    assert!(!desk.links.values().any(|to| to.port == 26002), "{:?}", desk.links);
+    let before = desk.sent.len();
+    desk.pass(3_000);
+    let said = desk.sent[before..].iter().filter(|(to, _)| to.port == 26012).count();
+    assert!(said > 0, "it hears from us at its new address: {:?}", desk.sent);
+}
+
+#[test]
+fn nodes_are_called_with_the_user_the_password_and_the_command_names_of_their_group() {
+    let desk = Desk::with(1, 2, |_, group| {
+        group.auth_user = Some("watcher".into());
+        group.auth_pass = Some(Secret::new("s3cret"));
+        group.rename_commands.insert("CONFIG".into(), "hidden".into());
+    });
+    for port in [MASTER, REPLICA, OTHER_REPLICA] {
+        assert_eq!(credentials(&desk, port), given("watcher", "s3cret"));
+        let names = &desk.targets[&desk.link_to(port)].rename_commands;
+        assert_eq!(names.get("CONFIG").map(String::as_str), Some("hidden"));
+    }
+    let of_peers = &desk.targets[&desk.link_to(26002)].rename_commands;
+    assert!(of_peers.is_empty(), "sentinels keep their names");
+}
+
+#[test]
+fn all_nodes_are_called_anew_when_an_operator_changes_how() {
+    for line in ["auth-pass new", "auth-user new", "rename-command CONFIG new"] {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(2_000);
+        let before: Vec<LinkId> = desk.links.keys().copied().collect();
+        let options = line.split(' ').map(str::to_owned).collect();
+        let reply = desk.ask(Request::Set { name: "mymaster".into(), options });
+        assert_eq!(reply, Some(Value::ok()));
+        for port in [MASTER, REPLICA, OTHER_REPLICA] {
+            let link = desk.link_to(port);
+            assert!(!before.contains(&link), "{line}: {port}");
+            let target = &desk.targets[&link];
+            let new = match line.split(' ').next() {
+                Some("auth-pass") => target.password == Some(Secret::new("new")),
+                Some("auth-user") => target.user.as_deref() == Some("new"),
+                _ => target.rename_commands.values().eq(["new"]),
+            };
+            assert!(new, "{line}: {target:?}");
+        }
+        assert!(before.contains(&desk.link_to(26002)), "sentinels have nothing to do with it");
+        assert_eq!(desk.links.len(), 5, "the old ones are closed: {:?}", desk.links);
+    }
+}
+
+#[test]
+fn a_quorum_changed_by_an_operator_disturbs_no_link() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let before = desk.links.clone();
+    let options = ["quorum", "3"].map(str::to_owned).to_vec();
+    desk.ask(Request::Set { name: "mymaster".into(), options });
+    assert_eq!(desk.links, before);
+}
+
+/// The sender of each hello that went out.
+fn senders(desk: &Desk) -> Vec<(u16, String)> {
+    let sender = |(to, command): &(Address, Command)| match command {
+        Command::Hello { payload } => {
+            let fields: Vec<&str> = payload.split(',').take(2).collect();
+            Some((to.port, fields.join(",")))
+        }
+        _ => None,
+    };
+    desk.sent.iter().filter_map(sender).collect()
+}
+
+#[test]
+fn hellos_give_the_address_that_is_to_be_announced() {
+    let port = crate::config::settings::SENTINEL_PORT;
+    for (ip, announced_port, expected) in [
+        (None, None, format!("127.0.0.1,{port}")),
+        (Some("203.0.113.7"), None, format!("203.0.113.7,{port}")),
+        (None, Some(26_400), "127.0.0.1,26400".to_owned()),
+        (Some("203.0.113.7"), Some(26_400), "203.0.113.7,26400".to_owned()),
+        (None, Some(0), format!("127.0.0.1,{port}")),
+    ] {
+        let mut desk = Desk::with(1, 2, |own, _| {
+            own.announce_ip = ip.map(str::to_owned);
+            own.announce_port = announced_port;
+        });
+        desk.pass(3_000);
+        let senders = senders(&desk);
+        for port in [MASTER, REPLICA, OTHER_REPLICA, 26_002, 26_003] {
+            assert!(senders.iter().any(|(to, _)| *to == port), "nothing for {port}");
+        }
+        assert!(senders.iter().all(|(_, sender)| *sender == expected), "{senders:?}");
+    }
+}
+
+#[test]
+fn a_hello_of_ours_from_the_announced_address_is_nobody_elses() {
+    let mut desk = Desk::with(1, 2, |own, _| {
+        own.announce_ip = Some("203.0.113.7".into());
+        own.announce_port = Some(26_400);
+    });
+    for _ in 0..5 {
+        let line = format!("203.0.113.7,26400,{},0,mymaster,127.0.0.1,{MASTER},0", id(1));
+        desk.ask(Request::Hello(line));
+        desk.pass(2_000);
+    }
+    assert_eq!(desk.sentinel.view().my_id(), &id(1));
+}
+
+/// A group whose master has a name, which means 127.0.0.1.
+fn named(announced: bool) -> Desk {
+    Desk::with(1, 2, |own, group| {
+        own.resolve_hostnames = true;
+        own.announce_hostnames = announced;
+        group.master.host = "redis.example".into();
+    })
+}
+
+fn master_of(desk: &mut Desk) -> String {
+    let Some(Value::Array(parts)) = desk.ask(Request::MasterAddress("mymaster".into())) else {
+        panic!("no master: {:?}", desk.replies);
+    };
+    parts[0].text().expect("a host").to_owned()
+}
+
+#[test]
+fn names_are_shown_only_where_they_are_to_be_announced() {
+    for (announced, shown) in [(false, "127.0.0.1"), (true, "redis.example")] {
+        let mut desk = named(announced);
+        desk.pass(3_000);
+        assert_eq!(master_of(&mut desk), shown);
+        let names_master = |(_, command): &(Address, Command)| match command {
+            Command::Hello { payload } => payload.split(',').nth(5).map(str::to_owned),
+            _ => None,
+        };
+        let told: Vec<String> = desk.sent.iter().filter_map(names_master).collect();
+        assert!(!told.is_empty() && told.iter().all(|host| host == shown), "{told:?}");
+    }
+}
+
+#[test]
+fn a_master_with_a_name_is_meant_by_its_address_and_by_its_name_in_any_case() {
+    for host in ["127.0.0.1", "redis.example", "REDIS.Example"] {
+        let mut desk = named(false);
+        for port in [REPLICA, OTHER_REPLICA] {
+            let info = replica_info(MASTER, 400, true);
+            let info = info.replace("master_host:127.0.0.1", &format!("master_host:{host}"));
+            desk.infos.insert(at(port), info);
+        }
+        desk.pass(90_000);
+        let orders = desk.sent.iter().filter(|(_, c)| matches!(c, Command::Follow { .. })).count();
+        assert_eq!(orders, 0, "{host}: its replicas follow it already");
+        assert!(!desk.said.iter().any(|text| text.contains(LEFT_ALONE)), "{:?}", desk.said);
+        desk.infos.remove(&Address::new("redis.example", MASTER));
+        desk.pass(1_500);
+        let (host, port) = (host.to_owned(), i64::from(MASTER));
+        let question = Request::IsMasterDown { host, port, epoch: 0, candidate: None };
+        assert_eq!(desk.ask(question), Some(opinion(1, 0, 0)));
+    }
+}
+
+#[test]
+fn a_name_that_seems_to_mean_another_node_by_now_is_asked_for_again() {
+    let run_id = format!("run_id:{}\r\n", id(9));
+    let demoted = replica_info(REPLICA, 500, true);
+    // The master is somebody's replica, or one of our replicas under another address.
+    for info in [demoted, format!("role:master\r\n{run_id}")] {
+        let mut desk = named(false);
+        desk.infos.insert(at(REPLICA), replica_info(MASTER, 500, true) + &run_id);
+        desk.infos.insert(Address::new("redis.example", MASTER), info.clone());
+        let before = desk.link_to(MASTER);
+        desk.pass(1_000);
+        assert_eq!(master_of(&mut desk), "127.0.0.1");
+        desk.ips.insert("redis.example".into(), "127.0.0.9".into());
+        desk.pass(16_000);
+        assert_ne!(desk.link_to(MASTER), before, "{info}");
+        assert_eq!(master_of(&mut desk), "127.0.0.9");
+    }
+    let mut desk = named(false);
+    let before = desk.link_to(MASTER);
+    desk.pass(4_000);
+    assert_eq!(desk.link_to(MASTER), before, "with which all is well");
+}
