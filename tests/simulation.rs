@@ -104,7 +104,7 @@ fn each_defect_put_in_on_purpose_is_found() {
         (Sabotage::EagerDisk, "durable before spoken"),
         (Sabotage::Amnesia, "epochs never go back"),
         (Sabotage::CriesWolf, "no failover without cause"),
-        (Sabotage::NeverHealed, "all is well within"),
+        (Sabotage::NeverHealed, "all is well again"),
     ] {
         let breaks = |seed: &u64| {
             let outcome = run_with(&plan(*seed), Telling::Silent, Some(sabotage));

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::complain;
 use crate::sim::minimise::minimise_seed;
+use crate::sim::rules::Rule;
 use crate::sim::sweep::{News, PATIENCE, Summary, grouped, span, sweep};
 use crate::sim::{Fault, Options, Outcome, Plan, Sabotage, Telling, Violation, replay, run_with};
 
@@ -104,8 +105,8 @@ pub(super) struct Args {
 /// A week: nobody waits for the end of more.
 const MS_MAX: u64 = 7 * 24 * 3_600_000;
 
-/// What to read about a rule that was broken.
-const RULES: &str = "The rules, and what they are for: docs/safety.md";
+/// What to read about the rules.
+const RULES: &str = "All rules: docs/safety.md";
 
 /// Lines of the end of a story that are shown with a failure.
 const TAIL_MAX: usize = 30;
@@ -278,10 +279,18 @@ fn tail(outcome: &Outcome) -> String {
     format!("The last {} lines of the story:\n{lines}", outcome.story.len() - from)
 }
 
+/// Why it is a rule that was broken, and where to read of the others.
+fn why(broken: &Violation) -> String {
+    match Rule::named(broken.rule()) {
+        Some(rule) => format!("Why it is a rule: {} {RULES}", rule.why()),
+        None => RULES.into(),
+    }
+}
+
 /// What became of one run.
 fn ending(outcome: &Outcome) -> String {
     let verdict = match (&outcome.violation, outcome.converged_ms) {
-        (Some(violation), _) => format!("{violation}\n{RULES}"),
+        (Some(violation), _) => format!("{violation}\n{}", why(violation)),
         (None, Some(ms)) => {
             format!("no rule was broken; well {:.1} s after healing", ms as f64 / 1_000.0)
         }
@@ -568,7 +577,7 @@ mod tests {
         let story = outcome.story.iter().rev().take(TAIL_MAX).rev();
         parts.extend(story.map(|line| line.to_string()));
         parts.push(format!("Seed {seed}: {left}"));
-        parts.push(RULES.to_owned());
+        parts.extend(outcome.violation.as_ref().map(why));
         parts.push(format!("hash {:016x}", outcome.hash));
         let mut lines = report.lines();
         for part in parts {

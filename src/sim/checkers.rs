@@ -21,6 +21,7 @@ pub(super) use season::Season;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
 use super::conduct::Conduct;
+use super::rules::Rule;
 use super::wire::{Ms, Proc};
 use crate::config::state::State;
 use crate::resp::Value;
@@ -266,7 +267,8 @@ impl Checkers {
     }
 
     /// Records a broken rule; the first one counts.
-    pub(super) fn fail(&mut self, at: Ms, what: String) {
+    pub(super) fn fail(&mut self, at: Ms, rule: Rule, how: String) {
+        let what = format!("{}: {how}", rule.name());
         self.violation.get_or_insert(Violation { at_ms: at, what });
     }
 
@@ -314,7 +316,7 @@ impl Checkers {
             Effect::Send { command: Command::Follow { master }, .. } => {
                 if !speaker.disk.groups.values().any(|group| group.settings.master == *master) {
                     let how = format!("sends a node to {master}");
-                    self.broken(speaker, "durable before spoken", how);
+                    self.broken(speaker, Rule::DurableBeforeSpoken, how);
                 }
                 if let Some(Proc::Node(node)) = said.receiver {
                     let master = master.clone();
@@ -352,48 +354,48 @@ impl Checkers {
         }
     }
 
-    fn broken(&mut self, speaker: &Speaker, rule: &str, how: String) {
-        self.fail(speaker.at, format!("{rule}: sentinel {} {how}", speaker.number));
+    fn broken(&mut self, speaker: &Speaker, rule: Rule, how: String) {
+        self.fail(speaker.at, rule, format!("sentinel {} {how}", speaker.number));
     }
 
     /// Nothing spoken before durable; epochs never go back; one master per config epoch.
     fn hello(&mut self, speaker: &Speaker, payload: &str) {
         let Some((current, group, master, config)) = read_hello(payload) else {
-            return self.broken(speaker, "well-formed hello", format!("says {payload:?}"));
+            return self.broken(speaker, Rule::WellFormedHello, format!("says {payload:?}"));
         };
         self.orders.names(group, &master);
         if current > speaker.disk.current_epoch {
             let on_disk = speaker.disk.current_epoch;
             let how = format!("shows epoch {current} while its disk holds {on_disk}");
-            self.broken(speaker, "durable before spoken", how);
+            self.broken(speaker, Rule::DurableBeforeSpoken, how);
         }
         if self.removed.contains(&(speaker.number, group.into())) {
-            self.broken(speaker, "what is removed stays so", format!("says {payload}"));
+            self.broken(speaker, Rule::WhatIsRemovedStaysSo, format!("says {payload}"));
         }
         if current > CREDIBLE_EPOCH {
-            self.broken(speaker, "epochs stay credible", format!("shows epoch {current}"));
+            self.broken(speaker, Rule::EpochsStayCredible, format!("shows epoch {current}"));
         }
         let before = self.current_epochs.insert(speaker.number, current);
         if let Some(before) = before.filter(|before| *before > current) {
             let how = format!("shows epoch {current} after {before}");
-            self.broken(speaker, "epochs never go back", how);
+            self.broken(speaker, Rule::EpochsNeverGoBack, how);
         }
         let Some(known) = speaker.disk.groups.get(group) else {
-            return self.broken(speaker, "durable before spoken", format!("says {payload}"));
+            return self.broken(speaker, Rule::DurableBeforeSpoken, format!("says {payload}"));
         };
         let on_disk = (known.config_epoch, &known.settings.master);
         if config > on_disk.0 || (config == on_disk.0 && master != *on_disk.1) {
             let how = format!("says {payload} while its disk holds {on_disk:?}");
-            self.broken(speaker, "durable before spoken", how);
+            self.broken(speaker, Rule::DurableBeforeSpoken, how);
         }
         if config < on_disk.0 && !speaker.stopped {
             let how = format!("says {payload} while its disk holds {on_disk:?}");
-            self.broken(speaker, "a hello shows the newest configuration", how);
+            self.broken(speaker, Rule::AHelloShowsTheNewestConfiguration, how);
         }
         let before = self.config_epochs.insert((speaker.number, group.into()), config);
         if let Some(before) = before.filter(|before| *before > config) {
             let how = format!("says config epoch {config} of {group} after {before}");
-            self.broken(speaker, "config epochs never go back", how);
+            self.broken(speaker, Rule::ConfigEpochsNeverGoBack, how);
         }
         self.overdue(speaker, group, config);
         // In epoch 0 nobody was elected: it is what an operator told each of them.
@@ -410,13 +412,13 @@ impl Checkers {
         let key = (group.to_owned(), config);
         if !self.leaders.contains_key(&key) && !self.votes.get(&key).is_some_and(won) {
             let how = format!("says config epoch {config} of {group}, in which nobody was elected");
-            self.broken(speaker, "configurations are elected", how);
+            self.broken(speaker, Rule::ConfigurationsAreElected, how);
         }
         let first = self.masters.entry((group.into(), config)).or_insert_with(|| master.clone());
         let first = first.clone();
         if first != master && !self.may_be_two(group, config) {
             let how = format!("says {master} for config epoch {config} of {group}, not {first}");
-            self.broken(speaker, "one master per config epoch", how);
+            self.broken(speaker, Rule::OneMasterPerConfigEpoch, how);
         }
     }
 
@@ -444,14 +446,14 @@ impl Checkers {
         });
         if !durable {
             let how = format!("{how} for {} in {group}, epoch {epoch}", leader.short());
-            self.broken(speaker, "durable before spoken", format!("{how}, not yet on its disk"));
+            self.broken(speaker, Rule::DurableBeforeSpoken, format!("{how}, not yet on its disk"));
         }
         let votes = self.votes.entry((group.into(), epoch)).or_default();
         let first = votes.entry(speaker.id.clone()).or_insert_with(|| leader.clone()).clone();
         if first != *leader && !self.twins.contains(speaker.id) {
             let (now, before) = (leader.short(), first.short());
             let how = format!("{how} for {now} in {group}, epoch {epoch}, after one for {before}");
-            self.broken(speaker, "one vote per epoch", how);
+            self.broken(speaker, Rule::OneVotePerEpoch, how);
         }
     }
 
@@ -465,7 +467,7 @@ impl Checkers {
         };
         let Value::Array(items) = reply else { return };
         let [_, leader, Value::Integer(epoch)] = &items[..] else {
-            return self.broken(speaker, "well-formed vote", format!("answers {reply:?}"));
+            return self.broken(speaker, Rule::WellFormedVote, format!("answers {reply:?}"));
         };
         let leader = leader.text().and_then(RunId::parse);
         let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
@@ -479,7 +481,7 @@ impl Checkers {
         if self.season.forbids(event.kind) {
             let how =
                 format!("announces {} {} while nothing fails", event.kind.name(), event.payload);
-            self.broken(speaker, "no failover without cause", how);
+            self.broken(speaker, Rule::NoFailoverWithoutCause, how);
         }
         let removed = (speaker.number, group.clone());
         self.cause(speaker, &removed, event);
@@ -487,7 +489,7 @@ impl Checkers {
             self.removed.remove(&removed);
         } else if self.removed.contains(&removed) && event.kind != EventKind::Unmonitor {
             let how = format!("announces {} {}", event.kind.name(), event.payload);
-            self.broken(speaker, "what is removed stays so", how);
+            self.broken(speaker, Rule::WhatIsRemovedStaysSo, how);
         }
         match event.kind {
             EventKind::PromotedSlave => {
@@ -500,7 +502,7 @@ impl Checkers {
             }
             EventKind::VoteForLeader => {
                 let Some((leader, epoch)) = read_vote(&event.payload) else {
-                    return self.broken(speaker, "well-formed vote", event.payload.clone());
+                    return self.broken(speaker, Rule::WellFormedVote, event.payload.clone());
                 };
                 self.vote(speaker, &group, &leader, epoch, "announces a vote");
                 if leader == *speaker.id {
@@ -535,7 +537,7 @@ impl Checkers {
                 if count.is_none_or(|count: usize| count > others + 1) {
                     let how =
                         format!("announces +odown {}, said by {others} others", event.payload);
-                    self.broken(speaker, "opinions are of the present master", how);
+                    self.broken(speaker, Rule::OpinionsAreOfThePresentMaster, how);
                 }
             }
             EventKind::OdownEnd | EventKind::SwitchMaster => {
@@ -550,7 +552,7 @@ impl Checkers {
                 self.ordered.retain(|_, orders| *orders > 0);
                 if !caused {
                     let how = format!("announces +try-failover {} without +odown", event.payload);
-                    self.broken(speaker, "a quorum before an election", how);
+                    self.broken(speaker, Rule::AQuorumBeforeAnElection, how);
                 }
             }
             _ => {}
@@ -571,12 +573,12 @@ impl Checkers {
         let silent = event.kind == EventKind::Sdown && !event.payload.starts_with("master ");
         // It comes first: the other rule would speak for it, as what counts does so at once.
         if silent && awake < least && !self.is_tuned(speaker, group) {
-            self.broken(speaker, "time not watched counts against nobody", how());
+            self.broken(speaker, Rule::TimeNotWatchedCountsAgainstNobody, how());
         }
         let decides =
             matches!(event.kind, EventKind::Sdown | EventKind::Odown | EventKind::ElectedLeader);
         if decides && awake < TILT_MS {
-            self.broken(speaker, "nothing is decided right after a stall", how());
+            self.broken(speaker, Rule::NothingIsDecidedRightAfterAStall, how());
         }
     }
 
@@ -589,7 +591,7 @@ impl Checkers {
         });
         if !known.is_some_and(|(nodes, to)| nodes.contains(&to)) {
             let how = format!("announces +switch-master {payload}");
-            self.broken(speaker, "masters are nodes of their group", how);
+            self.broken(speaker, Rule::MastersAreNodesOfTheirGroup, how);
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkers::Speaker;
+use super::rules::{Broken, Rule};
 use super::wire::Ms;
 use crate::config::state::{GroupState, State};
 use crate::resp::Value;
@@ -33,9 +34,6 @@ const HONEST_EPOCHS: Epoch = 1 << 16;
 
 /// Whoever moved hears its former self for so long at most, in ms, and minds it for 20 s more.
 const HEARS_ITSELF_MS: Ms = 60_000;
-
-/// A rule that is broken, and how.
-pub(super) type Broken = (&'static str, String);
 
 /// What all sentinels were seen to do, as far as it binds them.
 #[derive(Default)]
@@ -289,7 +287,7 @@ impl Conduct {
                 let voted = items.get(1).and_then(Value::text) == Some(candidate.as_str());
                 (!voted).then(|| {
                     let how = format!("answers {}: {reply:?}", candidate.short());
-                    ("a vote for oneself is free once that is given up", how)
+                    (Rule::AVoteForOneselfIsFreeOnceThatIsGivenUp, how)
                 })
             }
             _ => None,
@@ -312,7 +310,7 @@ impl Conduct {
                     let failed = self.failed.get(&number).copied().unwrap_or(0);
                     if *leader == state.my_id && failed > 1 {
                         let how = format!("stands in {name}, epoch {}", group.leader_epoch);
-                        broken = Some(("nobody stands who cannot write", how));
+                        broken = Some((Rule::NobodyStandsWhoCannotWrite, how));
                     }
                     let asked = self.asked.contains(&(number, leader.clone(), group.leader_epoch));
                     let of_master = |key: &&(usize, Address, Address)| {
@@ -443,28 +441,28 @@ impl Member {
         {
             let (before, ago) = (old.leader.short(), now - old.since);
             let how = format!("{}, {ago} ms after one for {before}", what());
-            broken = Some(("a vote binds", how));
+            broken = Some((Rule::AVoteBinds, how));
         }
         if durable.is_some_and(|disk| disk.config_epoch >= epoch) {
-            broken = Some(("votes are for what is to come", format!("{}, too late", what())));
+            broken = Some((Rule::VotesAreForWhatIsToCome, format!("{}, too late", what())));
         }
         if !own && !self.known.contains(leader) {
-            broken = Some(("votes are for sentinels of the group", what()));
+            broken = Some((Rule::VotesAreForSentinelsOfTheGroup, what()));
         }
         // Word of who is silent may wait for the disk, too.
         if !own && speaker.since == now && !self.sees_majority(group, leader) {
-            broken = Some(("votes are of those who see a majority", what()));
+            broken = Some((Rule::VotesAreOfThoseWhoSeeAMajority, what()));
         }
         if !own && !asked {
             let how = format!("{}, asked for while it cannot write", what());
-            broken = Some(("no vote while the disk fails", how));
+            broken = Some((Rule::NoVoteWhileTheDiskFails, how));
         }
         if let Some(since) = self.listens.filter(|since| now < since + LISTEN_MS) {
             let how = format!("{}, {} ms after it began to listen", what(), now - since);
-            broken = Some(("newcomers listen first", how));
+            broken = Some((Rule::NewcomersListenFirst, how));
         } else if epoch <= self.heard {
             let how = format!("{}, of which it heard while it listened", what());
-            broken = Some(("newcomers vote in later epochs", how));
+            broken = Some((Rule::NewcomersVoteInLaterEpochs, how));
         }
         let id_of = |at: &Address| group.sentinels.iter().find(|(_, a)| *a == at).map(|(id, _)| id);
         let ahead = opinions
@@ -504,7 +502,7 @@ impl Member {
         if times > 0 && (told..since + pause).contains(&vote.until) {
             let ago = vote.until - since;
             let how = format!("{}, {ago} ms after it gave up, for the {times}th time", what());
-            return Some(("a pause after a failover that was given up", how));
+            return Some((Rule::APauseAfterAFailoverThatWasGivenUp, how));
         }
         // What waited for the disk is not known to the ms.
         if vote.since < vote.until {
@@ -512,7 +510,7 @@ impl Member {
         }
         if vote.accusers < vote.quorum {
             let how = format!("{}, accused by {} of {}", what(), vote.accusers, vote.quorum);
-            return Some(("a quorum of fresh opinions before an election", how));
+            return Some((Rule::AQuorumOfFreshOpinionsBeforeAnElection, how));
         }
         let heard = |id| match self.silent.get(id) {
             None => true,
@@ -527,7 +525,7 @@ impl Member {
         (ahead > 0 && vote.until + LEAD_SLACK_MS < turn).then(|| {
             let early = turn - vote.until;
             let how = format!("{}, {early} ms early: {ahead} others come first", what());
-            ("sentinels of smaller rank stand first", how)
+            (Rule::SentinelsOfSmallerRankStandFirst, how)
         })
     }
 }

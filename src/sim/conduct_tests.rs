@@ -80,7 +80,7 @@ impl Court {
     fn says(&mut self, at: Ms, effect: &Effect) -> &'static str {
         let (id, disk) = (id(ME), &self.disk);
         let speaker = Speaker { at, since: at, stopped: false, number: 0, id: &id, disk };
-        self.conduct.says(&speaker, effect, false).map_or("", |(rule, _)| rule)
+        self.conduct.says(&speaker, effect, false).map_or("", |(rule, _)| rule.name())
     }
 
     fn writes(&mut self, at: Ms, state: State) -> &'static str {

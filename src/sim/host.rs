@@ -12,6 +12,7 @@ use super::clock::Skewed;
 use super::dice::Dice;
 use super::disk::{Disk, Memory};
 use super::net::Net;
+use super::rules::Rule;
 use super::sabotage::{EAGER_DISK_MS, Sabotage, tamper};
 use super::stock::Stock;
 use super::watch::Watch;
@@ -358,8 +359,8 @@ impl Host {
         let (at, count) = self.spins;
         self.spins = (now, if at == now { count + 1 } else { 1 });
         if self.spins.1 == SPIN_MAX {
-            let what = format!("no circles: sentinel {} asks to be woken at once", self.number);
-            watch.checkers.fail(now, what);
+            let how = format!("sentinel {} asks to be woken at once", self.number);
+            watch.checkers.fail(now, Rule::NoCircles, how);
         }
     }
 
@@ -434,9 +435,8 @@ impl Host {
             }
             Effect::Persist { revision, state } => match self.write(net.now(), revision, state) {
                 None => {
-                    let what =
-                        format!("one write at a time: sentinel {} begins another", self.number);
-                    watch.checkers.fail(net.now(), what);
+                    let how = format!("sentinel {} begins another", self.number);
+                    watch.checkers.fail(net.now(), Rule::OneWriteAtATime, how);
                 }
                 Some(_) if self.sabotage == Some(Sabotage::EagerDisk) => {
                     self.inputs.push_back(Input::Persisted { revision });

@@ -28,6 +28,7 @@ mod node;
 mod panics;
 mod plan;
 mod queue;
+pub mod rules;
 mod sabotage;
 mod stock;
 mod story;

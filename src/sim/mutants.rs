@@ -6,13 +6,13 @@
 //! `WATCHFIRE_MUTANTS=<n>` searches the first n seeds for every guard, and prints what it finds;
 //! `WATCHFIRE_MUTANTS_ONLY=<name>,<name>` does so for some guards.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
+use super::rules::Rule;
 use super::{Options, Outcome, Plan, Telling, live};
 use crate::sentinel::{CAUGHT_BY_TESTS, Guard, without};
 
@@ -50,8 +50,8 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::HigherConfigOnly, "config epochs never go back", 0..30),
     (Guard::LateFailoverEnds, "a newer configuration ends older failovers", 144..174),
     (Guard::LaggardsTold, "whoever lags is told at once", 0..30),
-    (Guard::OneSentinelPerAddress, "all is well within", 14..44),
-    (Guard::OneIdPerSentinel, "all is well within", 32..62),
+    (Guard::OneSentinelPerAddress, "all is well again", 14..44),
+    (Guard::OneIdPerSentinel, "all is well again", 32..62),
     (Guard::StaleHelloRecalled, "a hello shows the newest configuration", 132..162),
     (Guard::ConfigEndsFailover, "a failover is told from beginning to end", 11..41),
     (Guard::LaterVoteBinds, "a vote binds", 11..41),
@@ -79,11 +79,11 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::PeersConfirm, "a majority knows of no news", 1..31),
     (Guard::ParallelSyncs, "parallel-syncs is respected", 1..31),
     (Guard::RoleOfThisConfig, "a master is down for a reason", 1..31),
-    (Guard::DemotedIsDown, "all is well within", 60..90),
-    (Guard::HalfOpenReopened, "all is well within", 6..36),
+    (Guard::DemotedIsDown, "all is well again", 60..90),
+    (Guard::HalfOpenReopened, "all is well again", 6..36),
     (Guard::StallForgiven, "time not watched counts against nobody", 4..34),
     (Guard::Tilt, "opinions are announced", 122..152),
-    (Guard::ResetConfirms, "all is well within", 1063..1093),
+    (Guard::ResetConfirms, "all is well again", 1063..1093),
     (Guard::RemovedFallsSilent, "what is removed stays so", 10..40),
     (Guard::RemovedStays, "what is removed stays so", 97..127),
     (Guard::QuorumSuffices, "dead masters are replaced", 1..31),
@@ -139,70 +139,39 @@ fn no_guard_is_forgotten() {
     assert!(forgotten.is_empty(), "needless, or untested: {forgotten:?}");
 }
 
-/// Source files of the simulation, or their tests: path and text, one space where there was more.
-fn sources(tests: bool) -> BTreeMap<PathBuf, String> {
+/// The tests of the simulation, as text.
+fn tests() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sim");
-    let (mut folders, mut found) = (vec![root], BTreeMap::new());
+    let (mut folders, mut found) = (vec![root], String::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of sources").flatten() {
             let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if name.ends_with("tests.rs") == tests && name != "mutants.rs" {
-                let text = fs::read_to_string(&path).expect("a source file");
-                let words: Vec<&str> = text.split_whitespace().collect();
-                found.insert(path, words.join(" ").replace("( ", "("));
+            } else if entry.file_name().to_string_lossy().ends_with("tests.rs") {
+                found += &fs::read_to_string(&path).expect("a source file");
             }
         }
     }
     found
 }
 
-/// The rules that are named right after these words: what precedes the details, if it has words.
-fn named_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
-    let ends = text.match_indices(before).map(|(at, _)| at + before.len());
-    let names = ends.filter_map(|at| text[at..].split(['"', ':', '{']).next());
-    let is_name = |name: &&str| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || " ,-".contains(c);
-        name.contains(' ') && name.chars().all(plain)
-    };
-    names.map(str::trim_end).filter(is_name).collect()
-}
-
-/// Whoever judges does it in one of these ways.
-const JUDGES: [&str; 4] =
-    ["self.broken(", "checkers.fail(", "Option<Broken>", "Option<(&'static str, String)>"];
-
 /// Every rule is shown to fire: by a mutant above, or by a test that breaks it and expects its
 /// name. There are no exceptions.
 #[test]
 fn every_rule_can_be_broken() {
-    let (code, tests) = (sources(false), sources(true).into_values().collect::<String>());
-    let shown = |rule: &str| {
-        CAUGHT.iter().any(|(_, broken, _)| *broken == rule) || tests.contains(&format!("\"{rule}"))
+    let tests = tests();
+    let shown = |rule: &&Rule| {
+        let name = rule.name();
+        CAUGHT.iter().any(|(_, broken, _)| *broken == name) || tests.contains(&format!("\"{name}"))
     };
-    let (mut rules, mut unknown) = (BTreeSet::new(), Vec::new());
-    let judges = |text: &str| JUDGES.iter().any(|way| text.contains(way));
-    for (path, text) in code.iter().filter(|(_, text)| judges(text)) {
-        let count = |words: &str| text.matches(words).count();
-        // Of a rule whose name comes in a variable, that is in a tuple or a variable of this name.
-        let broken = named_after(text, "self.broken(speaker, \"");
-        let failed = named_after(text, "checkers.fail(now, \"").into_iter();
-        let failed: Vec<_> = failed.chain(named_after(text, "let what = format!(\"")).collect();
-        let named = broken.len() + count("self.broken(speaker, rule, ");
-        if named != count("self.broken(") || failed.len() != count("checkers.fail(") {
-            unknown.push(path);
-        }
-        rules.extend(broken.into_iter().chain(failed));
-        rules.extend(named_after(text, "let rule = \""));
-        let tuples = named_after(text, "(\"").into_iter();
-        rules.extend(tuples.filter(|name| text.contains(&format!("(\"{name}\", "))));
-    }
-    assert!(unknown.is_empty(), "rules are named in a way that is not seen here: {unknown:?}");
-    assert!(rules.len() > 50, "rules are not found: {rules:?}");
-    let silent: Vec<_> = rules.iter().filter(|rule| !shown(rule)).collect();
+    let silent: Vec<_> = Rule::ALL.iter().filter(|rule| !shown(rule)).collect();
     assert!(silent.is_empty(), "nothing shows that these can be broken: {silent:?}");
+    let unknown: Vec<_> = CAUGHT
+        .iter()
+        .filter(|(_, broken, _)| Rule::named(broken).is_none() && !broken.starts_with("panicked"))
+        .collect();
+    assert!(unknown.is_empty(), "these are no rules: {unknown:?}");
 }
 
 #[test]

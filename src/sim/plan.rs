@@ -19,8 +19,8 @@ use crate::sentinel::types::Address;
 const NODES_FIRST_MS: Ms = 1_300;
 /// Then they have met, and listened as newcomers do, before anything fails.
 const WARM_UP_MS: Ms = 5_000;
-/// Where more than a majority must agree a lost election is repeated after up to so long for each sentinel, in
-/// ms.
+/// Where more than a majority must agree a lost election is repeated after up to so long for each
+/// sentinel, in ms.
 const VOTERS_MS: Ms = 10_000;
 /// In one run in so many the masters die once all is well again.
 const TRIAL_ONE_IN: u64 = 3;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::checkers::Season;
+use super::rules::Rule;
 use super::wire::{Ms, Proc};
 use super::world::World;
 
@@ -58,8 +59,8 @@ impl World {
                 self.heals_from(now);
             }
             Some(wrong) if now > since + bound => {
-                let what = format!("dead masters are replaced: not within {bound} ms, {wrong}");
-                self.watch.checkers.fail(now, what);
+                let how = format!("not within {bound} ms, {wrong}");
+                self.watch.checkers.fail(now, Rule::DeadMastersAreReplaced, how);
             }
             Some(_) => {}
         }

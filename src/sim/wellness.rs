@@ -8,6 +8,7 @@ use super::checkers::Claim;
 use super::client::read_address;
 use super::faults::{Fault, FaultKind};
 use super::plan::Shape;
+use super::rules::Rule;
 use super::wire::{Entry, Ms, Proc};
 use super::world::World;
 use crate::resp::Value;
@@ -132,11 +133,11 @@ impl World {
             // Not all that can be set is shown.
             let Some(shown) = field(&entry, &pair[0]) else { continue };
             if shown != pair[1] {
-                let what = format!(
-                    "what is set is shown: sentinel {n}, {group}: {} was set to {}, and is {shown}",
+                let how = format!(
+                    "sentinel {n}, {group}: {} was set to {}, and is {shown}",
                     pair[0], pair[1]
                 );
-                self.watch.checkers.fail(self.net.now(), what);
+                self.watch.checkers.fail(self.net.now(), Rule::WhatIsSetIsShown, how);
             }
         }
     }
@@ -167,28 +168,26 @@ impl World {
                 };
                 let master_at = met.filter_map(seen).max();
                 if master_at.is_none_or(|at| at + TENURE_MS < *since) {
-                    let what = format!(
-                        "what is announced is true: sentinel {sentinel} says that {master} was \
+                    let how = format!(
+                        "sentinel {sentinel} says that {master} was \
                          promoted, which was no master"
                     );
-                    self.watch.checkers.fail(now, what);
+                    self.watch.checkers.fail(now, Rule::WhatIsAnnouncedIsTrue, how);
                 }
             }
             Claim::Tuned { sentinel, group, options } => self.ask_back(*sentinel, group, options),
             Claim::Promotes { sentinel, node, .. } if self.nodes[*node].priority == 0 => {
-                let what = format!(
-                    "priority 0 is never promoted: sentinel {sentinel} promotes node {node}"
-                );
-                self.watch.checkers.fail(now, what);
+                let how = format!("sentinel {sentinel} promotes node {node}");
+                self.watch.checkers.fail(now, Rule::Priority0IsNeverPromoted, how);
             }
             Claim::Promotes { sentinel, node, groups } => {
                 let group = Shape::group_name(self.plan.shape.group_of(*node));
                 if !groups.contains(&group) {
-                    let what = format!(
-                        "hands off the nodes of other groups: sentinel {sentinel} promotes node \
+                    let how = format!(
+                        "sentinel {sentinel} promotes node \
                          {node} for {groups:?}"
                     );
-                    self.watch.checkers.fail(now, what);
+                    self.watch.checkers.fail(now, Rule::HandsOffTheNodesOfOtherGroups, how);
                 }
             }
             Claim::Sent { sentinel, node, master } => {
@@ -199,11 +198,11 @@ impl World {
                 let was_master = self.nodes[*node].master_at(now, true).is_some();
                 let looks_old = self.swapped.contains(node) && was_master;
                 if at.is_some_and(|n| shape.group_of(n) != shape.group_of(*node)) && !looks_old {
-                    let what = format!(
-                        "hands off the nodes of other groups: sentinel {sentinel} sends node \
+                    let how = format!(
+                        "sentinel {sentinel} sends node \
                          {node} to {master}"
                     );
-                    self.watch.checkers.fail(now, what);
+                    self.watch.checkers.fail(now, Rule::HandsOffTheNodesOfOtherGroups, how);
                 }
             }
         }
@@ -224,12 +223,12 @@ impl World {
             for client in clients {
                 let mut recent = client.acked().iter().filter(|(at, _)| *at >= since).peekable();
                 if recent.peek().is_none() {
-                    let what = format!("clients find the master: {} writes nothing", client.proc);
-                    self.watch.checkers.fail(now, what);
+                    let how = format!("{} writes nothing", client.proc);
+                    self.watch.checkers.fail(now, Rule::ClientsFindTheMaster, how);
                 }
                 if let Some((at, write)) = recent.find(|(_, write)| !held.contains(write)) {
-                    let what = format!("confirmed writes stay: {write}, sent at {at} ms, is lost");
-                    self.watch.checkers.fail(now, what);
+                    let how = format!("{write}, sent at {at} ms, is lost");
+                    self.watch.checkers.fail(now, Rule::ConfirmedWritesStay, how);
                 }
             }
         }

@@ -10,6 +10,7 @@ use super::host::Host;
 use super::net::Net;
 use super::node::Node;
 use super::plan::{Plan, Shape};
+use super::rules::Rule;
 use super::sabotage::Sabotage;
 use super::story::{Fingerprint, Story, Telling};
 use super::trial::Trial;
@@ -200,8 +201,8 @@ impl World {
                     break;
                 }
                 let wrong = self.what_is_wrong();
-                let what = format!("all stays well: it changes to and fro, now {wrong:?}");
-                self.watch.checkers.fail(end, what);
+                let how = format!("it changes to and fro, now {wrong:?}");
+                self.watch.checkers.fail(end, Rule::AllStaysWell, how);
                 break;
             };
             self.count_happening();
@@ -267,7 +268,7 @@ impl World {
         let (at, count) = self.busy;
         self.busy = (now, if at == now { count + 1 } else { 1 });
         if self.busy.1 == HAPPENINGS_MAX {
-            self.watch.checkers.fail(now, "no circles: the world does not get on".into());
+            self.watch.checkers.fail(now, Rule::NoCircles, "the world does not get on".into());
         }
     }
 
@@ -531,8 +532,8 @@ impl World {
                 return true;
             }
             (Some(wrong), _) if now > healed_at + bound => {
-                let what = format!("all is well within {bound} ms of healing: {wrong}");
-                self.watch.checkers.fail(now, what);
+                let how = format!("not within {bound} ms of healing, {wrong}");
+                self.watch.checkers.fail(now, Rule::AllIsWellAgain, how);
             }
             // A connection that was half open may still break, and a node be out of sync for a
             // while.

@@ -8,6 +8,7 @@ use crate::config::state::GroupState;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch};
 use crate::sentinel::{Command, Effect, Event, EventKind, Request};
+use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
 
 /// Votes bind for so long at most, in ms.
@@ -268,7 +269,7 @@ impl Checkers {
         } else if speaker.since > due {
             let late = speaker.since - due;
             let how = format!("says hello {late} ms later, and nothing came of it");
-            self.broken(speaker, "a promotion without effect is given up", how);
+            self.broken(speaker, Rule::APromotionWithoutEffectIsGivenUp, how);
         }
     }
 
@@ -285,7 +286,7 @@ impl Checkers {
         }
         if speaker.at > until && seat.waited_ms < Ms::MAX {
             let how = format!("promotes {} ms after it stood", speaker.at - stood_at);
-            self.broken(speaker, "a promotion comes while the votes bind", how);
+            self.broken(speaker, Rule::APromotionComesWhileTheVotesBind, how);
         }
         let epoch = self.candidacies.get(&place).map_or(Epoch::MAX, |(epoch, _)| *epoch);
         let stood_still = self.progress.stood_still.get(&speaker.number);
@@ -297,7 +298,8 @@ impl Checkers {
             wrong.extend(self.unfit(speaker, &place, to, ear, seat));
             wrong.extend(self.too_old(speaker, &place, group, ear, seat));
         }
-        if seat.waited_ms == 0 {
+        // What an operator set at this moment may have made some of them down.
+        if seat.waited_ms == 0 && !self.is_tuned(speaker, name) {
             wrong.extend(self.hasty(speaker, &place, group, seat));
             wrong.extend(self.better(speaker, &place, group, to, seat));
         }
@@ -314,9 +316,9 @@ impl Checkers {
         to: &Address,
         ear: &Ear,
         seat: &Seat,
-    ) -> Option<(&'static str, String)> {
+    ) -> Option<Broken> {
         let ago = |at: Ms| speaker.at.saturating_sub(at).saturating_sub(seat.waited_ms);
-        let rule = "who is promoted answers";
+        let rule = Rule::WhoIsPromotedAnswers;
         if seat.waited_ms == 0 && !ear.up {
             return Some((rule, "there is no connection to it".into()));
         }
@@ -331,7 +333,7 @@ impl Checkers {
         if answered_ms > slack(ANSWERED_MS) {
             return Some((rule, format!("its last PONG is {answered_ms} ms old")));
         }
-        let rule = "who is promoted has said lately what it is";
+        let rule = Rule::WhoIsPromotedHasSaidLatelyWhatItIs;
         let Some(info) = &ear.info else { return Some((rule, "it said nothing yet".into())) };
         let limit_ms = match self.progress.master_down.contains_key(place) {
             true => ANSWERED_MS,
@@ -350,7 +352,7 @@ impl Checkers {
         group: &GroupState,
         ear: &Ear,
         seat: &Seat,
-    ) -> Option<(&'static str, String)> {
+    ) -> Option<Broken> {
         let info = ear.info.as_ref()?;
         let master = seat.ears.get(&group.settings.master)?;
         if master.info.as_ref().is_some_and(|info| !info.is_master) || seat.waited_ms == Ms::MAX {
@@ -358,7 +360,7 @@ impl Checkers {
         }
         if info.is_master {
             let how = || "it says master, and never said that it follows anybody".to_owned();
-            return ear.is_stray().then(|| ("who is promoted was a replica", how()));
+            return ear.is_stray().then(|| (Rule::WhoIsPromotedWasAReplica, how()));
         }
         // Old data may be an operator's wish where there is no master, and only there.
         let wanted =
@@ -369,7 +371,7 @@ impl Checkers {
         match info.unlinked_ms {
             None if info.linked || info.has_data => None,
             None => Some((
-                "emptiness is not promoted",
+                Rule::EmptinessIsNotPromoted,
                 "it started without data and has not reached its master since".into(),
             )),
             Some(unlinked_ms) => {
@@ -377,7 +379,7 @@ impl Checkers {
                 let silent_since = master.pongs[0]?.min(called);
                 let limit = speaker.at - silent_since + 10 * group.settings.down_after_ms;
                 let how = || format!("its link has been down for {unlinked_ms} ms");
-                (unlinked_ms > slack(limit)).then(|| ("old data are not promoted", how()))
+                (unlinked_ms > slack(limit)).then(|| (Rule::OldDataAreNotPromoted, how()))
             }
         }
     }
@@ -389,7 +391,7 @@ impl Checkers {
         place: &Place,
         group: &GroupState,
         seat: &Seat,
-    ) -> Option<(&'static str, String)> {
+    ) -> Option<Broken> {
         let elected = *self.progress.elected.get(place)?;
         let waited_ms = speaker.at - elected;
         if slack(waited_ms) >= FRESH_MS {
@@ -400,7 +402,7 @@ impl Checkers {
             .find(|(_, ear)| ear.up && ear.info.as_ref().is_none_or(|info| info.at + 2 < elected));
         silent.map(|(other, _)| {
             let how = format!("{waited_ms} ms after the election, {other} has not said yet");
-            ("all are asked before one is promoted", how)
+            (Rule::AllAreAskedBeforeOneIsPromoted, how)
         })
     }
 
@@ -412,7 +414,7 @@ impl Checkers {
         group: &GroupState,
         to: &Address,
         seat: &Seat,
-    ) -> Option<(&'static str, String)> {
+    ) -> Option<Broken> {
         let elected = *self.progress.elected.get(place)?;
         let chosen = seat.ears.get(to)?.info.as_ref()?;
         let ages = self.ages(speaker, &place.1, group, seat);
@@ -422,25 +424,25 @@ impl Checkers {
             }
             if is_double(group, seat, chosen) {
                 let how = format!("it is two nodes or none, and {other} is one");
-                return Some(("who is promoted is one node", how));
+                return Some((Rule::WhoIsPromotedIsOneNode, how));
             }
             if chosen.is_master {
                 continue;
             }
             if info.is_master {
                 let how = format!("{other} says master already, and was ours");
-                return Some(("who was promoted already comes first", how));
+                return Some((Rule::WhoWasPromotedAlreadyComesFirst, how));
             }
             if ages.fell_behind(chosen) {
                 let how =
                     format!("its link broke long before the master fell silent, {other}'s not");
-                return Some(("who fell behind comes last", how));
+                return Some((Rule::WhoFellBehindComesLast, how));
             }
             let rank = |info: &Info| (info.priority, u64::MAX - info.offset);
             if rank(info) < rank(chosen) {
                 let of = |info: &Info| format!("{} at {}", info.priority, info.offset);
                 let how = format!("{} where {other} has {}", of(chosen), of(info));
-                return Some(("the best replica is promoted", how));
+                return Some((Rule::TheBestReplicaIsPromoted, how));
             }
         }
         None
@@ -488,7 +490,7 @@ impl Checkers {
         let fit = self.fit(speaker, place, group, seat, since);
         if let Some((at, _)) = fit.first() {
             let how = format!("has nobody to promote in {}, where {at} waits", place.1);
-            self.broken(speaker, "whoever can be promoted is found", how);
+            self.broken(speaker, Rule::WhoeverCanBePromotedIsFound, how);
         }
     }
 
@@ -540,11 +542,11 @@ impl Checkers {
         }
         let Some(shown_at) = order.shown_at else {
             let how = format!("announces {at}, which has not said master since its order");
-            return self.broken(speaker, "a promotion is seen before it is told", how);
+            return self.broken(speaker, Rule::APromotionIsSeenBeforeItIsTold, how);
         };
         if shown_at > stood_at + self.tenure_ms(speaker, &place.1) {
             let how = format!("counts {at}, a master {} ms after it stood", shown_at - stood_at);
-            self.broken(speaker, "a promotion counts while the votes bind", how);
+            self.broken(speaker, Rule::APromotionCountsWhileTheVotesBind, how);
         }
     }
 }

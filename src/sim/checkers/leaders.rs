@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Checkers, Claim, Group, Said, Speaker};
 use crate::sentinel::types::{Address, Epoch};
+use crate::sim::rules::Rule;
 use crate::sim::wire::Proc;
 
 impl Checkers {
@@ -29,14 +30,14 @@ impl Checkers {
             Some((mine > Some(known.div_ceil(2)), *epoch))
         };
         let Some(group) = groups.iter().max_by_key(stood).cloned() else {
-            return self.broken(speaker, "promotes a known node", format!("promotes {to:?}"));
+            return self.broken(speaker, Rule::PromotesAKnownNode, format!("promotes {to:?}"));
         };
         self.needs_majority(speaker, &group, "promotes a replica");
         if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
             let known = speaker.disk.groups.get(&group).map_or(0, |known| known.config_epoch);
             if epoch <= known {
                 let how = format!("promotes in epoch {epoch}, and knows configuration {known}");
-                self.broken(speaker, "a newer configuration ends older failovers", how);
+                self.broken(speaker, Rule::ANewerConfigurationEndsOlderFailovers, how);
             }
             let excused = self.may_be_two(&group, epoch) || speaker.stopped;
             let later =
@@ -47,7 +48,7 @@ impl Checkers {
             let later = later.next();
             if let Some((newer, leader)) = later.filter(|_| !self.mixed && !excused) {
                 let how = format!("promotes in epoch {epoch}, sentinel {leader} leads in {newer}");
-                self.broken(speaker, "leaders act one after the other", how);
+                self.broken(speaker, Rule::LeadersActOneAfterTheOther, how);
             }
         }
         if let Some(Proc::Node(node)) = said.receiver {
@@ -63,7 +64,7 @@ impl Checkers {
         let stood = self.candidacies.get(&(speaker.number, group.into())).copied();
         let Some((epoch, quorum)) = stood else {
             let how = format!("{what} of {group} without having stood for election");
-            return self.broken(speaker, "a majority before promotion", how);
+            return self.broken(speaker, Rule::AMajorityBeforePromotion, how);
         };
         let votes = self.votes.get(&(group.into(), epoch));
         let mine = votes.map_or(0, |v| v.values().filter(|leader| *leader == speaker.id).count());
@@ -76,7 +77,7 @@ impl Checkers {
         if !enough && !self.excuses(group, epoch) {
             let how =
                 format!("{what} of {group} in epoch {epoch} with {mine} votes of {voters} voters");
-            self.broken(speaker, "a majority before promotion", how);
+            self.broken(speaker, Rule::AMajorityBeforePromotion, how);
         }
     }
 
@@ -91,7 +92,7 @@ impl Checkers {
         let first = *self.leaders.entry(key).or_insert(speaker.number);
         if first != speaker.number && !self.mixed && !excused {
             let how = format!("leads {group} in epoch {stood:?} as sentinel {first} does");
-            self.broken(speaker, "one leader per epoch", how);
+            self.broken(speaker, Rule::OneLeaderPerEpoch, how);
         }
     }
 }

@@ -15,28 +15,26 @@ use super::{Checkers, Group, Said, Speaker, read_vote};
 use crate::config::state::GroupState;
 use crate::sentinel::types::{Address, Epoch};
 use crate::sentinel::{Effect, Event, EventKind};
+use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
 
 /// An answer agrees with the events.
-const AGREE: &str = "who listens knows what who asks is told";
+const AGREE: Rule = Rule::WhoListensKnowsWhatWhoAsksIsTold;
 /// The disk does.
-const WRITTEN: &str = "who listens knows what is on disk";
+const WRITTEN: Rule = Rule::WhoListensKnowsWhatIsOnDisk;
 /// Each change is told, and told once.
-const ONCE: &str = "each change is told once";
+const ONCE: Rule = Rule::EachChangeIsToldOnce;
 /// A switch leads from the master that was told to the one that is on disk, and has its reason.
-const SWITCH: &str = "a switch leads from master to master";
+const SWITCH: Rule = Rule::ASwitchLeadsFromMasterToMaster;
 /// The events of a failover come one after the other, until it ends.
-const STAGES: &str = "a failover is told from beginning to end";
+const STAGES: Rule = Rule::AFailoverIsToldFromBeginningToEnd;
 /// A failover makes a newer configuration, or ends.
-const NEWER: &str = "a newer configuration ends older failovers";
+const NEWER: Rule = Rule::ANewerConfigurationEndsOlderFailovers;
 /// What is answered to a peer is what was announced.
-const OPINION: &str = "opinions are announced";
+const OPINION: Rule = Rule::OpinionsAreAnnounced;
 
 /// A sentinel is asked for all that it knows so often, in ms: the answers are long.
 const AUDIT_MS: Ms = 10_000;
-
-/// Which rule is broken, and how.
-type Wrong = (&'static str, String);
 
 /// All that one sentinel told since it started.
 #[derive(Debug, Default)]
@@ -129,7 +127,7 @@ impl Checkers {
 
 impl Book {
     /// An event is written down; it must follow from what is written.
-    fn enter(&mut self, speaker: &Speaker, event: &Event) -> Result<(), Wrong> {
+    fn enter(&mut self, speaker: &Speaker, event: &Event) -> Result<(), Broken> {
         match event.kind {
             EventKind::Tilt | EventKind::TiltEnd => {
                 let tilt = event.kind == EventKind::Tilt;
@@ -254,7 +252,7 @@ impl Book {
 
     /// A group is watched from the start or from now on. Its file may name another master than its
     /// memory.
-    fn monitor(&mut self, name: &str, of: &Details, event: &Event) -> Result<(), Wrong> {
+    fn monitor(&mut self, name: &str, of: &Details, event: &Event) -> Result<(), Broken> {
         let page = self.pages.entry(name.into()).or_insert_with(|| Page::new(of.at.clone()));
         page.master = Member::new(of.at.clone(), Known::Sure);
         page.replicas.remove(&of.at.to_string());
@@ -265,7 +263,7 @@ impl Book {
     }
 
     /// A sentinel has another address, in all groups.
-    fn moved(&mut self, of: &Details, event: &Event) -> Result<(), Wrong> {
+    fn moved(&mut self, of: &Details, event: &Event) -> Result<(), Broken> {
         let ["ip", host, "port", port, "for", id] = of.rest[..] else {
             return Err(stranger(event));
         };
@@ -281,7 +279,7 @@ impl Book {
         }
     }
 
-    fn switch(&mut self, speaker: &Speaker, name: &str, event: &Event) -> Result<(), Wrong> {
+    fn switch(&mut self, speaker: &Speaker, name: &str, event: &Event) -> Result<(), Broken> {
         let words: Vec<&str> = event.payload.split(' ').collect();
         let (old, new) = match words[..] {
             [group, host, port, to, to_port] if group == name => {
@@ -376,7 +374,7 @@ fn shown(event: &Event) -> String {
     format!("{} {}", event.kind.name(), event.payload)
 }
 
-fn stranger(event: &Event) -> Wrong {
+fn stranger(event: &Event) -> Broken {
     (ONCE, format!("announces {}, of which it never told", shown(event)))
 }
 

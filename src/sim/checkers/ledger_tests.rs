@@ -1,12 +1,19 @@
 //! Events and answers put before the ledger, good and bad.
 
 use super::super::*;
-use super::{AGREE, NEWER, ONCE, OPINION, STAGES, WRITTEN};
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::sentinel::{RequestId, Revision};
 use crate::sim::dice::Dice;
 use crate::sim::wire::Ms;
+
+const AGREE: &str = "who listens knows what who asks is told";
+const WRITTEN: &str = "who listens knows what is on disk";
+const ONCE: &str = "each change is told once";
+const SWITCHES: &str = "a switch leads from master to master";
+const STAGES: &str = "a failover is told from beginning to end";
+const NEWER: &str = "a newer configuration ends older failovers";
+const OPINION: &str = "opinions are announced";
 
 const MASTER: &str = "master g 10.0.0.1 6379";
 const REPLICA: &str = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
@@ -283,10 +290,10 @@ fn a_switch_leads_from_the_master_that_was_to_the_one_that_is() {
     reader.settles();
     reader.finds("");
     reader.announces(EventKind::SwitchMaster, SWITCH);
-    reader.finds(super::SWITCH);
-    switched("g 10.0.0.2 6379 10.0.0.1 6379").finds(super::SWITCH);
-    switched("g 10.0.0.1 6379 10.0.0.1 6379").finds(super::SWITCH);
-    switched("g 10.0.0.1 6379 10.0.0.7 6379").finds(super::SWITCH);
+    reader.finds(SWITCHES);
+    switched("g 10.0.0.2 6379 10.0.0.1 6379").finds(SWITCHES);
+    switched("g 10.0.0.1 6379 10.0.0.1 6379").finds(SWITCHES);
+    switched("g 10.0.0.1 6379 10.0.0.7 6379").finds(SWITCHES);
     let mut third = switched("g 10.0.0.1 6379 10.0.0.3 6379");
     third.settles();
     third.finds(WRITTEN);
@@ -297,12 +304,12 @@ fn a_switch_has_a_reason_and_a_reason_a_switch() {
     let mut reader = Reader::new();
     reader.master_is_2();
     reader.announces(EventKind::SwitchMaster, SWITCH);
-    reader.finds(super::SWITCH);
+    reader.finds(SWITCHES);
     found(&[(EventKind::ConfigUpdateFrom, &peer())], WRITTEN);
     let mut reader = Reader::new();
     reader.master_is_2();
     reader.announces(EventKind::Sdown, "master g 10.0.0.2 6379");
-    reader.finds(super::SWITCH);
+    reader.finds(SWITCHES);
 }
 
 #[test]

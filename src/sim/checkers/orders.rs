@@ -10,6 +10,7 @@ use crate::config::settings::GroupSettings;
 use crate::resp::Value;
 use crate::sentinel::types::Address;
 use crate::sentinel::{Input, Request, RequestId};
+use crate::sim::rules::Rule;
 
 /// What was asked for, and what is known of masters.
 #[derive(Debug, Default)]
@@ -76,7 +77,7 @@ impl Checkers {
         }
         if !done {
             let how = format!("answers {question:?} with OK, and its disk does not hold that");
-            self.broken(speaker, "durable before answered", how);
+            self.broken(speaker, Rule::DurableBeforeAnswered, how);
         }
         if let Some(Request::Set { options, .. }) = question {
             let (group, options) = (name.clone(), options.clone());
@@ -117,7 +118,7 @@ impl Checkers {
             || seat.ears.get(master).is_some_and(|ear| follows(ear));
         if seat.settled || !seen {
             let how = format!("names {told} as the master of {name}, and knows {master}");
-            self.broken(speaker, "clients are told the master", how);
+            self.broken(speaker, Rule::ClientsAreToldTheMaster, how);
         }
     }
 }

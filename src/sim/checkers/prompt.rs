@@ -9,6 +9,7 @@ use super::{Checkers, Speaker};
 use crate::config::state::GroupState;
 use crate::sentinel::types::{Address, RunId};
 use crate::sentinel::{Event, EventKind, Input};
+use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
 
 /// Pause between two looks at a sentinel, in ms.
@@ -31,9 +32,6 @@ const ORDER_MS: Ms = 10_000;
 const SANE_MS: Ms = 19_800;
 /// Who is to be put right has said lately what it is, in ms.
 const LATELY_MS: Ms = 3_000;
-
-/// A rule that is broken, and how.
-type Broken = (&'static str, String);
 
 /// What each sentinel has to do, as its own words tell.
 #[derive(Debug, Default)]
@@ -238,7 +236,7 @@ impl Checkers {
             let look = Look { speaker, place: &place, group, seat, woke, mended };
             if self.prompt.ordered.contains(&place) {
                 let how = format!("answered OK to a FAILOVER of {name}, and does not begin");
-                wrong.push(("a failover that is ordered is tried", how));
+                wrong.push((Rule::AFailoverThatIsOrderedIsTried, how));
             }
             wrong.extend(self.idle_election(&look));
             if !self.is_tuned(speaker, name) {
@@ -258,7 +256,7 @@ impl Checkers {
         let ended = self.prompt.odown_ended.get(place).copied().unwrap_or_default();
         if !cause && ended < speaker.at.saturating_sub(seat.waited_ms) {
             let how = format!("is elected in {}, and no quorum sees its master down", place.1);
-            self.broken(speaker, "an election ends with its cause", how);
+            self.broken(speaker, Rule::AnElectionEndsWithItsCause, how);
         }
     }
 
@@ -279,7 +277,7 @@ impl Checkers {
         });
         unnoticed.map(|(_, at, ms)| {
             let how = format!("does not call {at} down, which has not answered for {ms} ms");
-            ("silence is noticed in time", how)
+            (Rule::SilenceIsNoticedInTime, how)
         })
     }
 
@@ -308,12 +306,12 @@ impl Checkers {
         let for_ms = look.speaker.at - since;
         if for_ms > slack(TENURE_MS) + BEAT_MS {
             let how = format!("has stood in {} for {for_ms} ms", place.1);
-            return Some(("a failover comes to an end", how));
+            return Some((Rule::AFailoverComesToAnEnd, how));
         }
         let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
         (!elected && !cause).then(|| {
             let how = format!("stands in {}, though no quorum sees its master down", place.1);
-            ("an election ends with its cause", how)
+            (Rule::AnElectionEndsWithItsCause, how)
         })
     }
 
@@ -339,7 +337,7 @@ impl Checkers {
         let due = odown + slack(turn - odown) + BEAT_MS;
         (speaker.at > due).then(|| {
             let how = format!("should have stood in {} {} ms ago", place.1, speaker.at - due);
-            ("whoever can be elected stands in time", how)
+            (Rule::WhoeverCanBeElectedStandsInTime, how)
         })
     }
 
@@ -372,7 +370,7 @@ impl Checkers {
             (speaker.at > due && !look.is_sent(ear)).then(|| {
                 let for_ms = speaker.at - since;
                 let how = format!("does not put {at} right, which has been wrong for {for_ms} ms");
-                ("nodes are put right in time", how)
+                (Rule::NodesArePutRightInTime, how)
             })
         })
     }

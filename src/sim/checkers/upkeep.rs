@@ -6,6 +6,7 @@ use super::{Checkers, Speaker};
 use crate::config::state::GroupState;
 use crate::sentinel::Event;
 use crate::sentinel::types::Address;
+use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
 
 /// News of another configuration come within so long, in ms: a hello period.
@@ -53,8 +54,8 @@ impl Checkers {
         place: &Place,
         master: &Address,
         seat: &Seat,
-    ) -> Option<(&'static str, String)> {
-        let rule = "nodes are sent to a master";
+    ) -> Option<Broken> {
+        let rule = Rule::NodesAreSentToAMaster;
         if seat.settled && self.progress.master_down.contains_key(place) {
             return Some((rule, "the sentinel itself calls that down".into()));
         }
@@ -75,7 +76,7 @@ impl Checkers {
         to: &Address,
         ear: &Ear,
         seat: &Seat,
-    ) -> Option<(&'static str, String)> {
+    ) -> Option<Broken> {
         if self.progress.leading.contains(place) {
             return None;
         }
@@ -88,7 +89,7 @@ impl Checkers {
         let for_ms = speaker.at - since;
         if slack(for_ms) < NEWS_MS {
             let how = format!("it has been as it is for {for_ms} ms");
-            return Some(("news have time to come", how));
+            return Some((Rule::NewsHaveTimeToCome, how));
         }
         let known = speaker.disk.groups.get(&place.1)?;
         let said = seat.hellos.confirm(&place.1, known.config_epoch, speaker.id, since);
@@ -102,7 +103,7 @@ impl Checkers {
                  are no news",
                 voters - 1
             );
-            ("a majority knows of no news", how)
+            (Rule::AMajorityKnowsOfNoNews, how)
         })
     }
 
@@ -114,7 +115,7 @@ impl Checkers {
         to: &Address,
         master: &Address,
         seat: &Seat,
-    ) -> Option<(&'static str, String)> {
+    ) -> Option<Broken> {
         let ear = seat.ears.get(to)?;
         // It may have been one when the order was given, which then had to wait.
         let changed = ear.role_since > speaker.at.saturating_sub(seat.waited_ms);
@@ -136,7 +137,7 @@ impl Checkers {
         let others = group.replicas.iter().filter(under_way).count();
         let most = group.settings.parallel_syncs as usize;
         let how = || format!("{others} others are on their way, and {most} may be");
-        (others >= most).then(|| ("parallel-syncs is respected", how()))
+        (others >= most).then(|| (Rule::ParallelSyncsIsRespected, how()))
     }
 
     /// A node is called down for a silence that was watched; a master also for having followed for
@@ -165,17 +166,17 @@ impl Checkers {
             && slack(watched_ms) + UNNOTICED_MS < group.settings.down_after_ms
         {
             let how = format!("calls {at} down, which it watched in silence for {watched_ms} ms");
-            self.broken(speaker, "time not watched counts against nobody", how);
+            self.broken(speaker, Rule::TimeNotWatchedCountsAgainstNobody, how);
         }
         let alive_ms = ear.alive_at.filter(|_| seat.waited_ms == 0).map(|at| speaker.at - at);
         let lives = alive_ms.is_some_and(|ms| slack(ms) < group.settings.down_after_ms);
         // A master that has followed for long is none.
         if lives && ear.locked && ear.up && !(kind == "master" && follows) {
             let how = format!("calls {at} down, which answers that it may not be asked");
-            self.broken(speaker, "who refuses us lives", how);
+            self.broken(speaker, Rule::WhoRefusesUsLives, how);
         } else if lives && (kind == "slave" || kind == "sentinel" && self.twins.is_empty()) {
             let how = format!("calls {at} down, which has answered");
-            self.broken(speaker, "only silence is down", how);
+            self.broken(speaker, Rule::OnlySilenceIsDown, how);
         }
         if kind != "master" {
             return;
@@ -189,7 +190,7 @@ impl Checkers {
         let as_it_is_ms = speaker.at - ear.role_since.max(switched);
         if !follows || slack(as_it_is_ms) < SANE_MS {
             let how = format!("calls {at} down, which answers, and was named {as_it_is_ms} ms ago");
-            self.broken(speaker, "a master is down for a reason", how);
+            self.broken(speaker, Rule::AMasterIsDownForAReason, how);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Host, Watch};
 use crate::sentinel::types::{Address, EPOCH_JUMP_MAX, Epoch, RunId};
 use crate::sentinel::{Command, Input, LinkEvent, LinkId, Request, TargetKind};
+use crate::sim::rules::Rule;
 use crate::sim::wire::Ms;
 
 impl Host {
@@ -61,11 +62,8 @@ impl Host {
 
     pub(super) fn demand_debt(&mut self, now: Ms, watch: &mut Watch) {
         if let Some((_, group)) = self.debt.take() {
-            let what = format!(
-                "whoever lags is told at once: sentinel {} does not say what it knows of {group}",
-                self.number
-            );
-            watch.checkers.fail(now, what);
+            let how = format!("sentinel {} does not say what it knows of {group}", self.number);
+            watch.checkers.fail(now, Rule::WhoeverLagsIsToldAtOnce, how);
         }
     }
 }

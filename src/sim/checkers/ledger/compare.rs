@@ -1,7 +1,7 @@
 //! The ledger held against the disk, and against what is answered.
 
 use super::page::{Known, Member, Members, Page, Stage};
-use super::{AGREE, Book, NEWER, OPINION, Speaker, WRITTEN, Wrong, address};
+use super::{AGREE, Book, Broken, NEWER, OPINION, Speaker, WRITTEN, address};
 use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
@@ -14,7 +14,7 @@ const END_SLACK_MS: Ms = 5_000;
 
 impl Book {
     /// All that is on disk was told, and nothing else.
-    pub(super) fn compare_with_disk(&mut self, speaker: &Speaker) -> Result<(), Wrong> {
+    pub(super) fn compare_with_disk(&mut self, speaker: &Speaker) -> Result<(), Broken> {
         let disk = speaker.disk;
         if self.epoch != disk.current_epoch {
             let how = format!("told epoch {}, and wrote {}", self.epoch, disk.current_epoch);
@@ -77,7 +77,7 @@ impl Book {
         speaker: &Speaker,
         question: &Request,
         reply: &Value,
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), Broken> {
         if let (Request::Set { name, options }, Value::Simple(_)) = (question, reply) {
             return self.was_set(speaker, name, options);
         }
@@ -125,7 +125,7 @@ impl Book {
 
     /// What is set is told before it is answered. Where both waited, a REMOVE may have taken back
     /// what was to be told.
-    fn was_set(&self, speaker: &Speaker, name: &str, options: &[String]) -> Result<(), Wrong> {
+    fn was_set(&self, speaker: &Speaker, name: &str, options: &[String]) -> Result<(), Broken> {
         let waited = speaker.at - speaker.since > QUICK_MS;
         let watched = speaker.disk.groups.contains_key(name) && !waited;
         let Some(page) = self.pages.get(name).filter(|_| watched) else { return Ok(()) };
@@ -139,7 +139,7 @@ impl Book {
     }
 
     /// "Down" is what was announced of this master; in TILT nothing is said to be down.
-    fn opinion(&self, host: &str, port: i64, reply: &Value) -> Result<(), Wrong> {
+    fn opinion(&self, host: &str, port: i64, reply: &Value) -> Result<(), Broken> {
         let at = Address::new(host, u16::try_from(port).unwrap_or(0));
         let Value::Array(items) = reply else { return Ok(()) };
         let said = items.first() == Some(&Value::Integer(1));

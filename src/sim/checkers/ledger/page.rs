@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Details, ONCE, STAGES, Wrong, shown};
+use super::{Broken, Details, ONCE, STAGES, shown};
 use crate::config::state::GroupState;
 use crate::sentinel::Event;
 use crate::sentinel::types::{Address, Epoch};
@@ -123,7 +123,7 @@ impl Page {
     }
 
     /// The events of a failover follow each other.
-    pub(super) fn advance(&mut self, to: Stage, at: Ms, event: &Event) -> Result<(), Wrong> {
+    pub(super) fn advance(&mut self, to: Stage, at: Ms, event: &Event) -> Result<(), Broken> {
         let before = [
             Stage::Idle,
             Stage::Idle,
@@ -145,7 +145,7 @@ impl Page {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, event: &Event, ends: bool) -> Result<(), Wrong> {
+    pub(super) fn end(&mut self, event: &Event, ends: bool) -> Result<(), Broken> {
         let stage = std::mem::replace(&mut self.stage, Stage::Idle);
         if !ends && !self.loose {
             return Err((STAGES, format!("announces {} while {stage:?}", shown(event))));
@@ -200,7 +200,7 @@ impl Page {
     }
 
     /// A replica or sentinel is announced as new.
-    pub(super) fn meet(&mut self, of: &Details, event: &Event) -> Result<(), Wrong> {
+    pub(super) fn meet(&mut self, of: &Details, event: &Event) -> Result<(), Broken> {
         let members = if of.kind == "slave" { &mut self.replicas } else { &mut self.peers };
         let old = members.get(of.name);
         if old.is_some_and(|old| old.known == Known::Sure) {
