@@ -25,6 +25,7 @@ pub mod minimise;
 mod mutants;
 mod net;
 mod node;
+mod operator;
 mod panics;
 mod plan;
 mod queue;
@@ -90,6 +91,8 @@ pub struct Outcome {
     pub effects: u64,
     /// Elections begun.
     pub elections: u64,
+    /// How often the model operator did what no sentinel could know to do.
+    pub helps: u64,
     /// `+switch-master` events of all sentinels.
     pub switches: u64,
     /// From healing until all was well, in virtual ms; `None` if it never was.

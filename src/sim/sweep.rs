@@ -42,6 +42,8 @@ pub struct Summary {
     pub writes_acked: u64,
     /// Of these, how many the master did not hold in the end.
     pub writes_lost: u64,
+    /// In how many runs the model operator had to help.
+    pub helped: u64,
     /// One fingerprint of all runs, whatever their order: two machines need compare no more.
     pub hash: u64,
     /// How many runs broke a rule.
@@ -113,6 +115,7 @@ impl Summary {
             *sum += more;
         }
         self.hash = self.hash.wrapping_add(mix(outcome.seed ^ mix(outcome.hash)));
+        self.helped += u64::from(outcome.helps > 0);
         self.converged.add(outcome.converged_ms);
         self.replaced.add(outcome.replaced_ms);
         let Some(violation) = &outcome.violation else { return };
@@ -160,6 +163,7 @@ impl fmt::Display for Summary {
                 ),
             ),
             ("well again", format!("after healing: {}{never}", self.converged)),
+            ("helped", format!("an operator had to, in {} runs", n(self.helped))),
             (
                 "replaced",
                 format!("dead masters, in {} runs: {}", n(self.replaced.count()), self.replaced),

@@ -1,19 +1,17 @@
 //! Faults carried out: how each begins, and how it ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::ambush::Ambush;
-use super::client::read_address;
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
-use super::host::Host;
 use super::net::Weather;
 use super::node::{Ailment, Data};
+use super::operator::set;
 use super::plan::Shape;
 use super::sabotage::Sabotage;
 use super::wire::{Machine, Ms, Proc};
 use super::world::{NOTE_FLAP, World};
-use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
@@ -223,16 +221,6 @@ impl World {
         self.put_up(Proc::Sentinel(sentinel));
     }
 
-    /// A node of the group that runs as its master, other than these.
-    fn master_of(&self, group: usize, except: &[usize]) -> Option<Address> {
-        self.plan
-            .shape
-            .nodes_of(group)
-            .filter(|n| !except.contains(n) && self.net.running(Proc::Node(*n)))
-            .find(|n| self.nodes[*n].following().is_none())
-            .map(|n| self.nodes[n].address.clone())
-    }
-
     /// True if sentinels lose their memory in this run: one that moved, and then takes another id,
     /// is still looked for where it was by whoever had not heard of its move.
     fn forgets(&self) -> bool {
@@ -274,50 +262,6 @@ impl World {
         }
     }
 
-    /// A master moved, and the log says that no other node can replace it, or there are sentinels
-    /// that cannot meet the others without it: its address is given back to it.
-    fn bring_back_masters(&mut self) {
-        let mut stuck = std::mem::take(&mut self.watch.no_candidate);
-        if self.was_reset() || self.forgetful || !self.plan.shape.late.is_empty() {
-            stuck.extend((0..self.plan.shape.groups).map(Shape::group_name));
-        }
-        for group in 0..self.plan.shape.groups {
-            let told = self.told_master(group, usize::MAX);
-            if !stuck.contains(&Shape::group_name(group)) || self.is_somewhere(&told) {
-                continue;
-            }
-            for n in self.plan.shape.nodes_of(group) {
-                if self.plan.shape.node_address(n) == told {
-                    self.tell(|_| format!("an operator gives node {n} its address back: {told}"));
-                    self.kill(Proc::Node(n), false);
-                    self.place_node(n, self.plan.shape.machine_of(Proc::Node(n)), told.port);
-                    self.start(Proc::Node(n));
-                }
-            }
-        }
-    }
-
-    /// True if sentinels are told in this run to forget.
-    fn was_reset(&self) -> bool {
-        let was_reset = |fault: &Fault| {
-            matches!(fault.kind, FaultKind::Order(_, Order::Reset(_) | Order::Remove(_)))
-        };
-        self.plan.faults.iter().any(was_reset)
-    }
-
-    /// True if a node is at this address.
-    fn is_somewhere(&self, address: &Address) -> bool {
-        self.nodes.iter().any(|node| node.address == *address)
-    }
-
-    /// True if every sentinel's masters are where nodes are.
-    pub(super) fn has_masters(&mut self) -> bool {
-        (0..self.plan.shape.groups).all(|group| {
-            let told = self.told_master(group, usize::MAX);
-            self.is_somewhere(&told)
-        })
-    }
-
     /// Two replicas get each other's address.
     fn swap_nodes(&mut self, a: usize, b: usize) {
         let shape = &self.plan.shape;
@@ -354,7 +298,7 @@ impl World {
         self.must_reset = true;
     }
 
-    fn place_node(&mut self, n: usize, machine: Machine, port: u16) {
+    pub(super) fn place_node(&mut self, n: usize, machine: Machine, port: u16) {
         let proc = Proc::Node(n);
         self.net.relocate(proc, machine, Some(port));
         if self.plan.shape.named {
@@ -455,137 +399,6 @@ impl World {
         self.run_errands();
     }
 
-    /// True if a sentinel names this node as the master of its group, or remembers it as such.
-    fn is_told_master(&self, n: usize) -> bool {
-        let group = Shape::group_name(self.plan.shape.group_of(n));
-        let remembers = |host: &Host| {
-            let mut known = host.disk.contents().filter_map(|state| state.groups.get(&group));
-            known.any(|known| known.settings.master == self.nodes[n].address)
-        };
-        self.hosts.iter().any(remembers)
-    }
-
-    /// Where a sentinel says that the master is.
-    fn told_by(&mut self, n: usize, group: usize) -> Option<Address> {
-        if !self.is_awake(Proc::Sentinel(n)) {
-            return None;
-        }
-        let request = Request::MasterAddress(Shape::group_name(group));
-        let told = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
-        self.after_sentinel(n);
-        read_address(&told?)
-    }
-
-    /// Where another sentinel says that the master is; the operator asks one after the other until
-    /// one names an address at which there is a node.
-    fn told_master(&mut self, group: usize, except: usize) -> Address {
-        let mut nowhere = None;
-        for n in (0..self.hosts.len()).filter(|n| *n != except) {
-            match self.told_by(n, group) {
-                Some(address) if self.is_somewhere(&address) => return address,
-                told => nowhere = nowhere.or(told),
-            }
-        }
-        if let Some(address) = nowhere {
-            return address;
-        }
-        // He knows which was the master, even if it does not run.
-        let nodes = self.plan.shape.nodes_of(group);
-        let was_master = nodes.clone().find(|n| self.nodes[*n].following().is_none());
-        let master = was_master.map(|n| self.nodes[n].address.clone());
-        let master = self.master_of(group, &[]).or(master);
-        master.unwrap_or_else(|| self.nodes[nodes.start].address.clone())
-    }
-
-    /// An operator makes a replica of those that run a master, where there is none.
-    fn make_master(&mut self, group: usize) -> Option<Address> {
-        let runs = |n: &usize| self.net.running(Proc::Node(*n));
-        let running = self.plan.shape.nodes_of(group).filter(runs);
-        let n = running.max_by_key(|n| self.nodes[*n].history().len())?;
-        self.tell(|_| format!("an operator says SLAVEOF NO ONE to node {n}"));
-        self.nodes[n].become_master(&mut self.net);
-        Some(self.nodes[n].address.clone())
-    }
-
-    /// MONITOR and SET, as soon as the sentinel can be reached.
-    fn monitor_again(&mut self, n: usize, group: usize, master: Address) {
-        let shape = self.plan.shape.clone();
-        let monitor = Request::Monitor {
-            name: Shape::group_name(group),
-            host: master.host,
-            port: master.port.to_string(),
-            quorum: shape.quorum.to_string(),
-        };
-        let settings = [
-            ("down-after-milliseconds", shape.down_after_ms),
-            ("failover-timeout", shape.failover_timeout_ms),
-            ("parallel-syncs", shape.parallel_syncs.into()),
-        ];
-        self.errands.extend([(n, monitor), (n, set(group, &settings))]);
-    }
-
-    /// Some time after all is healed an operator looks around. A node that was down at a RESET or
-    /// REMOVE is known to nobody when it is back, and has to be sent to its master, as has one of
-    /// which the log says that it is left alone; a sentinel with an old file may not watch a group
-    /// that it was told to watch since.
-    pub(super) fn adopt_forgotten(&mut self) {
-        self.bring_back_masters();
-        let groups = self.plan.shape.groups;
-        for at in 0..self.hosts.len() * groups {
-            let (n, group) = (at / groups, at % groups);
-            let request = Request::Master(Shape::group_name(group));
-            let answer = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
-            let mut led_away = self.watch.led_away.remove(&(n, Shape::group_name(group)));
-            // The log names the master of which nobody has told the sentinel. That may follow ours.
-            let mut named = self.master_of(group, &[]).filter(|_| led_away);
-            // Or its file names an address that the master left before it could meet the others.
-            let told = self.told_by(n, group);
-            if told.is_some_and(|told| !self.is_somewhere(&told)) {
-                let others = self.told_master(group, n);
-                if self.is_somewhere(&others) {
-                    (led_away, named) = (true, Some(others));
-                }
-            }
-            if led_away && self.order(n, Request::Remove(Shape::group_name(group))).is_some() {
-                self.watch.checkers.removed(n, &Shape::group_name(group));
-            }
-            if led_away && named.is_none() {
-                named = self.make_master(group);
-            }
-            if led_away || matches!(answer, Some(Value::Error(_))) {
-                let master = named.unwrap_or_else(|| self.told_master(group, n));
-                self.monitor_again(n, group, master);
-            }
-        }
-        self.run_errands();
-        let moves = |fault: &Fault| matches!(fault.kind, FaultKind::Move(_) | FaultKind::Swap(..));
-        let moved = self.must_reset || self.plan.faults.iter().any(moves);
-        if !moved && !self.forgetful && !self.was_reset() {
-            return;
-        }
-        for group in 0..self.plan.shape.groups {
-            let master = self.told_master(group, usize::MAX);
-            let mut known = BTreeSet::from([master.clone()]);
-            for n in 0..self.hosts.len() {
-                known.extend(self.known_replicas(n, group));
-            }
-            for n in self.plan.shape.nodes_of(group) {
-                // Or it follows an address at which nobody is any more.
-                let lost =
-                    self.nodes[n].following().is_some_and(|master| !self.is_somewhere(master));
-                let address = &self.nodes[n].address;
-                let left_alone =
-                    *address != master && self.watch.left_alone.contains(&address.to_string());
-                if known.contains(address) && !lost && !left_alone || *address == master {
-                    continue;
-                }
-                let master = self.told_master(group, usize::MAX);
-                self.tell(|_| format!("an operator sends node {n} to {master}"));
-                self.nodes[n].follow(&mut self.net, master);
-            }
-        }
-    }
-
     /// Network, disks, clocks and nodes as the active faults make them.
     fn change_weather(&mut self) {
         let mut weather = Weather::default();
@@ -669,10 +482,4 @@ impl World {
             }
         }
     }
-}
-
-fn set(group: usize, options: &[(&str, u64)]) -> Request {
-    let words =
-        options.iter().flat_map(|(option, value)| [(*option).to_owned(), value.to_string()]);
-    Request::Set { name: Shape::group_name(group), options: words.collect() }
 }

@@ -22,6 +22,8 @@ pub(super) struct Watch {
     /// Groups for which a failover found nobody to promote.
     pub(super) no_candidate: BTreeSet<String>,
     pub(super) switches: u64,
+    /// How often the operator did what no sentinel could know to do.
+    pub(super) helps: u64,
     /// A sentinel has taken another id, and is still known by the old one.
     pub(super) renamed: bool,
 }

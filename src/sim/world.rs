@@ -17,12 +17,11 @@ use super::trial::Trial;
 use super::watch::Watch;
 use super::wire::{Happening, Ms, News, Proc};
 use super::{Outcome, faults::FaultKind, words};
-use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
 /// Pause between two looks whether all is well, in ms.
-const PROBE_MS: Ms = 500;
+pub(super) const PROBE_MS: Ms = 500;
 /// How long all must stay well before a run ends, in ms, and `down-after` on top of it.
 const SETTLE_MS: Ms = 4_000;
 /// So long after healing an operator looks after nodes that RESET made the sentinels forget, in ms.
@@ -42,7 +41,7 @@ pub(super) const NOTE_FLAP: u64 = 2 << 32;
 const NOTE_HEAL: u64 = 3 << 32;
 const NOTE_PROBE: u64 = NOTE_HEAL + 1;
 const NOTE_CALM_OVER: u64 = NOTE_HEAL + 2;
-const NOTE_OPERATOR: u64 = NOTE_HEAL + 3;
+pub(super) const NOTE_OPERATOR: u64 = NOTE_HEAL + 3;
 const NOTE_SENTINELS: u64 = NOTE_HEAL + 4;
 
 /// A process as the system sees it: it may be frozen, and then what comes waits.
@@ -116,6 +115,7 @@ impl World {
                 no_candidate: BTreeSet::new(),
                 switches: 0,
                 renamed: false,
+                helps: 0,
             },
             hosts: Vec::new(),
             nodes: Vec::new(),
@@ -423,42 +423,6 @@ impl World {
         }
     }
 
-    /// Says to sentinels what an operator has to say, in order; comes again while one is out of
-    /// reach.
-    pub(super) fn run_errands(&mut self) {
-        for (n, request) in std::mem::take(&mut self.errands) {
-            // Whether it could be written is seen later: the reply waits for the disk.
-            if self.order(n, request.clone()).is_none() || self.hosts[n].disk.failing {
-                self.errands.push_back((n, request));
-            }
-        }
-        if !self.errands.is_empty() {
-            self.net.remind(PROBE_MS, NOTE_OPERATOR);
-        }
-    }
-
-    /// An operator asks a sentinel for something. `None` if that is out of reach; the reply is
-    /// `None` if it waits for the disk.
-    pub(super) fn order(&mut self, n: usize, request: Request) -> Option<Option<Value>> {
-        let proc = Proc::Sentinel(n);
-        if !self.is_awake(proc) {
-            return None;
-        }
-        match &request {
-            Request::Set { name, .. } => self.watch.checkers.tuned(n, name, self.net.now()),
-            Request::Monitor { name, .. } => self.watch.checkers.monitored(n, name),
-            _ => {}
-        }
-        let text = words::typed(&request);
-        let reply = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
-        self.tell(|_| {
-            let reply = reply.as_ref().map_or_else(|| "answered later".into(), words::reply);
-            format!("an operator asks {proc}: {text} ({reply})")
-        });
-        self.after_sentinel(n);
-        Some(reply)
-    }
-
     /// All that fails is mended: from now on things must become well.
     fn heal(&mut self) {
         self.tell(|_| "all is healed".to_owned());
@@ -475,12 +439,6 @@ impl World {
         let after = self.dice.below(5_000);
         self.net.remind(after, NOTE_OPERATOR);
         self.net.remind(after + 1, NOTE_PROBE);
-    }
-
-    fn reset_all(&mut self) {
-        for n in 0..self.hosts.len() {
-            self.errands.push_back((n, Request::Reset("*".into())));
-        }
     }
 
     /// Looks whether all is well. True if the run is over.
@@ -578,6 +536,7 @@ impl World {
             inputs: self.watch.inputs,
             effects: self.watch.effects,
             elections: self.watch.tries,
+            helps: self.watch.helps,
             switches: self.watch.switches,
             converged_ms: self.converged_ms,
             replaced_ms: match self.trial {

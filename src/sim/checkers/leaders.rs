@@ -22,12 +22,13 @@ impl Checkers {
             .collect();
         // It acts on the last candidacy with which it won.
         let stood = |group: &&Group| {
-            let (epoch, _) = self.candidacies.get(&(speaker.number, (*group).clone()))?;
+            let (epoch, quorum) = self.candidacies.get(&(speaker.number, (*group).clone()))?;
             // That it won may not be told yet.
             let votes = self.votes.get(&((*group).clone(), *epoch));
-            let mine = votes.map(|v| v.values().filter(|leader| *leader == speaker.id).count());
+            let mine = votes.map_or(0, |v| v.values().filter(|of| *of == speaker.id).count());
             let known = speaker.disk.groups.get(*group).map_or(0, |known| known.sentinels.len());
-            Some((mine > Some(known.div_ceil(2)), *epoch))
+            let won = mine > known.div_ceil(2).max((*quorum as usize).saturating_sub(1));
+            Some((won, *epoch))
         };
         let Some(group) = groups.iter().max_by_key(stood).cloned() else {
             return self.broken(speaker, Rule::PromotesAKnownNode, format!("promotes {to:?}"));
