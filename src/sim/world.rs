@@ -458,6 +458,7 @@ impl World {
         if self.must_reset && now > healed_at + RESET_AGAIN_MS && self.has_masters() {
             // A late hello may have brought back a sentinel that is gone.
             self.must_reset = false;
+            self.well_since = None;
             self.reset_all();
             self.run_errands();
         }
@@ -472,8 +473,12 @@ impl World {
                 self.well_since = Some(now);
             }
             (None, Some(since)) if now >= since + SETTLE_MS + self.plan.shape.down_after_ms => {
-                self.check_data(since);
                 self.converged_ms.get_or_insert(since - healed_at);
+                if self.trial == Trial::Due && self.must_reset {
+                    // Nobody helps once it has begun.
+                    return false;
+                }
+                self.check_data(since);
                 if self.trial != Trial::Due {
                     return true;
                 }
