@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::wire::Ms;
-use super::Epoch;
+use super::{CREDIBLE_EPOCH, Epoch};
 use crate::resp::Value;
 use crate::sentinel::types::{Address, RunId};
 use crate::sentinel::{Command, Effect, EventKind};
@@ -247,6 +247,10 @@ impl Hellos {
         };
         let config = fields.nth(2).and_then(|epoch| epoch.parse().ok());
         let (Ok(current), Some(config)) = (current.parse(), config) else { return };
+        if current > CREDIBLE_EPOCH {
+            // A stock sentinel's, and believed by nobody.
+            return;
+        }
         match self.0.iter_mut().find(|last| last.id == id && last.group == group) {
             Some(last) => (last.at, last.current, last.config) = (at, current, config),
             None => {
