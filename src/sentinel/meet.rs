@@ -297,7 +297,7 @@ impl Group {
             let late = self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch);
             if late && core.holds(Guard::LateFailoverEnds) {
                 let why = format!(
-                    "{} elected the same master in epoch {}",
+                    "{} says that the same master was elected in epoch {}",
                     hello.id.short(),
                     hello.config_epoch
                 );

@@ -39,7 +39,7 @@ impl World {
         let dead: BTreeSet<usize> = (0..self.nodes.len()).filter(is_master).collect();
         self.tell(|_| "the last trial: all masters die".to_owned());
         self.watch.checkers.set_season(Season::Rough);
-        self.end_of_peace();
+        self.well_since = None;
         for n in &dead {
             self.put_down(Proc::Node(*n), false);
         }
@@ -56,7 +56,7 @@ impl World {
                 self.tell(|_| format!("all masters are replaced after {took} ms"));
                 self.trial = Trial::Passed(took);
                 dead.into_iter().for_each(|n| self.put_up(Proc::Node(n)));
-                self.heals_from(now);
+                self.healed_at = Some(now);
             }
             Some(wrong) if now > since + bound => {
                 let how = format!("not within {bound} ms, {wrong}");

@@ -81,7 +81,8 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) sabotage: Option<Sabotage>,
     pub(super) trial: Trial,
-    healed_at: Option<Ms>,
+    /// All must become well from then on.
+    pub(super) healed_at: Option<Ms>,
     /// Since when all is well, once healed.
     pub(super) well_since: Option<Ms>,
     /// How long it took to become well for good, before the last trial.
@@ -507,16 +508,6 @@ impl World {
             (Some(_), None) => {}
         }
         false
-    }
-
-    /// All that was well is so no more.
-    pub(super) fn end_of_peace(&mut self) {
-        self.well_since = None;
-    }
-
-    /// All must become well from this moment on.
-    pub(super) fn heals_from(&mut self, now: Ms) {
-        self.healed_at = Some(now);
     }
 
     /// What became of the run, which ended with this panic if with any.
