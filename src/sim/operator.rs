@@ -7,6 +7,7 @@ use super::client::read_address;
 use super::faults::{Fault, FaultKind, Order};
 use super::host::Host;
 use super::plan::Shape;
+use super::wellness::field;
 use super::wire::Proc;
 use super::words;
 use super::world::{NOTE_OPERATOR, PROBE_MS, World};
@@ -104,25 +105,30 @@ impl World {
     /// MONITOR and SET, as soon as the sentinel can be reached.
     pub(super) fn monitor_again(&mut self, n: usize, group: usize, master: Address) {
         self.watch.helps += 1;
-        let shape = self.plan.shape.clone();
         let monitor = Request::Monitor {
             name: Shape::group_name(group),
             host: master.host,
             port: master.port.to_string(),
-            quorum: shape.quorum.to_string(),
+            quorum: self.plan.shape.quorum.to_string(),
         };
-        let settings = [
-            ("down-after-milliseconds", shape.down_after_ms),
-            ("failover-timeout", shape.failover_timeout_ms),
-            ("parallel-syncs", shape.parallel_syncs.into()),
-        ];
-        self.errands.extend([(n, monitor), (n, set(group, &settings))]);
+        self.errands.push_back((n, monitor));
+        self.set_again(n, group);
+    }
+
+    fn set_again(&mut self, n: usize, group: usize) {
+        self.errands.push_back((n, set(group, &self.plan.shape.settings())));
+    }
+
+    /// A sentinel says of a group that it has the settings of this run.
+    fn is_set(&self, entry: &Value) -> bool {
+        let settings = self.plan.shape.settings();
+        settings.iter().all(|(name, value)| field(entry, name) == Some(&value.to_string()))
     }
 
     /// Some time after all is healed an operator looks around. A node that was down at a RESET or
     /// REMOVE is known to nobody when it is back, and has to be sent to its master, as has one of
     /// which the log says that it is left alone; a sentinel with an old file may not watch a group
-    /// that it was told to watch since.
+    /// that it was told to watch since; one that died before it answered may not have its settings.
     pub(super) fn adopt_forgotten(&mut self) {
         self.bring_back_masters();
         let groups = self.plan.shape.groups;
@@ -150,6 +156,8 @@ impl World {
             if led_away || matches!(answer, Some(Value::Error(_))) {
                 let master = named.unwrap_or_else(|| self.told_master(group, n));
                 self.monitor_again(n, group, master);
+            } else if answer.is_some_and(|answer| !self.is_set(&answer)) {
+                self.set_again(n, group);
             }
         }
         self.run_errands();

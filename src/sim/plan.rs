@@ -395,6 +395,15 @@ impl Shape {
         settings
     }
 
+    /// What an operator tells a sentinel that he has watch a group by command.
+    pub(super) fn settings(&self) -> [(&'static str, u64); 3] {
+        [
+            ("down-after-milliseconds", self.down_after_ms),
+            ("failover-timeout", self.failover_timeout_ms),
+            ("parallel-syncs", self.parallel_syncs.into()),
+        ]
+    }
+
     /// When all is healed, in ms.
     pub fn heal_at(&self) -> Ms {
         self.warm_up_ms + self.faults_ms

@@ -102,6 +102,10 @@ impl World {
             FaultKind::Replace(n) => {
                 self.relocate_sentinel(n);
                 self.must_reset = true;
+                if self.shell(Proc::Sentinel(n)).down > 1 {
+                    // It comes back with its files, as one that moved.
+                    self.watch.checkers.moved(n, self.net.now());
+                }
                 self.put_up_with(n, Memory::Lost);
             }
             FaultKind::Relocate(n) => {
@@ -205,9 +209,11 @@ impl World {
         }
     }
 
-    /// Votes bind as long as one sentinel remembers their epoch: all others listen to it.
+    /// Votes bind as long as a sentinel that runs remembers their epoch: all others listen to it.
     fn forget_what_nobody_remembers(&mut self) {
-        let states = self.hosts.iter().filter_map(|host| host.disk.content());
+        let running = self.hosts.iter().enumerate();
+        let running = running.filter(|(n, _)| self.net.running(Proc::Sentinel(*n)));
+        let states = running.filter_map(|(_, host)| host.disk.content());
         let newest = states.map(|state| state.current_epoch).max();
         self.watch.checkers.remembered(newest.unwrap_or_default());
     }

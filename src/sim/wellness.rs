@@ -277,7 +277,7 @@ fn address_of(entry: &Value) -> Option<Address> {
 }
 
 /// A field of an entry of SENTINEL MASTER.
-fn field<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
     match entry {
         Value::Map(pairs) => {
             pairs.iter().find(|(key, _)| key.text() == Some(name)).and_then(|(_, v)| v.text())
