@@ -362,9 +362,14 @@ impl Group {
         let Some(node) = self.node_mut(address) else { return };
         match command {
             Command::Ping => {
+                let was_locked_out = node.health.locked_out;
                 if node.health.pong(core.moment(), reply) {
                     node.rebooted_at = None;
                     node.complaint = None;
+                    if was_locked_out {
+                        // What it was asked meanwhile was refused, too.
+                        node.hasten_info();
+                    }
                 }
                 match reply {
                     Value::Error(error) if node::is_refusal(error) => {

@@ -369,9 +369,6 @@ impl Conduct {
             }
             EventKind::OdownEnd => member.odown = None,
             EventKind::SwitchMaster | EventKind::PromotedSlave | EventKind::ResetMaster => {
-                if event.kind == EventKind::ResetMaster {
-                    member.silent.clear();
-                }
                 member.judged_anew = speaker.at;
                 member.odown = None;
                 member.holds_back = None;

@@ -188,6 +188,14 @@ fn finds_an_election_without_fresh_opinions_and_one_out_of_turn() {
         court.announces(1_000, EventKind::Odown, odown());
         assert_eq!(court.stands(stands, 5), rule);
     }
+    // Who is silent comes first for nobody, and a RESET makes nobody speak.
+    let mut court = Court::new(state(4, 0, None));
+    court.accused(900, 1);
+    court.announces(950, EventKind::Sdown, format!("sentinel {} 10.0.0.1 26379 @ g", id(1)));
+    court.announces(960, EventKind::ResetMaster, "master g 10.0.0.100 6379".into());
+    court.accused(970, 1);
+    court.announces(1_000, EventKind::Odown, odown());
+    assert_eq!(court.stands(1_000, 5), "");
     // Whoever voted for another gives the usual lead after the tenure of that vote.
     for (stands, rule) in [(5_010, "sentinels of smaller rank stand first"), (5_070, "")] {
         let mut court = Court::new(state(4, 0, None));

@@ -415,15 +415,20 @@ impl Shape {
     /// which has the time of a failover.
     pub fn bound_ms(&self) -> Ms {
         let connections = self.silence_ms + self.patience_ms;
-        60_000 + connections + 3 * self.down_after_ms + 3 * self.failover_timeout_ms
+        let elections = self.all_voters_ms();
+        60_000 + connections + 3 * self.down_after_ms + 3 * self.failover_timeout_ms + elections
     }
 
     /// How long it may take in a world that was well, in ms, until masters that died are replaced
     /// and followed.
     pub fn replaced_ms(&self) -> Ms {
-        let majority = self.sentinels / 2 + 1;
-        let all_ms = if self.quorum as usize > majority { VOTERS_MS } else { 0 };
         let copies_ms = 2 * (self.copy_ms + self.loading_ms);
-        30_000 + 2 * self.down_after_ms + copies_ms + all_ms * self.sentinels as Ms
+        30_000 + 2 * self.down_after_ms + copies_ms + self.all_voters_ms()
+    }
+
+    /// How much longer an election may take, in ms, which more than a majority must agree to.
+    fn all_voters_ms(&self) -> Ms {
+        let majority = self.sentinels / 2 + 1;
+        if self.quorum as usize > majority { VOTERS_MS * self.sentinels as Ms } else { 0 }
     }
 }

@@ -69,6 +69,23 @@ fn who_answers_something_else_than_a_refusal_lets_us_in() {
 }
 
 #[test]
+fn a_node_that_lets_us_in_again_is_asked_at_once_what_it_is() {
+    // Seed 100193990: a RESET forgot a node that died before it was asked again.
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.refusals.insert(at(REPLICA), "NOAUTH Authentication required.");
+    desk.pass(20_000);
+    desk.ask(Request::Reset("mymaster".into()));
+    desk.pass(100);
+    desk.refusals.clear();
+    desk.pass(3_000);
+    desk.infos.remove(&at(REPLICA));
+    desk.pass(10_000);
+    let entry = desk.ask(Request::Replicas("mymaster".into())).expect("an answer");
+    assert!(format!("{entry:?}").contains(&REPLICA.to_string()), "{entry:?}");
+}
+
+#[test]
 fn something_is_due_every_second_so_that_each_stall_is_noticed() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
