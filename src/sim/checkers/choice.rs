@@ -43,8 +43,8 @@ pub(super) struct Progress {
     pub(super) forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
-    /// Nodes that it named since it announced another master.
-    named: BTreeMap<Place, BTreeSet<Address>>,
+    /// When it announced another master, and the nodes that it named with it.
+    named: BTreeMap<Place, (Ms, BTreeSet<Address>)>,
     /// When a sentinel last stood still, and when it went on.
     pub(super) stood_still: BTreeMap<usize, (Ms, Ms)>,
     /// Replicas that it calls down, with their groups.
@@ -122,9 +122,10 @@ impl Progress {
                 }
             }
             EventKind::Slave => {
-                // All are named after a switch; else one that was forgotten is met again.
+                // All are named with a switch; else one that was forgotten is met again.
                 let Some((_, node)) = named(&event.payload) else { return };
-                let first = self.named.get_mut(&place).is_some_and(|all| all.insert(node.clone()));
+                let switch = self.named.get_mut(&place).filter(|(told, _)| *told == at);
+                let first = switch.is_some_and(|(_, all)| all.insert(node.clone()));
                 if !first {
                     self.is_up(&(sentinel, node), &place.1);
                 }
@@ -147,7 +148,7 @@ impl Progress {
                     let node = Address::new(host, port.parse().unwrap_or(0));
                     self.is_up(&(sentinel, node), &place.1);
                 }
-                self.named.insert(place.clone(), BTreeSet::new());
+                self.named.insert(place.clone(), (at, BTreeSet::new()));
                 self.switched.insert(place, since);
             }
             EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {

@@ -245,6 +245,18 @@ fn finds_a_promotion_of_somebody_silent() {
 }
 
 #[test]
+fn who_is_named_with_a_switch_stays_down_and_who_is_met_later_does_not() {
+    for (later, down) in [(0, true), (1, false)] {
+        let mut court = Court::new();
+        court.announces(EventKind::Sdown, "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379");
+        court.announces(EventKind::SwitchMaster, "g 10.0.0.1 6379 10.0.0.3 6379");
+        court.at += later;
+        court.announces(EventKind::Slave, "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.3 6379");
+        assert_eq!(court.checkers.progress.is_down(0, &address(2)), down);
+    }
+}
+
+#[test]
 fn finds_a_promotion_of_old_data() {
     promoted_after(|court| court.tells(2, &unlinked(2, 15)), "old data are not promoted");
     let empty = unlinked(2, -1).replace("db0", "none");
