@@ -2,6 +2,7 @@
 //! hellos, questions, votes, commands, events.
 
 mod choice;
+mod conduct;
 mod excuses;
 mod leaders;
 mod ledger;
@@ -14,13 +15,13 @@ mod upkeep;
 use std::collections::{BTreeMap, BTreeSet};
 
 use choice::Progress;
-use ledger::Ledger;
+use conduct::Conduct;
+use ledger::{Ledger, Page, Told};
 use orders::Orders;
 use prompt::Prompt;
 pub(super) use season::Season;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
-use super::conduct::Conduct;
 use super::rules::Rule;
 use super::wire::{Ms, Proc};
 use crate::config::state::State;
@@ -42,13 +43,27 @@ pub(super) struct Speaker<'a> {
     pub(super) at: Ms,
     /// What it says and writes now was decided since then: it may have waited for the disk.
     pub(super) since: Ms,
-    /// It was stopped between its decision and what it says now.
-    pub(super) stopped: bool,
+    /// What it says now may have had to wait so long for its disk, in ms; [`Ms::MAX`] if it was
+    /// stopped.
+    pub(super) waited_ms: Ms,
     /// Its number in the world.
     pub(super) number: usize,
     pub(super) id: &'a RunId,
     /// What it would remember if it crashed now.
     pub(super) disk: &'a State,
+}
+
+impl Speaker<'_> {
+    /// It was stopped between its decision and what it says now.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.waited_ms == Ms::MAX
+    }
+
+    /// When it says something, and decided that at the earliest.
+    fn told(&self) -> Told {
+        let since = self.at.saturating_sub(self.waited_ms);
+        Told { since, at: self.at, at_once: self.since == self.at }
+    }
 }
 
 /// What it says.
@@ -104,10 +119,6 @@ pub(super) struct Checkers {
     candidacies: BTreeMap<(usize, Group), (Epoch, u32)>,
     /// When that was.
     stood_at: BTreeMap<(usize, Group), Ms>,
-    /// Sentinels for which a quorum sees their master down.
-    odown: BTreeSet<(usize, Group)>,
-    /// Sentinels that were told to fail over.
-    ordered: BTreeMap<(usize, Group), u32>,
     /// Who has ever said of a master that it is down, by number and id: another one may have taken
     /// its place.
     accusers: BTreeMap<Address, BTreeSet<(usize, RunId)>>,
@@ -153,8 +164,6 @@ impl Checkers {
             masters: BTreeMap::new(),
             candidacies: BTreeMap::new(),
             stood_at: BTreeMap::new(),
-            odown: BTreeSet::new(),
-            ordered: BTreeMap::new(),
             accusers: BTreeMap::new(),
             thawed: BTreeMap::new(),
             tuned: BTreeMap::new(),
@@ -201,7 +210,7 @@ impl Checkers {
         (disk_fails, disk_idle): (bool, bool),
     ) {
         self.read_book(speaker, disk_fails, disk_idle);
-        self.conduct.hears(speaker, from, input, disk_fails, disk_idle);
+        self.conduct.hears(speaker, from, input, (disk_fails, disk_idle), &self.ledger);
         self.prompt.hears(speaker, input);
         self.orders.hears(speaker, input);
     }
@@ -230,8 +239,6 @@ impl Checkers {
     /// A sentinel dies; what it saw is forgotten.
     pub(super) fn died(&mut self, sentinel: usize) {
         self.thawed.remove(&sentinel);
-        self.odown.retain(|(number, _)| *number != sentinel);
-        self.ordered.retain(|(number, _), _| *number != sentinel);
         self.progress.forget(sentinel);
         self.conduct.died(sentinel);
         self.close_book(sentinel);
@@ -292,13 +299,7 @@ impl Checkers {
 
     /// A sentinel says something.
     pub(super) fn hear(&mut self, speaker: &Speaker, said: &Said) {
-        let ordered = match said.effect {
-            Effect::Announce(Event { group: Some(group), .. }) => {
-                self.ordered.contains_key(&(speaker.number, group.to_string()))
-            }
-            _ => false,
-        };
-        if let Some((rule, how)) = self.conduct.says(speaker, said.effect, ordered) {
+        if let Some((rule, how)) = self.conduct.says(speaker, said.effect, &self.ledger) {
             self.broken(speaker, rule, how);
         }
         match said.effect {
@@ -338,7 +339,9 @@ impl Checkers {
             }
             _ => {}
         }
-        self.write_book(speaker, said);
+        if let Some((rule, how)) = self.write_book(speaker, said) {
+            self.broken(speaker, rule, how);
+        }
     }
 
     /// An answer may say that a master is down.
@@ -388,7 +391,7 @@ impl Checkers {
             let how = format!("says {payload} while its disk holds {on_disk:?}");
             self.broken(speaker, Rule::DurableBeforeSpoken, how);
         }
-        if config < on_disk.0 && !speaker.stopped {
+        if config < on_disk.0 && !speaker.was_stopped() {
             let how = format!("says {payload} while its disk holds {on_disk:?}");
             self.broken(speaker, Rule::AHelloShowsTheNewestConfiguration, how);
         }
@@ -458,10 +461,6 @@ impl Checkers {
     }
 
     fn reply(&mut self, speaker: &Speaker, question: Option<&Request>, reply: &Value) {
-        if let (Some(Request::Failover(group)), Value::Simple(_)) = (question, reply) {
-            *self.ordered.entry((speaker.number, group.clone())).or_default() += 1;
-            self.prompt.obeys((speaker.number, group.clone()));
-        }
         let Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }) = question else {
             return;
         };
@@ -527,7 +526,6 @@ impl Checkers {
         let words: Vec<&str> = event.payload.split(' ').collect();
         match event.kind {
             EventKind::Odown => {
-                self.odown.insert(key.clone());
                 let [_, _, host, port, _, count] = words[..] else { return };
                 let count = count.split('/').next().and_then(|count| count.parse().ok());
                 let master = Address::new(host, port.parse().unwrap_or(0));
@@ -540,17 +538,9 @@ impl Checkers {
                     self.broken(speaker, Rule::OpinionsAreOfThePresentMaster, how);
                 }
             }
-            EventKind::OdownEnd | EventKind::SwitchMaster => {
-                self.odown.remove(key);
-            }
             EventKind::TryFailover => {
-                let mut caused = self.odown.contains(key);
-                if !caused && let Some(orders) = self.ordered.get_mut(key) {
-                    *orders -= 1;
-                    caused = true;
-                }
-                self.ordered.retain(|_, orders| *orders > 0);
-                if !caused {
+                let page = self.ledger.page(key.0, &key.1);
+                if !page.is_some_and(|page| page.odown.is_some() || page.orders > 0) {
                     let how = format!("announces +try-failover {} without +odown", event.payload);
                     self.broken(speaker, Rule::AQuorumBeforeAnElection, how);
                 }

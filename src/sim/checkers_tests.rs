@@ -56,7 +56,7 @@ impl Court {
     ) {
         let (id, to) = (id(number), address(to));
         let number = number as usize;
-        let speaker = Speaker { at, since: at, stopped: false, number, id: &id, disk };
+        let speaker = Speaker { at, since: at, waited_ms: 0, number, id: &id, disk };
         let question = asked.as_ref();
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question };
         self.0.hear(&speaker, &said);
@@ -252,7 +252,11 @@ fn finds_an_election_without_a_cause() {
     court.announces(0, &state, EventKind::Odown, odown.clone());
     court.finds("opinions are of the present master");
     let mut court = Court::new();
+    let (at, id) = (1, id(0));
+    let speaker = Speaker { at, since: at, waited_ms: 0, number: 0, id: &id, disk: &state };
+    court.0.started(&speaker);
     court.votes(1, &disk(5, 0, Some((5, 0))), 5, 0);
+    court.announces(0, &state, EventKind::Sdown, master.clone());
     court.announces(0, &state, EventKind::Odown, odown);
     court.announces(0, &state, EventKind::TryFailover, master);
     court.finds("");

@@ -529,14 +529,14 @@ impl Host {
             peers.remove(address);
         }
         let settled = self.disk.is_settled();
-        Seat { ears, peers, hellos: &self.hellos, waited_ms: self.waited_ms, settled }
+        Seat { ears, peers, hellos: &self.hellos, settled }
     }
 
     fn speaker(&self, now: Ms) -> Option<Speaker<'_>> {
         let disk = self.disk.content()?;
         let since = self.busy_since.unwrap_or(now);
-        let stopped = self.was_stopped();
-        Some(Speaker { at: now, since, stopped, number: self.number, id: &disk.my_id, disk })
+        let (waited_ms, number, id) = (self.waited_ms, self.number, &disk.my_id);
+        Some(Speaker { at: now, since, waited_ms, number, id, disk })
     }
 
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too

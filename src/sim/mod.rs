@@ -15,7 +15,6 @@ mod ambush;
 mod checkers;
 mod client;
 mod clock;
-mod conduct;
 mod dice;
 mod disk;
 mod faults;

@@ -1,9 +1,9 @@
 //! The rules by which a replica is chosen and promoted, judged by what the sentinel was told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::told::{Ear, Info, Seat};
-use super::{Checkers, Group, Said, Speaker};
+use super::{Checkers, Group, Page, Said, Speaker};
 use crate::config::state::GroupState;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch};
@@ -34,29 +34,13 @@ const PING_MS: Ms = 1_200;
 /// A sentinel, and a group that it watches.
 pub(super) type Place = (usize, Group);
 
-/// What each sentinel is about, as its own words tell.
+/// Promotions under way, and stalls.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// When it was elected.
-    elected: BTreeMap<Place, Ms>,
-    /// An operator wanted the present failover.
-    pub(super) forced: BTreeSet<Place>,
     /// Promotions that must have come to an end at some moment, and their epochs.
     open: BTreeMap<Place, (Ms, Epoch)>,
-    /// When it announced another master, and the nodes that it named with it.
-    named: BTreeMap<Place, (Ms, BTreeSet<Address>)>,
     /// When a sentinel last stood still, and when it went on.
     pub(super) stood_still: BTreeMap<usize, (Ms, Ms)>,
-    /// Replicas that it calls down, with their groups.
-    down: BTreeMap<(usize, Address), BTreeSet<Group>>,
-    /// Since when it has called the master down.
-    pub(super) master_down: BTreeMap<Place, Ms>,
-    /// When it last changed its mind about a node, at the earliest, and when it said so.
-    pub(super) judged: BTreeMap<(usize, Address), (Ms, Ms)>,
-    /// It led the last failover, and sends the replicas to the new master.
-    pub(super) leading: BTreeSet<Place>,
-    /// When it was last told of, or made, another master.
-    pub(super) switched: BTreeMap<Place, Ms>,
 }
 
 /// How long a replica's link may have been broken, in ms, by any clock.
@@ -81,97 +65,16 @@ impl Ages {
 impl Progress {
     /// A sentinel dies.
     pub(super) fn forget(&mut self, sentinel: usize) {
-        let other = |place: &Place| place.0 != sentinel;
-        let other_node = |node: &(usize, Address)| node.0 != sentinel;
-        self.elected.retain(|place, _| other(place));
-        self.forced.retain(other);
-        self.open.retain(|place, _| other(place));
-        self.down.retain(|node, _| other_node(node));
-        self.master_down.retain(|place, _| other(place));
-        self.judged.retain(|node, _| other_node(node));
-        self.leading.retain(other);
-        self.switched.retain(|place, _| other(place));
+        self.open.retain(|place, _| place.0 != sentinel);
     }
 
-    pub(super) fn is_down(&self, sentinel: usize, node: &Address) -> bool {
-        self.down.get(&(sentinel, node.clone())).is_some_and(|groups| !groups.is_empty())
-    }
-
-    /// This group calls a node down no more.
-    fn is_up(&mut self, node: &(usize, Address), group: &str) {
-        if let Some(groups) = self.down.get_mut(node) {
-            groups.remove(group);
-        }
-    }
-
-    /// What it announces tells what it is about.
-    fn note(&mut self, sentinel: usize, event: &Event, at: Ms, waited_ms: Ms) {
-        let since = at.saturating_sub(waited_ms);
-        let place = (sentinel, event.group.as_deref().unwrap_or_default().to_owned());
-        match event.kind {
-            EventKind::Sdown | EventKind::SdownEnd => {
-                let down = event.kind == EventKind::Sdown;
-                let Some((is_master, node)) = named(&event.payload) else { return };
-                let node = (sentinel, node);
-                self.judged.insert(node.clone(), (since, at));
-                match (is_master, down) {
-                    (true, true) => _ = self.master_down.insert(place, since),
-                    (true, false) => _ = self.master_down.remove(&place),
-                    (false, true) => _ = self.down.entry(node).or_default().insert(place.1),
-                    (false, false) => self.is_up(&node, &place.1),
-                }
-            }
-            EventKind::Slave => {
-                // All are named with a switch; else one that was forgotten is met again.
-                let Some((_, node)) = named(&event.payload) else { return };
-                let switch = self.named.get_mut(&place).filter(|(told, _)| *told == at);
-                let first = switch.is_some_and(|(_, all)| all.insert(node.clone()));
-                if !first {
-                    self.is_up(&(sentinel, node), &place.1);
-                }
-            }
-            EventKind::TryFailover => {
-                self.elected.remove(&place);
-                self.leading.remove(&place);
-            }
-            EventKind::PromotedSlave => {
-                self.open.remove(&place);
-                self.master_down.remove(&place);
-                self.switched.insert(place.clone(), since);
-                self.leading.insert(place);
-            }
-            EventKind::SwitchMaster => {
-                self.open.remove(&place);
-                self.master_down.remove(&place);
-                let words: Vec<&str> = event.payload.split(' ').collect();
-                if let [.., host, port] = words[..] {
-                    let node = Address::new(host, port.parse().unwrap_or(0));
-                    self.is_up(&(sentinel, node), &place.1);
-                }
-                self.named.insert(place.clone(), (at, BTreeSet::new()));
-                self.switched.insert(place, since);
-            }
-            EventKind::FailoverEnd | EventKind::FailoverEndForTimeout => {
-                self.leading.remove(&place);
-            }
-            EventKind::ConfigUpdateFrom => {
-                self.open.remove(&place);
-                self.leading.remove(&place);
-            }
-            EventKind::AbortNotElected
-            | EventKind::AbortNoGoodSlave
-            | EventKind::AbortSlaveTimeout => _ = self.open.remove(&place),
-            EventKind::ResetMaster | EventKind::Monitor | EventKind::Unmonitor => {
-                self.open.remove(&place);
-                self.leading.remove(&place);
-                self.master_down.remove(&place);
-                let of = self.down.iter_mut().filter(|((number, _), _)| *number == sentinel);
-                of.for_each(|(_, groups)| _ = groups.remove(&place.1));
-                if event.kind == EventKind::Monitor {
-                    self.switched.insert(place, since);
-                }
-            }
-            _ => {}
+    /// What it announces may end a promotion.
+    fn note(&mut self, place: &Place, event: &Event) {
+        use EventKind::*;
+        if let PromotedSlave | SwitchMaster | ConfigUpdateFrom | AbortNotElected
+        | AbortNoGoodSlave | AbortSlaveTimeout | ResetMaster | Monitor | Unmonitor = event.kind
+        {
+            self.open.remove(place);
         }
     }
 }
@@ -195,6 +98,26 @@ pub(super) fn group_at<'a>(
 }
 
 impl Checkers {
+    /// What the sentinel has told of the group since it started.
+    pub(super) fn page(&self, place: &Place) -> Option<&Page> {
+        self.ledger.page(place.0, &place.1)
+    }
+
+    /// Since when it has called the master down, in ms.
+    pub(super) fn master_down(&self, place: &Place) -> Option<Ms> {
+        self.page(place)?.master_down()
+    }
+
+    /// An operator wanted its present failover.
+    pub(super) fn is_forced(&self, place: &Place) -> bool {
+        self.page(place).is_some_and(|page| page.forced)
+    }
+
+    /// When it was last told of, or made, another master, at the earliest.
+    pub(super) fn switched(&self, place: &Place) -> Ms {
+        self.page(place).and_then(|page| page.switched).map_or(0, |told| told.since)
+    }
+
     /// A sentinel says something, having been told so much.
     pub(in crate::sim) fn weigh(&mut self, speaker: &Speaker, said: &Said, seat: &Seat) {
         match said.effect {
@@ -211,26 +134,17 @@ impl Checkers {
             Effect::Announce(event) => {
                 let place = (speaker.number, event.group.as_deref().unwrap_or_default().to_owned());
                 match event.kind {
-                    EventKind::TryFailover if self.ordered.contains_key(&place) => {
-                        self.progress.forced.insert(place);
-                    }
-                    EventKind::TryFailover => _ = self.progress.forced.remove(&place),
-                    EventKind::ElectedLeader => {
-                        self.weigh_election(speaker, &place, seat);
-                        if seat.waited_ms == 0 {
-                            self.progress.elected.insert(place, speaker.at);
-                        }
-                    }
-                    EventKind::PromotedSlave => self.weigh_promotion(speaker, place, event, seat),
+                    EventKind::ElectedLeader => self.weigh_election(speaker, &place),
+                    EventKind::PromotedSlave => self.weigh_promotion(speaker, &place, event, seat),
                     EventKind::AbortNoGoodSlave => {
-                        if let Some(elected) = self.progress.elected.get(&place) {
+                        if let Some(elected) = self.page(&place).and_then(|page| page.elected) {
                             self.weigh_refusal(speaker, &place, elected + 1, seat);
                         }
                     }
                     EventKind::Sdown => self.weigh_sdown(speaker, &place, event, seat),
                     _ => {}
                 }
-                self.progress.note(speaker.number, event, speaker.at, seat.waited_ms);
+                self.progress.note(&place, event);
             }
             Effect::Reply { reply, .. } => {
                 self.weigh_address(speaker, said.question, reply, seat);
@@ -285,7 +199,7 @@ impl Checkers {
         if speaker.at > until && self.stood_at.iter().any(later) {
             return;
         }
-        if speaker.at > until && seat.waited_ms < Ms::MAX {
+        if speaker.at > until && speaker.waited_ms < Ms::MAX {
             let how = format!("promotes {} ms after it stood", speaker.at - stood_at);
             self.broken(speaker, Rule::APromotionComesWhileTheVotesBind, how);
         }
@@ -300,7 +214,7 @@ impl Checkers {
             wrong.extend(self.too_old(speaker, &place, group, ear, seat));
         }
         // What an operator set at this moment may have made some of them down.
-        if seat.waited_ms == 0 && !self.is_tuned(speaker, name) {
+        if speaker.waited_ms == 0 && !self.is_tuned(speaker, name) {
             wrong.extend(self.hasty(speaker, &place, group, seat));
             wrong.extend(self.better(speaker, &place, group, to, seat));
         }
@@ -318,16 +232,16 @@ impl Checkers {
         ear: &Ear,
         seat: &Seat,
     ) -> Option<Broken> {
-        let ago = |at: Ms| speaker.at.saturating_sub(at).saturating_sub(seat.waited_ms);
+        let ago = |at: Ms| speaker.at.saturating_sub(at).saturating_sub(speaker.waited_ms);
         let rule = Rule::WhoIsPromotedAnswers;
-        if seat.waited_ms == 0 && !ear.up {
+        if speaker.waited_ms == 0 && !ear.up {
             return Some((rule, "there is no connection to it".into()));
         }
         // One that was forgotten and is met again at a switch is not down any more.
-        let judged = self.progress.judged.get(&(speaker.number, to.clone()));
-        let silent = ear.pongs[0] <= judged.map(|(_, said_at)| *said_at);
-        let down = silent && self.progress.is_down(speaker.number, to);
-        if seat.waited_ms < Ms::MAX && seat.settled && down {
+        let judged = self.page(place).and_then(|page| page.judged(to));
+        let silent = ear.pongs[0] <= judged.map(|told| told.at);
+        let down = silent && self.ledger.is_down(speaker.number, to);
+        if speaker.waited_ms < Ms::MAX && seat.settled && down {
             return Some((rule, "the sentinel itself calls it down".into()));
         }
         let answered_ms = ago(ear.pongs[0].map_or(ear.opened_at, |at| at.max(ear.opened_at)));
@@ -336,7 +250,7 @@ impl Checkers {
         }
         let rule = Rule::WhoIsPromotedHasSaidLatelyWhatItIs;
         let Some(info) = &ear.info else { return Some((rule, "it said nothing yet".into())) };
-        let limit_ms = match self.progress.master_down.contains_key(place) {
+        let limit_ms = match self.master_down(place).is_some() {
             true => ANSWERED_MS,
             false => ANSWERED_IN_PEACE_MS,
         };
@@ -356,7 +270,8 @@ impl Checkers {
     ) -> Option<Broken> {
         let info = ear.info.as_ref()?;
         let master = seat.ears.get(&group.settings.master)?;
-        if master.info.as_ref().is_some_and(|info| !info.is_master) || seat.waited_ms == Ms::MAX {
+        if master.info.as_ref().is_some_and(|info| !info.is_master) || speaker.waited_ms == Ms::MAX
+        {
             return None;
         }
         if info.is_master {
@@ -364,8 +279,7 @@ impl Checkers {
             return ear.is_stray().then(|| (Rule::WhoIsPromotedWasAReplica, how()));
         }
         // Old data may be an operator's wish where there is no master, and only there.
-        let wanted =
-            self.progress.forced.contains(place) && self.progress.master_down.contains_key(place);
+        let wanted = self.is_forced(place) && self.master_down(place).is_some();
         if wanted || self.is_tuned(speaker, &place.1) {
             return None;
         }
@@ -376,7 +290,7 @@ impl Checkers {
                 "it started without data and has not reached its master since".into(),
             )),
             Some(unlinked_ms) => {
-                let called = self.progress.master_down.get(place).copied().unwrap_or(speaker.at);
+                let called = self.master_down(place).unwrap_or(speaker.at);
                 let silent_since = master.pongs[0]?.min(called);
                 let limit = speaker.at - silent_since + 10 * group.settings.down_after_ms;
                 let how = || format!("its link has been down for {unlinked_ms} ms");
@@ -393,7 +307,7 @@ impl Checkers {
         group: &GroupState,
         seat: &Seat,
     ) -> Option<Broken> {
-        let elected = *self.progress.elected.get(place)?;
+        let elected = self.page(place)?.elected?;
         let waited_ms = speaker.at - elected;
         if slack(waited_ms) >= FRESH_MS {
             return None;
@@ -416,7 +330,7 @@ impl Checkers {
         to: &Address,
         seat: &Seat,
     ) -> Option<Broken> {
-        let elected = *self.progress.elected.get(place)?;
+        let elected = self.page(place)?.elected?;
         let chosen = seat.ears.get(to)?.info.as_ref()?;
         let ages = self.ages(speaker, &place.1, group, seat);
         for (other, info) in self.fit(speaker, place, group, seat, elected + 1) {
@@ -485,7 +399,7 @@ impl Checkers {
         let master = seat.ears.get(&group.settings.master).and_then(|ear| ear.info.as_ref());
         // Who follows a stranger has a master already.
         let led_away = master.is_some_and(|info| !info.is_master);
-        if seat.waited_ms > 0 || !seat.settled || led_away || self.is_tuned(speaker, &place.1) {
+        if speaker.waited_ms > 0 || !seat.settled || led_away || self.is_tuned(speaker, &place.1) {
             return;
         }
         let fit = self.fit(speaker, place, group, seat, since);
@@ -525,16 +439,16 @@ impl Checkers {
         group: &'a GroupState,
         seat: &'a Seat,
     ) -> impl Iterator<Item = (&'a Address, &'a Ear)> {
-        let down = |at: &Address| self.progress.is_down(speaker.number, at);
+        let down = |at: &Address| self.ledger.is_down(speaker.number, at);
         let ear = |at: &'a Address| Some((at, *seat.ears.get(at)?));
         group.replicas.iter().filter(move |at| !down(at)).filter_map(ear)
     }
 
     /// What is announced as promoted has said that it is a master: after it was told to become one,
     /// and while the votes bound.
-    fn weigh_promotion(&mut self, speaker: &Speaker, place: Place, event: &Event, seat: &Seat) {
+    fn weigh_promotion(&mut self, speaker: &Speaker, place: &Place, event: &Event, seat: &Seat) {
         let Some((_, at)) = named(&event.payload) else { return };
-        let stood_at = self.stood_at.get(&place).copied();
+        let stood_at = self.stood_at.get(place).copied();
         let order = seat.ears.get(&at).and_then(|ear| ear.promotion);
         let (Some(stood_at), Some(order)) = (stood_at, order) else { return };
         if order.at < stood_at {

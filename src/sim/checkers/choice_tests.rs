@@ -47,6 +47,7 @@ impl Court {
         let (at, waited_ms, settled) = (NOW, 0, true);
         let mut court = Court { checkers, disk, ears, peers, hellos, at, waited_ms, settled };
         court.at = NOW - 2_000;
+        court.speaks(|checkers, speaker, _| checkers.open_book(speaker));
         for n in 1..=3 {
             let ear = court.ears.entry(address(n)).or_default();
             ear.connected(court.at, true);
@@ -55,12 +56,15 @@ impl Court {
             }
         }
         court.tells(1, &master(1));
+        court.announces(EventKind::Monitor, "master g 10.0.0.1 6379 quorum 2");
         court.at = NOW;
         let place = (0, GROUP.to_owned());
         court.checkers.stood_at.insert(place.clone(), NOW);
         court.checkers.candidacies.insert(place, (5, 2));
         court.announces(EventKind::Sdown, "master g 10.0.0.1 6379");
         court.announces(EventKind::Odown, "master g 10.0.0.1 6379 #quorum 2/2");
+        court.announces(EventKind::TryFailover, "master g 10.0.0.1 6379");
+        court.announces(EventKind::VoteForLeader, &format!("{} 5", id(0)));
         court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
         for n in [2, 3] {
             court.pongs(n);
@@ -89,14 +93,13 @@ impl Court {
         let speaker = Speaker {
             at: self.at,
             since: self.at,
-            stopped: false,
+            waited_ms: self.waited_ms,
             number: 0,
             id: &id,
             disk: &self.disk,
         };
         let (ears, peers) = (self.ears.iter().collect(), self.peers.iter().collect());
-        let (waited_ms, settled) = (self.waited_ms, self.settled);
-        let seat = Seat { ears, peers, hellos: &self.hellos, waited_ms, settled };
+        let seat = Seat { ears, peers, hellos: &self.hellos, settled: self.settled };
         what(&mut self.checkers, &speaker, &seat)
     }
 
@@ -107,8 +110,10 @@ impl Court {
             checkers.weigh(speaker, &said, seat);
             if let Effect::Announce(event) = said.effect {
                 checkers.prompt.note(speaker, event);
-                checkers.conduct.says(speaker, said.effect, false);
+                checkers.conduct.says(speaker, said.effect, &checkers.ledger);
             }
+            // Not all that would be told is.
+            checkers.write_book(speaker, &said);
         });
         if let Effect::Send { command, .. } = effect {
             self.ears.entry(to).or_default().send(self.at, &command);
@@ -141,7 +146,8 @@ impl Court {
         let said = Said { effect: &effect, to: None, receiver: None, question: Some(request) };
         self.speaks(|checkers, speaker, seat| {
             checkers.weigh(speaker, &said, seat);
-            checkers.hear(speaker, &said);
+            checkers.answered(speaker, RequestId(n), said.question, reply);
+            checkers.write_book(speaker, &said);
         });
     }
 
@@ -165,7 +171,7 @@ impl Court {
         let speaker = Speaker {
             at: self.at,
             since: self.at,
-            stopped: false,
+            waited_ms: self.waited_ms,
             number: 0,
             id: &id,
             disk: &self.disk,
@@ -245,14 +251,15 @@ fn finds_a_promotion_of_somebody_silent() {
 }
 
 #[test]
-fn who_is_named_with_a_switch_stays_down_and_who_is_met_later_does_not() {
+fn who_is_named_with_a_switch_stays_down_and_who_was_forgotten_does_not() {
     for (later, down) in [(0, true), (1, false)] {
         let mut court = Court::new();
+        court.announces(EventKind::ResetMaster, "master g 10.0.0.1 6379");
         court.announces(EventKind::Sdown, "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379");
         court.announces(EventKind::SwitchMaster, "g 10.0.0.1 6379 10.0.0.3 6379");
         court.at += later;
         court.announces(EventKind::Slave, "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.3 6379");
-        assert_eq!(court.checkers.progress.is_down(0, &address(2)), down);
+        assert_eq!(court.checkers.ledger.is_down(0, &address(2)), down);
     }
 }
 
@@ -262,7 +269,8 @@ fn finds_a_promotion_of_old_data() {
     let empty = unlinked(2, -1).replace("db0", "none");
     promoted_after(|court| court.tells(2, &empty), "emptiness is not promoted");
     let forced = |court: &mut Court| {
-        court.checkers.ordered.insert((0, GROUP.into()), 1);
+        let ok = Value::Simple("OK".into());
+        court.answers(1, &Request::Failover(GROUP.into()), &ok);
         court.announces(EventKind::TryFailover, "master g 10.0.0.1 6379");
         court.tells(2, &empty);
     };

@@ -40,7 +40,7 @@ impl Checkers {
                 let how = format!("promotes in epoch {epoch}, and knows configuration {known}");
                 self.broken(speaker, Rule::ANewerConfigurationEndsOlderFailovers, how);
             }
-            let excused = self.may_be_two(&group, epoch) || speaker.stopped;
+            let excused = self.may_be_two(&group, epoch) || speaker.was_stopped();
             let later =
                 self.leaders.range((group.clone(), epoch + 1)..=(group.clone(), Epoch::MAX));
             let later = later.map(|((_, e), n)| (*e, *n));

@@ -9,7 +9,8 @@ mod page;
 
 use std::collections::BTreeMap;
 
-use page::{Cause, Known, Member, Page, Stage};
+use page::{Cause, Known, Member, Stage};
+pub(super) use page::{Page, Told};
 
 use super::{Checkers, Group, Said, Speaker, read_vote};
 use crate::config::state::GroupState;
@@ -55,6 +56,20 @@ struct Book {
 #[derive(Debug, Default)]
 pub(super) struct Ledger(BTreeMap<usize, Book>);
 
+impl Ledger {
+    /// What a sentinel has told of a group since it started.
+    pub(super) fn page(&self, sentinel: usize, group: &str) -> Option<&Page> {
+        self.0.get(&sentinel)?.pages.get(group)
+    }
+
+    /// True if the sentinel calls this replica down, in any group.
+    pub(super) fn is_down(&self, sentinel: usize, at: &Address) -> bool {
+        let name = at.to_string();
+        let pages = self.0.get(&sentinel).into_iter().flat_map(|book| book.pages.values());
+        pages.filter_map(|page| page.replicas.get(&name)).any(|replica| replica.down)
+    }
+}
+
 impl Checkers {
     /// A sentinel starts with what is on its disk.
     pub(super) fn open_book(&mut self, speaker: &Speaker) {
@@ -82,7 +97,7 @@ impl Checkers {
         }
         book.failed = disk_fails;
         // Who was stopped has still to say what it had decided.
-        if book.dirty && was_settled && book.settled && !speaker.stopped {
+        if book.dirty && was_settled && book.settled && !speaker.was_stopped() {
             book.dirty = false;
             if let Err((rule, how)) = book.compare_with_disk(speaker) {
                 self.broken(speaker, rule, how);
@@ -101,8 +116,8 @@ impl Checkers {
     }
 
     /// It says something.
-    pub(super) fn write_book(&mut self, speaker: &Speaker, said: &Said) {
-        let Some(book) = self.ledger.0.get_mut(&speaker.number) else { return };
+    pub(super) fn write_book(&mut self, speaker: &Speaker, said: &Said) -> Option<Broken> {
+        let book = self.ledger.0.get_mut(&speaker.number)?;
         let found = match said.effect {
             Effect::Persist { .. } => {
                 (book.settled, book.dirty) = (false, true);
@@ -119,9 +134,7 @@ impl Checkers {
             },
             _ => Ok(()),
         };
-        if let Err((rule, how)) = found {
-            self.broken(speaker, rule, how);
-        }
+        found.err()
     }
 }
 
@@ -172,7 +185,7 @@ impl Book {
             return Err((ONCE, format!("announces {}, which nobody can read", shown(event))));
         };
         if event.kind == EventKind::Monitor {
-            return self.monitor(name, &of, event);
+            return self.monitor(name, &of, speaker.told(), event);
         }
         let failed = self.failed;
         let Some(page) = self.pages.get_mut(name) else { return Err(stranger(event)) };
@@ -180,21 +193,25 @@ impl Book {
             let how = format!("announces {}, and the master is {}", shown(event), page.master.at);
             return Err((SWITCH, how));
         }
-        let at = speaker.at;
+        let told = speaker.told();
         match event.kind {
-            EventKind::Slave | EventKind::Sentinel => page.meet(&of, event),
+            EventKind::Slave | EventKind::Sentinel => page.meet(&of, told, event),
             EventKind::Sdown | EventKind::SdownEnd => {
                 let down = event.kind == EventKind::Sdown;
                 let Some(member) = page.member(&of) else { return Err(stranger(event)) };
-                match member.down.replace(down) == Some(down) {
-                    true => Err((ONCE, format!("announces {} again", shown(event)))),
-                    false => Ok(()),
+                match member.judge(down, told) {
+                    true => Ok(()),
+                    false => Err((ONCE, format!("announces {} again", shown(event)))),
                 }
             }
             EventKind::Odown | EventKind::OdownEnd => {
                 let odown = event.kind == EventKind::Odown;
-                let before = std::mem::replace(&mut page.odown, odown);
-                match before == odown || odown && page.master.down == Some(false) {
+                let before = page.odown.is_some();
+                match odown {
+                    true => page.odown = Some(told),
+                    false => page.no_odown(told.at),
+                }
+                match before == odown || odown && !page.master.down {
                     true => {
                         Err((ONCE, format!("announces {}, without +sdown or again", shown(event))))
                     }
@@ -210,7 +227,7 @@ impl Book {
             }
             EventKind::SentinelAddressSwitch => self.moved(&of, event),
             EventKind::ResetMaster => {
-                page.reset(at);
+                page.reset(told.at);
                 Ok(())
             }
             EventKind::Set => {
@@ -225,23 +242,25 @@ impl Book {
             }
             EventKind::TryFailover => {
                 page.loose &= failed;
-                page.advance(Stage::Tried, at, event)
+                page.advance(Stage::Tried, told, event)
             }
-            EventKind::ElectedLeader => page.advance(Stage::Elected, at, event),
-            EventKind::StateSelectSlave => page.advance(Stage::Selects, at, event),
-            EventKind::SelectedSlave => page.advance(Stage::Selected, at, event),
-            EventKind::StateSendSlaveofNoone => page.advance(Stage::Sends, at, event),
-            EventKind::StateWaitPromotion => page.advance(Stage::Awaits, at, event),
+            EventKind::ElectedLeader => page.advance(Stage::Elected, told, event),
+            EventKind::StateSelectSlave => page.advance(Stage::Selects, told, event),
+            EventKind::SelectedSlave => page.advance(Stage::Selected, told, event),
+            EventKind::StateSendSlaveofNoone => page.advance(Stage::Sends, told, event),
+            EventKind::StateWaitPromotion => page.advance(Stage::Awaits, told, event),
             EventKind::PromotedSlave => {
                 if of.kind == "master" {
                     // It had been made a replica by somebody: nothing is switched.
-                    (page.odown, page.master.down) = (false, Some(false));
+                    page.no_odown(told.at);
+                    page.master.down = false;
                 } else {
                     page.cause = Some(Cause::Promotion(of.at));
                 }
-                page.advance(Stage::Promoted, at, event)
+                page.switched = Some(told);
+                page.advance(Stage::Promoted, told, event)
             }
-            EventKind::StateReconfSlaves => page.advance(Stage::Repoints, at, event),
+            EventKind::StateReconfSlaves => page.advance(Stage::Repoints, told, event),
             EventKind::AbortNotElected
             | EventKind::AbortNoGoodSlave
             | EventKind::AbortSlaveTimeout => page.end(event, page.fails_over()),
@@ -252,9 +271,16 @@ impl Book {
 
     /// A group is watched from the start or from now on. Its file may name another master than its
     /// memory.
-    fn monitor(&mut self, name: &str, of: &Details, event: &Event) -> Result<(), Broken> {
+    fn monitor(
+        &mut self,
+        name: &str,
+        of: &Details,
+        told: Told,
+        event: &Event,
+    ) -> Result<(), Broken> {
         let page = self.pages.entry(name.into()).or_insert_with(|| Page::new(of.at.clone()));
         page.master = Member::new(of.at.clone(), Known::Sure);
+        page.switched = Some(told);
         page.replicas.remove(&of.at.to_string());
         match std::mem::replace(&mut page.watched, true) {
             true => Err((ONCE, format!("announces {} again", shown(event)))),
@@ -296,7 +322,7 @@ impl Book {
             Some(Cause::Promotion(at)) => *at == new,
             _ => true,
         };
-        page.switch(new.clone());
+        page.switch(new.clone(), speaker.told());
         if old != before {
             return wrong(&format!("the master was {before}"));
         }

@@ -37,7 +37,7 @@ struct Reader {
     checkers: Checkers,
     disk: State,
     at: Ms,
-    stopped: bool,
+    waited_ms: Ms,
 }
 
 impl Reader {
@@ -49,7 +49,7 @@ impl Reader {
         group.sentinels = BTreeMap::from([(id(1), Address::new("10.0.0.9", 26379))]);
         let groups = BTreeMap::from([("g".into(), group)]);
         let disk = State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new() };
-        let mut reader = Reader { checkers, disk, at: 1_000, stopped: false };
+        let mut reader = Reader { checkers, disk, at: 1_000, waited_ms: 0 };
         reader.speaks(|checkers, speaker| checkers.open_book(speaker));
         reader.announces(EventKind::Monitor, "master g 10.0.0.1 6379 quorum 2");
         // Each failover below is of this epoch.
@@ -59,14 +59,18 @@ impl Reader {
     }
 
     fn speaks(&mut self, how: impl FnOnce(&mut Checkers, &Speaker)) {
-        let (at, stopped, id) = (self.at, self.stopped, id(0));
-        let speaker = Speaker { at, since: at, stopped, number: 0, id: &id, disk: &self.disk };
+        let (at, waited_ms, id) = (self.at, self.waited_ms, id(0));
+        let speaker = Speaker { at, since: at, waited_ms, number: 0, id: &id, disk: &self.disk };
         how(&mut self.checkers, &speaker);
     }
 
     fn says(&mut self, effect: Effect, question: Option<&Request>) {
         let said = Said { effect: &effect, to: None, receiver: None, question };
-        self.speaks(|checkers, speaker| checkers.write_book(speaker, &said));
+        self.speaks(|checkers, speaker| {
+            if let Some((rule, how)) = checkers.write_book(speaker, &said) {
+                checkers.broken(speaker, rule, how);
+            }
+        });
     }
 
     fn announces(&mut self, kind: EventKind, payload: &str) {
@@ -455,7 +459,7 @@ fn nothing_is_compared_while_something_waits() {
     reader.opinion(1);
     reader.finds("");
     let mut reader = Reader::new();
-    reader.stopped = true;
+    reader.waited_ms = Ms::MAX;
     reader.disk.current_epoch = 6;
     reader.writes();
     reader.settles();

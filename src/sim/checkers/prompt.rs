@@ -37,13 +37,6 @@ const LATELY_MS: Ms = 3_000;
 #[derive(Debug, Default)]
 pub(super) struct Prompt {
     next_look: Vec<Ms>,
-    /// Since when it stands, and whether it was elected.
-    standing: BTreeMap<Place, (Ms, bool)>,
-    /// Since when a quorum sees the master down, and when that last ended.
-    odown: BTreeMap<Place, Ms>,
-    odown_ended: BTreeMap<Place, Ms>,
-    /// It was told OK to a FAILOVER, which has not begun.
-    ordered: BTreeSet<Place>,
     /// Until when another's vote may bind it.
     bound: BTreeMap<Place, Ms>,
     /// When it last had another master, and when anything else last changed in the group.
@@ -51,8 +44,6 @@ pub(super) struct Prompt {
     stirred: BTreeMap<Place, Ms>,
     /// When it last said that it met somebody at this address.
     met: BTreeMap<(usize, Address), Ms>,
-    /// Sentinels that it calls down.
-    silent: BTreeSet<(Place, RunId)>,
     /// It leaves nodes of the group alone that are somebody else's.
     alone: BTreeSet<Place>,
     /// The write under way, and the longest of its life.
@@ -85,14 +76,9 @@ impl Prompt {
 
     pub(super) fn died(&mut self, sentinel: usize) {
         let other = |place: &Place| place.0 != sentinel;
-        self.standing.retain(|place, _| other(place));
-        self.odown.retain(|place, _| other(place));
-        self.odown_ended.retain(|place, _| other(place));
-        self.ordered.retain(other);
         self.bound.retain(|place, _| other(place));
         self.named.retain(|place, _| other(place));
         self.met.retain(|(number, _), _| *number != sentinel);
-        self.silent.retain(|(place, _)| other(place));
         self.alone.retain(other);
         self.writes.remove(&sentinel);
         self.failed.remove(&sentinel);
@@ -118,11 +104,6 @@ impl Prompt {
         self.writes.get(&sentinel).map_or(0, |(_, longest)| *longest)
     }
 
-    /// It answers OK to a FAILOVER.
-    pub(super) fn obeys(&mut self, place: Place) {
-        self.ordered.insert(place);
-    }
-
     /// It says of a node that it is somebody else's.
     pub(super) fn leaves_alone(&mut self, sentinel: usize, group: &str) {
         self.alone.insert((sentinel, group.to_owned()));
@@ -140,62 +121,28 @@ impl Prompt {
         let (at, place) = (speaker.at, (speaker.number, group.to_string()));
         let words: Vec<&str> = event.payload.split(' ').collect();
         match event.kind {
-            Sentinel | Sdown | SdownEnd if words[0] == "sentinel" => {
-                let Some(id) = words.get(1).and_then(|id| RunId::parse(id)) else { return };
-                match event.kind {
-                    Sdown => _ = self.silent.insert((place, id)),
-                    SdownEnd => _ = self.silent.remove(&(place, id)),
-                    _ => {
-                        self.silent.remove(&(place, id));
-                        self.meets(speaker, words.get(2), words.get(3));
-                    }
-                }
-            }
+            Sentinel => self.meets(speaker, words.get(2), words.get(3)),
             SentinelAddressSwitch => self.meets(speaker, words.get(5), words.get(7)),
             Slave => {
                 if let Some((_, node)) = named(&event.payload) {
                     self.met.insert((speaker.number, node), at);
                 }
             }
-            Odown => {
-                self.odown.insert(place, at);
-            }
-            OdownEnd => self.no_odown(place, at),
-            TryFailover => {
-                self.ordered.remove(&place);
-                self.standing.insert(place.clone(), (at, false));
-                self.stirred.insert(place, at);
-            }
-            ElectedLeader => {
-                if let Some((_, elected)) = self.standing.get_mut(&place) {
-                    *elected = true;
-                }
-            }
             VoteForLeader if words[0] != speaker.id.as_str() => {
                 self.bound.insert(place, at + TENURE_MS);
             }
-            AbortNotElected | AbortNoGoodSlave | AbortSlaveTimeout => {
-                self.standing.remove(&place);
+            TryFailover | AbortNotElected | AbortNoGoodSlave | AbortSlaveTimeout => {
                 self.stirred.insert(place, at);
             }
             PromotedSlave | SwitchMaster | ConfigUpdateFrom | ResetMaster | Monitor | Unmonitor => {
                 if let Monitor | Unmonitor = event.kind {
-                    self.silent.retain(|(of, _)| *of != place);
                     self.alone.remove(&place);
-                    self.ordered.remove(&place);
                 }
-                self.standing.remove(&place);
                 self.named.insert(place.clone(), at);
-                self.stirred.insert(place.clone(), at);
-                self.no_odown(place, at);
+                self.stirred.insert(place, at);
             }
             _ => {}
         }
-    }
-
-    fn no_odown(&mut self, place: Place, at: Ms) {
-        self.odown.remove(&place);
-        self.odown_ended.insert(place, at);
     }
 
     fn meets(&mut self, speaker: &Speaker, host: Option<&&str>, port: Option<&&str>) {
@@ -234,7 +181,7 @@ impl Checkers {
         for (name, group) in &speaker.disk.groups {
             let place = (speaker.number, name.clone());
             let look = Look { speaker, place: &place, group, seat, woke, mended };
-            if self.prompt.ordered.contains(&place) {
+            if self.page(&place).is_some_and(|page| page.orders > 0) {
                 let how = format!("answered OK to a FAILOVER of {name}, and does not begin");
                 wrong.push((Rule::AFailoverThatIsOrderedIsTried, how));
             }
@@ -251,10 +198,10 @@ impl Checkers {
     }
 
     /// It says that it was elected: the master is still down then, or somebody has ordered this.
-    pub(super) fn weigh_election(&mut self, speaker: &Speaker, place: &Place, seat: &Seat) {
-        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
-        let ended = self.prompt.odown_ended.get(place).copied().unwrap_or_default();
-        if !cause && ended < speaker.at.saturating_sub(seat.waited_ms) {
+    pub(super) fn weigh_election(&mut self, speaker: &Speaker, place: &Place) {
+        let Some(page) = self.page(place) else { return };
+        let cause = page.odown.is_some() || page.forced;
+        if !cause && page.odown_ended < speaker.told().since {
             let how = format!("is elected in {}, and no quorum sees its master down", place.1);
             self.broken(speaker, Rule::AnElectionEndsWithItsCause, how);
         }
@@ -271,9 +218,9 @@ impl Checkers {
             Some((id, at, ms))
         });
         let unnoticed = silent.find(|(id, at, _)| match id {
-            Some(id) => !self.prompt.silent.contains(&(place.clone(), (*id).clone())),
-            None if *at == master => !self.progress.master_down.contains_key(place),
-            None => !self.progress.is_down(place.0, at),
+            Some(id) => !self.page(place).is_some_and(|page| page.is_silent(id)),
+            None if *at == master => self.master_down(place).is_none(),
+            None => !self.ledger.is_down(place.0, at),
         });
         unnoticed.map(|(_, at, ms)| {
             let how = format!("does not call {at} down, which has not answered for {ms} ms");
@@ -297,7 +244,8 @@ impl Checkers {
     /// An election goes on only as long as its cause, and ends when the votes bind no more.
     fn idle_election(&self, look: &Look) -> Option<Broken> {
         let place = look.place;
-        let (since, elected) = *self.prompt.standing.get(place)?;
+        let page = self.page(place)?;
+        let (since, elected) = page.candidacy()?;
         let (epoch, _) = *self.candidacies.get(place)?;
         if look.group.config_epoch >= epoch {
             // Overtaken, and so given up in silence.
@@ -308,7 +256,7 @@ impl Checkers {
             let how = format!("has stood in {} for {for_ms} ms", place.1);
             return Some((Rule::AFailoverComesToAnEnd, how));
         }
-        let cause = self.prompt.odown.contains_key(place) || self.progress.forced.contains(place);
+        let cause = page.odown.is_some() || page.forced;
         (!elected && !cause).then(|| {
             let how = format!("stands in {}, though no quorum sees its master down", place.1);
             (Rule::AnElectionEndsWithItsCause, how)
@@ -319,14 +267,14 @@ impl Checkers {
     /// after a pause that doubles.
     fn late_election(&self, look: &Look) -> Option<Broken> {
         let Look { speaker, place, group, woke, mended, .. } = *look;
-        let odown = *self.prompt.odown.get(place)?;
-        let silent = |id: &&RunId| self.prompt.silent.contains(&(place.clone(), (*id).clone()));
+        let page = self.page(place)?;
+        let odown = page.odown?.at;
+        let silent = |id: &&RunId| page.is_silent(id);
         let voters = group.sentinels.len() + 1;
         let reached = voters - group.sentinels.keys().filter(silent).count();
         let needed = (voters / 2 + 1).max(group.settings.quorum as usize);
         let listens = group.sentinels.is_empty() || self.conduct.may_hear_itself(speaker);
-        let stands = self.prompt.standing.contains_key(place);
-        if stands || reached < needed || listens || !self.twins.is_empty() {
+        if page.fails_over() || reached < needed || listens || !self.twins.is_empty() {
             return None;
         }
         let lead_ms = LEAD_MS.max(LEAD_WRITES * self.prompt.write_ms(speaker.number));
@@ -346,9 +294,10 @@ impl Checkers {
     fn late_repair(&self, look: &Look) -> Option<Broken> {
         let Look { speaker, place, group, seat, woke, mended } = *look;
         let sane = |info: &Info| info.is_master && speaker.at - info.at < SANE_MS;
-        if self.prompt.standing.contains_key(place)
+        let page = self.page(place)?;
+        if page.fails_over()
             || self.prompt.alone.contains(place)
-            || self.progress.master_down.contains_key(place)
+            || page.master_down().is_some()
             || !seat.ears.get(&group.settings.master)?.info.as_ref().is_some_and(sane)
         {
             return None;
@@ -357,13 +306,12 @@ impl Checkers {
         let stirred = self.prompt.stirred.get(place).copied().unwrap_or_default();
         group.replicas.iter().find_map(|at| {
             let ear = seat.ears.get(at).filter(|ear| self.is_wrong(look, at, ear))?;
-            let judged = self.progress.judged.get(&(speaker.number, at.clone()));
-            let judged = judged.map_or(0, |(_, said_at)| *said_at);
+            let judged = page.judged(at).map_or(0, |told| told.at);
             let since = stirred.max(woke).max(mended).max(judged).max(ear.steady_since);
             let since = since.max(ear.met_at);
             let patience_ms = match ear.info.as_ref()?.is_master {
                 true => PATIENCE_MS,
-                false if self.progress.leading.contains(place) => 0,
+                false if page.leads() => 0,
                 false => PATIENCE_MS.max(timeout_ms),
             };
             let due = since + slack(patience_ms) + BEAT_MS;
@@ -381,7 +329,7 @@ impl Checkers {
         let Look { speaker, group, seat, .. } = *look;
         let Some(info) = &ear.info else { return false };
         let fresh = ear.up && info.at > ear.connected_at && speaker.at - info.at < LATELY_MS;
-        let deaf = ear.refused || ear.locked || self.progress.is_down(speaker.number, at);
+        let deaf = ear.refused || ear.locked || self.ledger.is_down(speaker.number, at);
         if !fresh || deaf || group_at(speaker, at).is_none() {
             return false;
         }

@@ -16,6 +16,7 @@ fn slave(n: usize) -> String {
 fn peace() -> Court {
     let mut court = Court::new();
     court.checkers.set_season(Season::Rough);
+    court.announces(EventKind::AbortNotElected, MASTER);
     court.announces(EventKind::SdownEnd, MASTER);
     court.announces(EventKind::OdownEnd, MASTER);
     after(&mut court, 0);

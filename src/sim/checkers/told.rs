@@ -276,9 +276,6 @@ pub(in crate::sim) struct Seat<'a> {
     /// The same of other sentinels.
     pub(in crate::sim) peers: BTreeMap<&'a Address, &'a Ear>,
     pub(in crate::sim) hellos: &'a Hellos,
-    /// It may have decided so long ago what it does now, in ms: it had to wait for its disk, or was
-    /// stopped ([`Ms::MAX`]).
-    pub(in crate::sim) waited_ms: Ms,
     /// Nothing that it decided waits for its disk: it has said all that it knows.
     pub(in crate::sim) settled: bool,
 }

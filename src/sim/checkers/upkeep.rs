@@ -36,7 +36,7 @@ impl Checkers {
         let Some((name, group)) = group_at(speaker, to) else { return };
         let place = (speaker.number, name.to_owned());
         let mut wrong = Vec::new();
-        if group.settings.master == *master && seat.waited_ms <= QUICK_MS {
+        if group.settings.master == *master && speaker.waited_ms <= QUICK_MS {
             wrong.extend(self.no_master(speaker, &place, master, seat));
         }
         if let Some(ear) = seat.ears.get(to) {
@@ -56,16 +56,16 @@ impl Checkers {
         seat: &Seat,
     ) -> Option<Broken> {
         let rule = Rule::NodesAreSentToAMaster;
-        if seat.settled && self.progress.master_down.contains_key(place) {
+        if seat.settled && self.master_down(place).is_some() {
             return Some((rule, "the sentinel itself calls that down".into()));
         }
         let info = seat.ears.get(master)?.info.as_ref();
-        if seat.waited_ms == 0 && info.is_none_or(|info| !info.is_master) {
+        if speaker.waited_ms == 0 && info.is_none_or(|info| !info.is_master) {
             return Some((rule, "that does not say that it is one".into()));
         }
         let age_ms = speaker.at - info?.at;
         let how = || format!("that said so {age_ms} ms ago");
-        (age_ms > slack(SANE_MS + seat.waited_ms)).then(|| (rule, how()))
+        (age_ms > slack(SANE_MS + speaker.waited_ms)).then(|| (rule, how()))
     }
 
     /// Who did not lead the failover leaves a node alone until news could have come.
@@ -77,12 +77,12 @@ impl Checkers {
         ear: &Ear,
         seat: &Seat,
     ) -> Option<Broken> {
-        if self.progress.leading.contains(place) {
+        let page = self.page(place)?;
+        if page.leads() {
             return None;
         }
-        let judged = self.progress.judged.get(&(speaker.number, to.clone()));
-        let since = ear.steady_since.max(judged.map_or(0, |(since, _)| *since));
-        if since > speaker.at.saturating_sub(seat.waited_ms) {
+        let since = ear.steady_since.max(page.judged(to).map_or(0, |told| told.since));
+        if since > speaker.at.saturating_sub(speaker.waited_ms) {
             // It changed while the order had to wait.
             return None;
         }
@@ -95,7 +95,7 @@ impl Checkers {
         let said = seat.hellos.confirm(&place.1, known.config_epoch, speaker.id, since);
         let voters = known.sentinels.len() + 1;
         // Of whom it knows, its disk may know more or less while it is being written.
-        let settled = seat.waited_ms == 0 && seat.settled;
+        let settled = speaker.waited_ms == 0 && seat.settled;
         let early = slack(for_ms) < NEWS_UNCONFIRMED_MS && settled;
         (early && said + 1 < voters / 2 + 1).then(|| {
             let how = format!(
@@ -118,17 +118,17 @@ impl Checkers {
     ) -> Option<Broken> {
         let ear = seat.ears.get(to)?;
         // It may have been one when the order was given, which then had to wait.
-        let changed = ear.role_since > speaker.at.saturating_sub(seat.waited_ms);
+        let changed = ear.role_since > speaker.at.saturating_sub(speaker.waited_ms);
         let place = (speaker.number, group_at(speaker, to)?.0.to_owned());
         if ear.info.as_ref()?.is_master || changed || self.is_tuned(speaker, &place.1) {
             return None;
         }
-        let switched = self.progress.switched.get(&place).copied().unwrap_or_default();
+        let page = self.page(&place)?;
+        let switched = self.switched(&place);
         let under_way = |at: &&Address| {
             let Some(ear) = seat.ears.get(*at) else { return false };
             // Whoever was down meanwhile is no longer waited for.
-            let judged = self.progress.judged.get(&(speaker.number, (*at).clone()));
-            let since = switched.max(judged.map_or(0, |(_, said_at)| said_at + 1));
+            let since = switched.max(page.judged(at).map_or(0, |told| told.at + 1));
             let sent = ear.repointed.as_ref().is_some_and(|(at, whom)| {
                 whom == master && *at >= since && slack(speaker.at - at) < REPOINT_MS
             });
@@ -153,13 +153,13 @@ impl Checkers {
         let [kind, _, host, port, ..] = words[..] else { return };
         let at = Address::new(host, port.parse().unwrap_or(0));
         let known = speaker.disk.groups.get(&place.1);
-        let tuned = self.is_tuned(speaker, &place.1) || seat.waited_ms > QUICK_MS;
+        let tuned = self.is_tuned(speaker, &place.1) || speaker.waited_ms > QUICK_MS;
         let ears = if kind == "sentinel" { &seat.peers } else { &seat.ears };
         let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;
         };
         let follows = ear.info.as_ref().is_some_and(|info| !info.is_master);
-        if seat.waited_ms == 0
+        if speaker.waited_ms == 0
             && kind != "sentinel"
             && !(kind == "master" && follows)
             && let Some(watched_ms) = self.watched_ms(speaker, ear)
@@ -168,7 +168,7 @@ impl Checkers {
             let how = format!("calls {at} down, which it watched in silence for {watched_ms} ms");
             self.broken(speaker, Rule::TimeNotWatchedCountsAgainstNobody, how);
         }
-        let alive_ms = ear.alive_at.filter(|_| seat.waited_ms == 0).map(|at| speaker.at - at);
+        let alive_ms = ear.alive_at.filter(|_| speaker.waited_ms == 0).map(|at| speaker.at - at);
         let lives = alive_ms.is_some_and(|ms| slack(ms) < group.settings.down_after_ms);
         // A master that has followed for long is none.
         if lives && ear.locked && ear.up && !(kind == "master" && follows) {
@@ -186,7 +186,7 @@ impl Checkers {
         if answered_ms.is_none_or(|ms| slack(ms) >= group.settings.down_after_ms) {
             return;
         }
-        let switched = self.progress.switched.get(place).copied().unwrap_or_default();
+        let switched = self.switched(place);
         let as_it_is_ms = speaker.at - ear.role_since.max(switched);
         if !follows || slack(as_it_is_ms) < SANE_MS {
             let how = format!("calls {at} down, which answers, and was named {as_it_is_ms} ms ago");

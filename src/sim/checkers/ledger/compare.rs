@@ -78,8 +78,14 @@ impl Book {
         question: &Request,
         reply: &Value,
     ) -> Result<(), Broken> {
-        if let (Request::Set { name, options }, Value::Simple(_)) = (question, reply) {
-            return self.was_set(speaker, name, options);
+        match (question, reply) {
+            (Request::Set { name, options }, Value::Simple(_)) => {
+                return self.was_set(speaker, name, options);
+            }
+            (Request::Failover(name), Value::Simple(_)) => {
+                self.pages.get_mut(name).into_iter().for_each(|page| page.orders += 1);
+            }
+            _ => {}
         }
         if !self.settled {
             return Ok(());
@@ -145,7 +151,7 @@ impl Book {
         let said = items.first() == Some(&Value::Integer(1));
         let mut pages = self.pages.values().filter(|page| page.master.at == at);
         let (page, None) = (pages.next(), pages.next()) else { return Ok(()) };
-        let Some(told) = page.map_or(Some(false), |page| page.master.down) else { return Ok(()) };
+        let told = page.is_some_and(|page| page.master.down);
         match said == (told && !self.tilt) {
             true => Ok(()),
             false => Err((OPINION, format!("answers {reply:?} of {at}, and told down {told}"))),
@@ -170,8 +176,8 @@ impl Page {
         let has = |flag: &str| field("flags").split(',').any(|word| word == flag);
         let fails_over = self.loose.then(|| has("failover_in_progress"));
         for (flag, told) in [
-            ("s_down", self.master.down.unwrap_or_else(|| has("s_down"))),
-            ("o_down", self.odown),
+            ("s_down", self.master.down),
+            ("o_down", self.odown.is_some()),
             ("failover_in_progress", fails_over.unwrap_or_else(|| self.fails_over())),
         ] {
             if has(flag) != told {
@@ -223,10 +229,8 @@ fn compare(
         if member.at != at && member.known == Known::Sure {
             return Err(format!("told {name} at {}, and not {at}", member.at));
         }
-        if let (Some(told), Some(down)) = (member.down, down)
-            && told != down
-        {
-            return Err(format!("told {name} down {told}, and not {down}"));
+        if let Some(down) = down.filter(|down| *down != member.down) {
+            return Err(format!("told {name} down {}, and not {down}", member.down));
         }
         seen += 1;
         names.push(name);

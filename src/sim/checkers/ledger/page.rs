@@ -5,19 +5,31 @@ use std::collections::BTreeMap;
 use super::{Broken, Details, ONCE, STAGES, shown};
 use crate::config::state::GroupState;
 use crate::sentinel::Event;
-use crate::sentinel::types::{Address, Epoch};
+use crate::sentinel::types::{Address, Epoch, RunId};
 use crate::sim::wire::Ms;
 
 /// So long after a RESET, at most, in ms, the sentinel still forgets whom it does not find. It may
 /// be stopped meanwhile.
 const RESET_MS: Ms = 60_000;
 
+/// When something was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Told {
+    /// When it was decided, at the earliest: it may have had to wait for the disk.
+    pub(in super::super) since: Ms,
+    pub(in super::super) at: Ms,
+    /// Nothing was being written: it was decided at that moment.
+    pub(in super::super) at_once: bool,
+}
+
 /// What is known of a master, a replica or a sentinel.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
+pub(in super::super) struct Member {
     pub(super) at: Address,
-    /// Called down; `None` where nobody who listens can know.
-    pub(super) down: Option<bool>,
+    /// Called down.
+    pub(super) down: bool,
+    /// When that was last told of it, or that it is not.
+    pub(super) judged: Option<Told>,
     pub(super) known: Known,
 }
 
@@ -32,7 +44,13 @@ pub(super) enum Known {
 
 impl Member {
     pub(super) fn new(at: Address, known: Known) -> Member {
-        Member { at, down: Some(false), known }
+        Member { at, down: false, judged: None, known }
+    }
+
+    /// It is called down, or not any more. False if that was told already.
+    pub(super) fn judge(&mut self, down: bool, told: Told) -> bool {
+        self.judged = Some(told);
+        std::mem::replace(&mut self.down, down) != down
     }
 }
 
@@ -63,16 +81,27 @@ pub(super) enum Cause {
 
 /// One group, as one sentinel told it.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(in super::super) struct Page {
     /// Its `+monitor` was told.
     pub(super) watched: bool,
     pub(super) master: Member,
-    pub(super) odown: bool,
+    /// When it was last told of, or made, another master.
+    pub(in super::super) switched: Option<Told>,
+    /// Since when a quorum sees the master down, and when that last ended.
+    pub(in super::super) odown: Option<Told>,
+    pub(in super::super) odown_ended: Ms,
     pub(super) replicas: Members,
     pub(super) peers: Members,
     pub(super) stage: Stage,
-    /// When that was told.
+    /// When that was told, and the beginning of that failover.
     pub(super) staged_at: Ms,
+    pub(super) tried_at: Ms,
+    /// FAILOVERs that were answered OK, and have not begun.
+    pub(in super::super) orders: u32,
+    /// The present failover, or the last one, is one of these.
+    pub(in super::super) forced: bool,
+    /// When it told that it was elected, where that had to wait for nothing.
+    pub(in super::super) elected: Option<Ms>,
     /// The epoch in which it stood for election last.
     pub(super) stood_in: Epoch,
     /// The disk failed since the failover began: what waits for it comes late, or not at all.
@@ -89,11 +118,17 @@ impl Page {
         Page {
             watched: false,
             master: Member::new(master, Known::Sure),
-            odown: false,
+            switched: None,
+            odown: None,
+            odown_ended: 0,
             replicas: Members::new(),
             peers: Members::new(),
             stage: Stage::Idle,
             staged_at: 0,
+            tried_at: 0,
+            orders: 0,
+            forced: false,
+            elected: None,
             stood_in: 0,
             loose: false,
             cause: None,
@@ -118,12 +153,46 @@ impl Page {
         }
     }
 
-    pub(super) fn fails_over(&self) -> bool {
+    /// A failover goes on that has promoted nobody yet.
+    pub(in super::super) fn fails_over(&self) -> bool {
         (Stage::Tried..=Stage::Awaits).contains(&self.stage)
     }
 
+    /// Since when it has stood for election, in ms, and whether it won it.
+    pub(in super::super) fn candidacy(&self) -> Option<(Ms, bool)> {
+        self.fails_over().then_some((self.tried_at, self.stage > Stage::Tried))
+    }
+
+    /// It led the last failover, and sends the replicas to the new master.
+    pub(in super::super) fn leads(&self) -> bool {
+        self.stage >= Stage::Promoted
+    }
+
+    /// Since when the master has been called down, in ms.
+    pub(in super::super) fn master_down(&self) -> Option<Ms> {
+        self.master.judged.filter(|_| self.master.down).map(|told| told.since)
+    }
+
+    /// A sentinel that is called down.
+    pub(in super::super) fn is_silent(&self, id: &RunId) -> bool {
+        self.peers.get(id.as_str()).is_some_and(|peer| peer.down)
+    }
+
+    /// When this sentinel was last called down, or not any more.
+    pub(in super::super) fn peer_judged(&self, id: &RunId) -> Option<Told> {
+        self.peers.get(id.as_str())?.judged
+    }
+
+    /// When this node was last called down, or not any more.
+    pub(in super::super) fn judged(&self, at: &Address) -> Option<Told> {
+        match self.master.at == *at {
+            true => self.master.judged,
+            false => self.replicas.get(&at.to_string())?.judged,
+        }
+    }
+
     /// The events of a failover follow each other.
-    pub(super) fn advance(&mut self, to: Stage, at: Ms, event: &Event) -> Result<(), Broken> {
+    pub(super) fn advance(&mut self, to: Stage, told: Told, event: &Event) -> Result<(), Broken> {
         let before = [
             Stage::Idle,
             Stage::Idle,
@@ -138,7 +207,16 @@ impl Page {
         // Who stands for election again repoints no more.
         let again = to == Stage::Tried && self.stage == Stage::Repoints;
         let stage = std::mem::replace(&mut self.stage, to);
-        self.staged_at = at;
+        self.staged_at = told.at;
+        match to {
+            Stage::Tried => {
+                (self.tried_at, self.elected) = (told.at, None);
+                self.forced = self.orders > 0;
+                self.orders = self.orders.saturating_sub(1);
+            }
+            Stage::Elected => self.elected = (told.since == told.at).then_some(told.at),
+            _ => {}
+        }
         if stage != before && !again && !self.loose {
             return Err((STAGES, format!("announces {} while {stage:?}", shown(event))));
         }
@@ -155,28 +233,36 @@ impl Page {
 
     /// Another master: what was said of it and of the old one counts no more, and all replicas are
     /// told again.
-    pub(super) fn switch(&mut self, to: Address) {
-        let old = std::mem::replace(&mut self.master, Member::new(to.clone(), Known::Sure));
-        self.replicas.remove(&to.to_string());
-        self.replicas.insert(old.at.to_string(), Member::new(old.at, Known::Due));
+    pub(super) fn switch(&mut self, to: Address, told: Told) {
+        let judged = self.replicas.remove(&to.to_string()).and_then(|replica| replica.judged);
+        let new = Member { judged, ..Member::new(to, Known::Sure) };
+        let old = std::mem::replace(&mut self.master, new);
+        let Member { at, judged, .. } = old;
+        self.replicas.insert(at.to_string(), Member { judged, ..Member::new(at, Known::Due) });
         for replica in self.replicas.values_mut().filter(|r| r.known == Known::Sure) {
             replica.known = Known::Due;
         }
-        self.odown = false;
+        self.no_odown(told.at);
         let leads = matches!(&self.cause, Some(Cause::Promotion(_)));
         if !leads {
             self.stage = Stage::Idle;
         }
         self.cause = None;
+        self.switched = Some(told);
+    }
+
+    pub(super) fn no_odown(&mut self, at: Ms) {
+        self.odown = None;
+        self.odown_ended = at;
     }
 
     /// RESET: nodes are not down until they are found so again, and nobody knows who is left.
     pub(super) fn reset(&mut self, at: Ms) {
-        self.odown = false;
+        self.no_odown(at);
         self.stage = Stage::Idle;
-        self.master.down = Some(false);
+        self.master.down = false;
         for member in self.replicas.values_mut() {
-            (member.down, member.known) = (Some(false), Known::Doubtful);
+            (member.down, member.known) = (false, Known::Doubtful);
         }
         self.doubt_peers(at);
     }
@@ -200,21 +286,19 @@ impl Page {
     }
 
     /// A replica or sentinel is announced as new.
-    pub(super) fn meet(&mut self, of: &Details, event: &Event) -> Result<(), Broken> {
+    pub(super) fn meet(&mut self, of: &Details, told: Told, event: &Event) -> Result<(), Broken> {
+        let switch = self.switched.is_some_and(|switched| switched.at == told.at);
         let members = if of.kind == "slave" { &mut self.replicas } else { &mut self.peers };
         let old = members.get(of.name);
         if old.is_some_and(|old| old.known == Known::Sure) {
             return Err((ONCE, format!("announces {} again", shown(event))));
         }
-        let down = match old {
-            // A replica that is told again after a switch stays down; one that was forgotten
-            // and is found does not.
-            Some(old) if old.known == Known::Due => old.down,
-            Some(old) if of.kind == "slave" && old.down != Some(false) => None,
-            _ => Some(false),
-        };
+        // A replica that is told again with a switch stays down; one that was forgotten and is found
+        // does not.
+        let down = old.is_some_and(|old| old.down && (old.known == Known::Due || switch));
         let known = if self.reset_at.is_some() { Known::Doubtful } else { Known::Sure };
-        let member = Member { at: of.at.clone(), down, known };
+        let judged = old.and_then(|old| old.judged);
+        let member = Member { at: of.at.clone(), down, judged, known };
         members.insert(of.name.into(), member);
         Ok(())
     }

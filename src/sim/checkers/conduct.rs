@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::checkers::Speaker;
-use super::rules::{Broken, Rule};
-use super::wire::Ms;
+use super::Speaker;
+use super::ledger::{Ledger, Page};
 use crate::config::state::{GroupState, State};
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
 use crate::sentinel::{
     Command, Effect, Event, EventKind, Input, LinkEvent, Request, RequestId, TargetKind,
 };
+use crate::sim::rules::{Broken, Rule};
+use crate::sim::wire::Ms;
 
 /// A vote binds its voter for so long by any clock, in ms.
 const TENURE_MS: Ms = 4_980;
@@ -64,12 +65,8 @@ struct Member {
     /// It remembers none: since when, and the newest epoch of which it heard while it listened.
     listens: Option<Ms>,
     heard: Epoch,
-    /// Who is silent for it; or was, and until when.
-    silent: BTreeMap<RunId, Option<Ms>>,
     /// Opinions of before count no longer for who comes first.
     judged_anew: Ms,
-    /// Since when a quorum sees the master down, where that is known to the ms.
-    odown: Option<Ms>,
     /// It voted for somebody else at this time, and gives the others the usual lead afterwards.
     holds_back: Option<Ms>,
     /// Failovers that it gave up in a row.
@@ -77,8 +74,6 @@ struct Member {
     /// The epoch of the last vote for itself that it told, and that of the last that is free again.
     stood: Option<Epoch>,
     freed: Option<Epoch>,
-    /// Its present failover was ordered.
-    ordered: bool,
 }
 
 #[derive(Default)]
@@ -174,8 +169,8 @@ impl Conduct {
         speaker: &Speaker,
         from: Option<&Address>,
         input: &Input,
-        fails: bool,
-        idle: bool,
+        (fails, idle): (bool, bool),
+        ledger: &Ledger,
     ) {
         if let Input::PersistFailed { .. } = input {
             *self.failed.entry(speaker.number).or_default() += 1;
@@ -194,7 +189,7 @@ impl Conduct {
                     return;
                 }
                 let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
-                if idle && self.must_vote(speaker, &master, &candidate, epoch) {
+                if idle && self.must_vote(speaker, &master, &candidate, epoch, ledger) {
                     self.due.insert((speaker.number, *id), candidate.clone());
                 }
                 self.asked.insert((speaker.number, candidate, epoch));
@@ -238,6 +233,7 @@ impl Conduct {
         master: &Address,
         candidate: &RunId,
         epoch: Epoch,
+        ledger: &Ledger,
     ) -> bool {
         let disk = speaker.disk;
         let named = disk.groups.iter().find(|(_, group)| group.settings.master == *master);
@@ -246,7 +242,7 @@ impl Conduct {
         let free = member.is_some_and(|member| member.freed == Some(group.leader_epoch));
         let newer = epoch > group.leader_epoch.max(group.config_epoch)
             && epoch < disk.current_epoch + HONEST_EPOCHS;
-        let sees = member.is_some_and(|member| member.sees_majority(group, candidate));
+        let sees = sees_majority(ledger.page(speaker.number, name), group, candidate);
         free && newer
             && sees
             && group.voted_for.as_ref() == Some(speaker.id)
@@ -267,16 +263,16 @@ impl Conduct {
         }
     }
 
-    /// A sentinel says something; `ordered`: an operator has told it to fail over.
+    /// A sentinel says something.
     pub(super) fn says(
         &mut self,
         speaker: &Speaker,
         effect: &Effect,
-        ordered: bool,
+        ledger: &Ledger,
     ) -> Option<Broken> {
         match effect {
-            Effect::Persist { state, .. } => self.writes(speaker, state),
-            Effect::Announce(event) => self.announces(speaker, event, ordered),
+            Effect::Persist { state, .. } => self.writes(speaker, state, ledger),
+            Effect::Announce(event) => self.announces(speaker, event, ledger),
             Effect::Connect { target, .. } if target.kind == TargetKind::Sentinel => {
                 self.lost(speaker.number, &target.address);
                 None
@@ -294,7 +290,7 @@ impl Conduct {
         }
     }
 
-    fn writes(&mut self, speaker: &Speaker, state: &State) -> Option<Broken> {
+    fn writes(&mut self, speaker: &Speaker, state: &State, ledger: &Ledger) -> Option<Broken> {
         let number = speaker.number;
         let gone = |of: usize, name: &String| of == number && !state.groups.contains_key(name);
         self.members.retain(|(of, name), _| !gone(*of, name));
@@ -318,7 +314,9 @@ impl Conduct {
                     };
                     let opinions = self.opinions.iter().filter(|(key, _)| of_master(key));
                     let opinions: Vec<_> = opinions.map(|(key, of)| (&key.2, of)).collect();
-                    let found = member.votes(speaker, name, state, leader, asked, &opinions);
+                    let sees = sees_majority(ledger.page(number, name), group, leader);
+                    let found =
+                        member.votes(speaker, name, state, leader, (asked, sees), &opinions);
                     broken = broken.or(found);
                 }
             }
@@ -335,7 +333,7 @@ impl Conduct {
         broken
     }
 
-    fn announces(&mut self, speaker: &Speaker, event: &Event, ordered: bool) -> Option<Broken> {
+    fn announces(&mut self, speaker: &Speaker, event: &Event, ledger: &Ledger) -> Option<Broken> {
         let number = speaker.number;
         if event.kind == EventKind::Tilt {
             let members = self.members.iter_mut().filter(|((of, _), _)| *of == number);
@@ -347,30 +345,16 @@ impl Conduct {
             // Its state shows nobody while it listens.
             EventKind::Sentinel => {
                 let id = event.payload.split(' ').nth(1).and_then(RunId::parse);
-                member.silent.retain(|silent, _| Some(silent) != id.as_ref());
                 member.known.extend(id);
             }
-            EventKind::Sdown | EventKind::SdownEnd => {
-                let ends = event.kind == EventKind::SdownEnd;
-                let mut words = event.payload.split(' ');
-                match (words.next(), words.next().and_then(RunId::parse)) {
-                    (Some("master"), _) => member.judged_anew = speaker.at,
-                    (Some("sentinel"), Some(id)) => {
-                        member.silent.insert(id, ends.then_some(speaker.at));
-                    }
-                    _ => {}
-                }
+            EventKind::Sdown | EventKind::SdownEnd if event.payload.starts_with("master ") => {
+                member.judged_anew = speaker.at;
             }
             EventKind::SentinelInvalidAddr | EventKind::SentinelAddressSwitch => {
                 member.judged_anew = speaker.at;
             }
-            EventKind::Odown => {
-                member.odown = (speaker.since == speaker.at).then_some(speaker.at);
-            }
-            EventKind::OdownEnd => member.odown = None,
             EventKind::SwitchMaster | EventKind::PromotedSlave | EventKind::ResetMaster => {
                 member.judged_anew = speaker.at;
-                member.odown = None;
                 member.holds_back = None;
                 member.gave_up = GivenUp::default();
             }
@@ -382,13 +366,13 @@ impl Conduct {
                 member.holds_back = None;
                 member.freed = member.stood.take();
             }
-            EventKind::TryFailover => member.ordered = ordered,
             EventKind::VoteForLeader => {
                 let told =
                     |vote: &&Vote| event.payload == format!("{} {}", vote.leader, vote.epoch);
                 // The same vote of an earlier life may have been lost on its way to the disk.
                 let vote = member.votes.iter().rev().find(told).filter(|vote| vote.own)?;
-                let broken = member.stands(&name, vote);
+                let page = ledger.page(number, &name)?;
+                let broken = member.stands(&name, vote, page);
                 member.stood = Some(vote.epoch);
                 return broken;
             }
@@ -399,16 +383,6 @@ impl Conduct {
 }
 
 impl Member {
-    /// More than half of the sentinels that it knows are not silent for it, the candidate included.
-    fn sees_majority(&self, group: &GroupState, candidate: &RunId) -> bool {
-        let silent = group
-            .sentinels
-            .keys()
-            .filter(|id| *id != candidate && self.silent.get(*id).is_some_and(Option::is_none));
-        let voters = group.sentinels.len() + 1;
-        voters - silent.count() > voters / 2
-    }
-
     /// A vote is written that was not there before.
     fn votes(
         &mut self,
@@ -416,7 +390,7 @@ impl Member {
         name: &str,
         state: &State,
         leader: &RunId,
-        asked: bool,
+        (asked, sees): (bool, bool),
         opinions: &[(&Address, &Opinion)],
     ) -> Option<Broken> {
         let (group, now) = (&state.groups[name], speaker.at);
@@ -447,7 +421,7 @@ impl Member {
             broken = Some((Rule::VotesAreForSentinelsOfTheGroup, what()));
         }
         // Word of who is silent may wait for the disk, too.
-        if !own && speaker.since == now && !self.sees_majority(group, leader) {
+        if !own && speaker.since == now && !sees {
             broken = Some((Rule::VotesAreOfThoseWhoSeeAMajority, what()));
         }
         if !own && !asked {
@@ -489,8 +463,8 @@ impl Member {
     }
 
     /// It tells that it stands for election: whether it was its turn.
-    fn stands(&self, name: &str, vote: &Vote) -> Option<Broken> {
-        if self.ordered {
+    fn stands(&self, name: &str, vote: &Vote, page: &Page) -> Option<Broken> {
+        if page.forced {
             return None;
         }
         let GivenUp { times, since, told } = self.gave_up;
@@ -509,22 +483,30 @@ impl Member {
             let how = format!("{}, accused by {} of {}", what(), vote.accusers, vote.quorum);
             return Some((Rule::AQuorumOfFreshOpinionsBeforeAnElection, how));
         }
-        let heard = |id| match self.silent.get(id) {
-            None => true,
-            Some(until) => until.is_some_and(|until| until < vote.until),
+        let heard = |id| {
+            let judged = page.peer_judged(id);
+            !page.is_silent(id) && judged.is_none_or(|told| told.at < vote.until)
         };
         let ahead = vote.ahead.iter().filter(|(id, _, at)| *at > self.judged_anew && heard(id));
         let ahead = ahead.count() as u64;
         // A later vote for another did not bind it then.
         let held_back = self.holds_back.filter(|at| *at < vote.until);
         let held_back = held_back.map(|at| at + TENURE_MS).unwrap_or_default();
-        let turn = self.odown?.max(held_back) + ahead * LEAD_MS;
+        let odown = page.odown.filter(|told| told.at_once)?.at;
+        let turn = odown.max(held_back) + ahead * LEAD_MS;
         (ahead > 0 && vote.until + LEAD_SLACK_MS < turn).then(|| {
             let early = turn - vote.until;
             let how = format!("{}, {early} ms early: {ahead} others come first", what());
             (Rule::SentinelsOfSmallerRankStandFirst, how)
         })
     }
+}
+
+/// More than half of the sentinels that it knows are not silent for it, the candidate included.
+fn sees_majority(page: Option<&Page>, group: &GroupState, candidate: &RunId) -> bool {
+    let silent = |id: &&RunId| *id != candidate && page.is_some_and(|page| page.is_silent(id));
+    let voters = group.sentinels.len() + 1;
+    voters - group.sentinels.keys().filter(silent).count() > voters / 2
 }
 
 fn says_down(reply: &Value) -> bool {

@@ -1,5 +1,6 @@
 //! Conduct in elections, kept and broken.
 
+use super::super::{Checkers, Said};
 use super::*;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
@@ -40,27 +41,31 @@ fn newcomer(current: Epoch, vote: Option<(Epoch, u8)>) -> State {
 }
 
 struct Court {
-    conduct: Conduct,
+    checkers: Checkers,
     disk: State,
 }
 
 impl Court {
     fn new(disk: State) -> Court {
-        let mut court = Court { conduct: Conduct::default(), disk };
+        let checkers = Checkers::new(BTreeMap::new(), 3);
+        let mut court = Court { checkers, disk };
         court.starts(0);
         court
     }
 
     fn starts(&mut self, at: Ms) {
         let (id, disk) = (id(ME), &self.disk);
-        self.conduct.died(0);
-        self.conduct.started(&Speaker { at, since: at, stopped: false, number: 0, id: &id, disk });
+        let speaker = Speaker { at, since: at, waited_ms: 0, number: 0, id: &id, disk };
+        self.checkers.conduct.died(0);
+        self.checkers.conduct.started(&speaker);
+        self.checkers.open_book(&speaker);
     }
 
     fn hears(&mut self, at: Ms, from: u8, input: &Input, fails: bool) {
         let (id, disk) = (id(ME), &self.disk);
-        let speaker = Speaker { at, since: at, stopped: false, number: 0, id: &id, disk };
-        self.conduct.hears(&speaker, Some(&address(from)), input, fails, true);
+        let speaker = Speaker { at, since: at, waited_ms: 0, number: 0, id: &id, disk };
+        let Checkers { conduct, ledger, .. } = &mut self.checkers;
+        conduct.hears(&speaker, Some(&address(from)), input, (fails, true), ledger);
     }
 
     fn asked(&mut self, at: Ms, candidate: u8, epoch: i64, fails: bool) {
@@ -79,8 +84,13 @@ impl Court {
 
     fn says(&mut self, at: Ms, effect: &Effect) -> &'static str {
         let (id, disk) = (id(ME), &self.disk);
-        let speaker = Speaker { at, since: at, stopped: false, number: 0, id: &id, disk };
-        self.conduct.says(&speaker, effect, false).map_or("", |(rule, _)| rule.name())
+        let speaker = Speaker { at, since: at, waited_ms: 0, number: 0, id: &id, disk };
+        let Checkers { conduct, ledger, .. } = &mut self.checkers;
+        let found = conduct.says(&speaker, effect, ledger);
+        // Not all that would be told is.
+        let said = Said { effect, to: None, receiver: None, question: None };
+        self.checkers.write_book(&speaker, &said);
+        found.map_or("", |(rule, _)| rule.name())
     }
 
     fn writes(&mut self, at: Ms, state: State) -> &'static str {
@@ -163,7 +173,7 @@ fn finds_a_vote_of_somebody_who_sees_a_minority() {
 #[test]
 fn finds_newcomers_that_do_not_listen() {
     let mut court = Court::new(newcomer(0, None));
-    court.conduct.members.get_mut(&(0, GROUP.into())).expect("it").known.insert(id(1));
+    court.checkers.conduct.members.get_mut(&(0, GROUP.into())).expect("it").known.insert(id(1));
     court.asked(2_000, 1, 5, false);
     assert_eq!(court.writes(2_000, newcomer(5, Some((5, 1)))), "newcomers listen first");
     for (epoch, rule) in [(7, "newcomers vote in later epochs"), (8, "")] {
@@ -191,7 +201,11 @@ fn finds_an_election_without_fresh_opinions_and_one_out_of_turn() {
     // Who is silent comes first for nobody, and a RESET makes nobody speak.
     let mut court = Court::new(state(4, 0, None));
     court.accused(900, 1);
-    court.announces(950, EventKind::Sdown, format!("sentinel {} 10.0.0.1 26379 @ g", id(1)));
+    court.announces(
+        950,
+        EventKind::Sdown,
+        format!("sentinel {} 10.0.0.1 26379 @ g 10.0.0.100 6379", id(1)),
+    );
     court.announces(960, EventKind::ResetMaster, "master g 10.0.0.100 6379".into());
     court.accused(970, 1);
     court.announces(1_000, EventKind::Odown, odown());
