@@ -91,11 +91,14 @@ impl World {
         master.unwrap_or_else(|| self.nodes[nodes.start].address.clone())
     }
 
-    /// An operator makes a replica of those that run a master, where there is none.
-    pub(super) fn make_master(&mut self, group: usize) -> Option<Address> {
+    /// An operator makes a replica of those that run a master, where there is none: the one of
+    /// which he is told, if any.
+    fn make_master(&mut self, group: usize, told: Option<&Address>) -> Option<Address> {
         let runs = |n: &usize| self.net.running(Proc::Node(*n));
         let running = self.plan.shape.nodes_of(group).filter(runs);
-        let n = running.max_by_key(|n| self.nodes[*n].history().len())?;
+        let worth =
+            |n: &usize| (Some(&self.nodes[*n].address) == told, self.nodes[*n].history().len());
+        let n = running.max_by_key(worth)?;
         self.watch.helps += 1;
         self.tell(|_| format!("an operator says SLAVEOF NO ONE to node {n}"));
         self.nodes[n].become_master(&mut self.net);
@@ -151,7 +154,7 @@ impl World {
                 self.watch.checkers.removed(n, &Shape::group_name(group));
             }
             if led_away && named.is_none() {
-                named = self.make_master(group);
+                named = self.make_master(group, None);
             }
             if led_away || matches!(answer, Some(Value::Error(_))) {
                 let master = named.unwrap_or_else(|| self.told_master(group, n));
@@ -190,8 +193,9 @@ impl World {
         }
     }
 
-    /// A master moved, and the log says that no other node can replace it, or there are sentinels
-    /// that cannot meet the others without it: its address is given back to it.
+    /// The log says that nobody can replace a master that is none any more: he makes it one. Or it
+    /// moved, and nobody can replace it, or there are sentinels that cannot meet the others without
+    /// it: its address is given back to it.
     pub(super) fn bring_back_masters(&mut self) {
         let mut stuck = std::mem::take(&mut self.watch.no_candidate);
         if self.was_reset() || self.forgetful || !self.plan.shape.late.is_empty() {
@@ -199,7 +203,14 @@ impl World {
         }
         for group in 0..self.plan.shape.groups {
             let told = self.told_master(group, usize::MAX);
-            if !stuck.contains(&Shape::group_name(group)) || self.is_somewhere(&told) {
+            if !stuck.contains(&Shape::group_name(group)) {
+                continue;
+            }
+            if self.is_somewhere(&told) {
+                // It follows another, and its `replica-priority` forbids to promote it.
+                if self.master_of(group, &[]).is_none() {
+                    self.make_master(group, Some(&told));
+                }
                 continue;
             }
             for n in self.plan.shape.nodes_of(group) {
