@@ -398,6 +398,9 @@ fn a_failing_disk_holds_back_promises_and_not_facts() {
     reader.disk_fails();
     reader.announces(AbortNotElected, MASTER);
     reader.announces(ElectedLeader, MASTER);
+    reader.settles();
+    reader.announces(TryFailover, MASTER);
+    reader.announces(ElectedLeader, MASTER);
     reader.finds("");
 }
 

@@ -204,6 +204,10 @@ impl Page {
             Stage::Awaits,
             Stage::Promoted,
         ][to as usize];
+        if self.loose && to == Stage::Elected && self.stage != Stage::Tried {
+            // It had to wait for the disk, and the failover has gone on, or is over.
+            return Ok(());
+        }
         // Who stands for election again repoints no more.
         let again = to == Stage::Tried && self.stage == Stage::Repoints;
         let stage = std::mem::replace(&mut self.stage, to);
