@@ -26,9 +26,12 @@ impl Checkers {
             // That it won may not be told yet.
             let votes = self.votes.get(&((*group).clone(), *epoch));
             let mine = votes.map_or(0, |v| v.values().filter(|of| *of == speaker.id).count());
-            let known = speaker.disk.groups.get(*group).map_or(0, |known| known.sentinels.len());
-            let won = mine > known.div_ceil(2).max((*quorum as usize).saturating_sub(1));
-            Some((won, *epoch))
+            let known = speaker.disk.groups.get(*group);
+            let others = known.map_or(0, |known| known.sentinels.len());
+            let won = mine > others.div_ceil(2).max((*quorum as usize).saturating_sub(1));
+            // Another group's node may have been there before.
+            let is_there = known.zip(to).is_some_and(|(known, to)| known.replicas.contains(to));
+            Some((is_there, won, *epoch))
         };
         let Some(group) = groups.iter().max_by_key(stood).cloned() else {
             return self.broken(speaker, Rule::PromotesAKnownNode, format!("promotes {to:?}"));
