@@ -181,7 +181,7 @@ impl Checkers {
         let Some((due, epoch)) = self.progress.open.get(&place).copied() else { return };
         if config >= epoch {
             self.progress.open.remove(&place);
-        } else if speaker.since > due {
+        } else if speaker.since > due && !self.is_tuned(speaker, group) {
             let late = speaker.since - due;
             let how = format!("says hello {late} ms later, and nothing came of it");
             self.broken(speaker, Rule::APromotionWithoutEffectIsGivenUp, how);

@@ -388,6 +388,13 @@ fn finds_a_promotion_that_has_no_end() {
     court.at += 6_000;
     court.lives(5);
     court.finds("");
+    // An operator has just changed how long that may take.
+    let mut court = Court::new();
+    court.promotes(2);
+    court.checkers.tuned(0, GROUP, court.at);
+    court.at += 6_000;
+    court.lives(4);
+    court.finds("");
 }
 
 #[test]

@@ -107,6 +107,17 @@ struct Vote {
     quorum: usize,
 }
 
+/// What a vote is judged by.
+struct Basis<'a> {
+    /// Its voter was asked for it, while it could write.
+    asked: bool,
+    sees_majority: bool,
+    /// The last write failed.
+    disk_failed: bool,
+    /// What others said of the master, and where they are.
+    opinions: Vec<(&'a Address, &'a Opinion)>,
+}
+
 impl Conduct {
     /// A sentinel starts with what its disk remembers.
     pub(super) fn started(&mut self, speaker: &Speaker) {
@@ -313,10 +324,14 @@ impl Conduct {
                         key.0 == number && key.1 == group.settings.master
                     };
                     let opinions = self.opinions.iter().filter(|(key, _)| of_master(key));
-                    let opinions: Vec<_> = opinions.map(|(key, of)| (&key.2, of)).collect();
-                    let sees = sees_majority(ledger.page(number, name), group, leader);
-                    let found =
-                        member.votes(speaker, name, state, leader, (asked, sees), &opinions);
+                    let opinions = opinions.map(|(key, of)| (&key.2, of));
+                    let basis = Basis {
+                        asked,
+                        sees_majority: sees_majority(ledger.page(number, name), group, leader),
+                        disk_failed: failed > 0,
+                        opinions: opinions.collect(),
+                    };
+                    let found = member.votes(speaker, name, state, leader, &basis);
                     broken = broken.or(found);
                 }
             }
@@ -390,8 +405,7 @@ impl Member {
         name: &str,
         state: &State,
         leader: &RunId,
-        (asked, sees): (bool, bool),
-        opinions: &[(&Address, &Opinion)],
+        basis: &Basis,
     ) -> Option<Broken> {
         let (group, now) = (&state.groups[name], speaker.at);
         let (epoch, own) = (group.leader_epoch, *leader == state.my_id);
@@ -421,10 +435,10 @@ impl Member {
             broken = Some((Rule::VotesAreForSentinelsOfTheGroup, what()));
         }
         // Word of who is silent may wait for the disk, too.
-        if !own && speaker.since == now && !sees {
+        if !own && speaker.since == now && !basis.sees_majority {
             broken = Some((Rule::VotesAreOfThoseWhoSeeAMajority, what()));
         }
-        if !own && !asked {
+        if !own && !basis.asked {
             let how = format!("{}, asked for while it cannot write", what());
             broken = Some((Rule::NoVoteWhileTheDiskFails, how));
         }
@@ -436,7 +450,8 @@ impl Member {
             broken = Some((Rule::NewcomersVoteInLaterEpochs, how));
         }
         let id_of = |at: &Address| group.sentinels.iter().find(|(_, a)| *a == at).map(|(id, _)| id);
-        let ahead = opinions
+        let ahead = basis
+            .opinions
             .iter()
             .filter(|(_, opinion)| opinion.stands)
             .filter_map(|(at, opinion)| Some((id_of(at)?, (*at).clone(), opinion.down_at?)))
@@ -446,9 +461,11 @@ impl Member {
         let late = |opinion: &Opinion| {
             opinion.down_at.is_some_and(|at| now.saturating_sub(at) <= OPINION_MS)
         };
-        let accusers = 1 + opinions.iter().filter(|(_, opinion)| late(opinion)).count();
+        let accusers = 1 + basis.opinions.iter().filter(|(_, opinion)| late(opinion)).count();
         let quorum = group.settings.quorum as usize;
-        let (leader, since) = (leader.clone(), speaker.since);
+        // Who could not write may have decided to stand long ago.
+        let since = if own && basis.disk_failed { 0 } else { speaker.since };
+        let leader = leader.clone();
         let same = durable.is_some_and(|disk| {
             disk.config_epoch == group.config_epoch && disk.settings.master == group.settings.master
         });
@@ -470,7 +487,7 @@ impl Member {
         let GivenUp { times, since, told } = self.gave_up;
         let pause = (PAUSE_MS << times.saturating_sub(1).min(8)).min(PAUSE_MAX_MS);
         let what = || format!("stands for election in {name}, epoch {}", vote.epoch);
-        if times > 0 && (told..since + pause).contains(&vote.until) {
+        if times > 0 && vote.since >= told && vote.until < since + pause {
             let ago = vote.until - since;
             let how = format!("{}, {ago} ms after it gave up, for the {times}th time", what());
             return Some((Rule::APauseAfterAFailoverThatWasGivenUp, how));

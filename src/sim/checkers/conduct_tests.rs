@@ -232,6 +232,13 @@ fn finds_a_failover_that_is_tried_again_at_once_and_a_vote_that_stays_with_its_l
         court.announces(1_000, EventKind::AbortNotElected, String::new());
         assert_eq!(court.stands(again, 6), rule);
     }
+    // Whose disk failed may have decided that long ago.
+    let mut court = Court::new(state(4, 0, None));
+    court.stands(900, 5);
+    let reason = "No space left on device".into();
+    court.hears(990, 0, &Input::PersistFailed { revision: Revision(2), reason }, false);
+    court.announces(1_000, EventKind::AbortNotElected, String::new());
+    assert_eq!(court.stands(1_050, 6), "");
     let mut court = Court::new(state(4, 0, None));
     court.stands(900, 5);
     court.announces(1_000, EventKind::AbortNotElected, String::new());
