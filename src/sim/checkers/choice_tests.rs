@@ -92,7 +92,7 @@ impl Court {
         let id = id(0);
         let speaker = Speaker {
             at: self.at,
-            since: self.at,
+            since: self.at.saturating_sub(self.waited_ms),
             waited_ms: self.waited_ms,
             number: 0,
             id: &id,
@@ -170,7 +170,7 @@ impl Court {
         let id = id(0);
         let speaker = Speaker {
             at: self.at,
-            since: self.at,
+            since: self.at.saturating_sub(self.waited_ms),
             waited_ms: self.waited_ms,
             number: 0,
             id: &id,
@@ -476,6 +476,12 @@ fn finds_too_many_replicas_on_their_way() {
         court.sends(2, 1);
     };
     sent_after(lost, "parallel-syncs is respected");
+    // Its silence is told once the disk is ready.
+    let lost_while_it_writes = |court: &mut Court| {
+        lost(court);
+        court.waited_ms = 10;
+    };
+    sent_after(lost_while_it_writes, "");
 }
 
 #[test]

@@ -132,7 +132,10 @@ impl Checkers {
             let sent = ear.repointed.as_ref().is_some_and(|(at, whom)| {
                 whom == master && *at >= since && slack(speaker.at - at) < REPOINT_MS
             });
-            *at != to && sent && !ear.refused && !ear.is_in_sync_with(master)
+            // That it is down may have to wait for the disk, and be told later.
+            let silent = |alive_at: Ms| speaker.at - alive_at >= group.settings.down_after_ms;
+            let down = speaker.since < speaker.at && ear.alive_at.is_none_or(silent);
+            *at != to && sent && !down && !ear.refused && !ear.is_in_sync_with(master)
         };
         let others = group.replicas.iter().filter(under_way).count();
         let most = group.settings.parallel_syncs as usize;
