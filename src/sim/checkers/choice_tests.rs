@@ -471,10 +471,10 @@ fn finds_too_many_replicas_on_their_way() {
         court.finds(rule);
     };
     sent_after(|_| {}, "");
-    let lost = |court: &mut Court| {
+    fn lost(court: &mut Court) {
         court.tells(2, &unlinked(2, -1));
         court.sends(2, 1);
-    };
+    }
     sent_after(lost, "parallel-syncs is respected");
     // Its silence is told once the disk is ready.
     let lost_while_it_writes = |court: &mut Court| {
