@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::dice::Dice;
 use super::queue::Queue;
-use super::wire::{ConnId, Happening, Machine, Ms, News, Packet, Proc, Purpose, Timer};
+use super::wire::{ConnId, Happening, Machine, Ms, News, Note, Packet, Proc, Purpose, Timer};
 use crate::sentinel::LostReason;
 use crate::sentinel::types::Address;
 
@@ -92,7 +92,7 @@ enum Event {
         life: u64,
         timer: Timer,
     },
-    Reminder(u64),
+    Reminder(Note),
 }
 
 /// One direction of a connection.
@@ -388,7 +388,7 @@ impl Net {
     }
 
     /// A note of the world to itself.
-    pub(super) fn remind(&mut self, after_ms: Ms, note: u64) {
+    pub(super) fn remind(&mut self, after_ms: Ms, note: Note) {
         self.schedule(after_ms, Event::Reminder(note));
     }
 

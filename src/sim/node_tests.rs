@@ -48,7 +48,7 @@ impl Trial {
 
     fn run(&mut self, ms: Ms) {
         let until = self.net.now() + ms;
-        self.net.remind(ms, 0);
+        self.net.remind(ms, crate::sim::wire::Note::Probe);
         while let Some(happening) = self.net.next(until) {
             match happening {
                 Happening::To(Proc::Node(n), news) => self.nodes[n].take(&mut self.net, news),

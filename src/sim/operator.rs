@@ -8,9 +8,9 @@ use super::faults::{Fault, FaultKind, Order};
 use super::host::Host;
 use super::plan::Shape;
 use super::wellness::field;
-use super::wire::Proc;
+use super::wire::{Note, Proc};
 use super::words;
-use super::world::{NOTE_OPERATOR, PROBE_MS, World};
+use super::world::{PROBE_MS, World};
 use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
@@ -26,7 +26,7 @@ impl World {
             }
         }
         if !self.errands.is_empty() {
-            self.net.remind(PROBE_MS, NOTE_OPERATOR);
+            self.net.remind(PROBE_MS, Note::Operator);
         }
     }
 

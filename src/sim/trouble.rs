@@ -10,8 +10,8 @@ use super::node::{Ailment, Data};
 use super::operator::set;
 use super::plan::Shape;
 use super::sabotage::Sabotage;
-use super::wire::{Machine, Ms, Proc};
-use super::world::{NOTE_FLAP, World};
+use super::wire::{Machine, Ms, Note, Proc};
+use super::world::World;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
@@ -59,7 +59,7 @@ impl World {
             FaultKind::Order(n, order) => self.begin_order(number, n, &order),
             FaultKind::Partition { flap_ms, .. } => {
                 if flap_ms > 0 {
-                    self.net.remind(flap_ms, NOTE_FLAP + number as u64);
+                    self.net.remind(flap_ms, Note::Flaps(number));
                 }
                 self.change_weather();
             }
@@ -96,18 +96,8 @@ impl World {
                 self.nodes[n].refit(data, as_master.then_some(None));
                 self.put_up(Proc::Node(n));
             }
-            FaultKind::CrashSentinel(n, memory) => {
-                self.put_up_with(n, memory);
-            }
-            FaultKind::Replace(n) => {
-                self.relocate_sentinel(n);
-                self.must_reset = true;
-                if self.shell(Proc::Sentinel(n)).down > 1 {
-                    // It comes back with its files, as one that moved.
-                    self.watch.checkers.moved(n, self.net.now());
-                }
-                self.put_up_with(n, Memory::Lost);
-            }
+            FaultKind::CrashSentinel(n, memory) => self.put_up_with(n, memory),
+            FaultKind::Replace(n) => self.replace_sentinel(n),
             FaultKind::Relocate(n) => {
                 self.relocate_sentinel(n);
                 self.must_reset |= self.forgets();
@@ -152,19 +142,34 @@ impl World {
             FaultKind::Order(n, order) => self.end_order(n, &order),
             FaultKind::FalseName(_, other) => {
                 self.change_weather();
-                // Whoever took another node for the one that was meant would stay there: who puts
-                // the name right has all connect again.
-                let machine = self.net.machine(Proc::Node(other));
-                let nodes = (0..self.nodes.len()).map(Proc::Node);
-                let there = nodes.clone().filter(|n| self.net.machine(*n) == machine);
-                for there in there.collect::<Vec<_>>() {
-                    for proc in nodes.clone().chain((0..self.hosts.len()).map(Proc::Sentinel)) {
-                        self.net.cut_between(proc, there);
-                    }
-                }
+                self.connect_anew(other);
             }
             FaultKind::Cut(..) | FaultKind::HalfOpen(..) | FaultKind::Join(_) => {}
             _ => self.change_weather(),
+        }
+    }
+
+    /// Another sentinel takes its place, elsewhere.
+    fn replace_sentinel(&mut self, n: usize) {
+        self.relocate_sentinel(n);
+        self.must_reset = true;
+        if self.shell(Proc::Sentinel(n)).down > 1 {
+            // It comes back with its files, as one that moved.
+            self.watch.checkers.moved(n, self.net.now());
+        }
+        self.put_up_with(n, Memory::Lost);
+    }
+
+    /// Whoever took another node for the one that a name means would stay there: who puts the name
+    /// right has all connect again to where this node is.
+    fn connect_anew(&mut self, n: usize) {
+        let machine = self.net.machine(Proc::Node(n));
+        let nodes = (0..self.nodes.len()).map(Proc::Node);
+        let there = nodes.clone().filter(|n| self.net.machine(*n) == machine);
+        for there in there.collect::<Vec<_>>() {
+            for proc in nodes.clone().chain((0..self.hosts.len()).map(Proc::Sentinel)) {
+                self.net.cut_between(proc, there);
+            }
         }
     }
 
@@ -270,38 +275,49 @@ impl World {
 
     /// Two replicas get each other's address.
     fn swap_nodes(&mut self, a: usize, b: usize) {
-        let shape = &self.plan.shape;
-        let masters = [a, b].map(|n| self.master_of(shape.group_of(n), &[a, b]));
-        let (Some(master_a), Some(master_b)) = (masters[0].clone(), masters[1].clone()) else {
-            return;
+        let masters = match self.may_swap(a, b) {
+            Ok(masters) => masters,
+            Err(why) => return self.tell(|_| format!("nodes {a} and {b} stay: {why}")),
         };
-        let down = |n: usize| self.shells.get(&Proc::Node(n)).map_or(0, |shell| shell.down);
-        if down(a) > 1 || down(b) > 1 {
-            return;
-        }
-        if self.is_told_master(a) || self.is_told_master(b) {
-            return;
-        }
-        // Who starts with a file that names the address would follow the stranger there.
-        let named = |n: usize| {
-            let address = &self.nodes[n].address;
-            self.nodes.iter().any(|node| node.starts_behind() == Some(address))
-        };
-        if named(a) || named(b) {
-            return;
-        }
         let places = [a, b].map(|n| (self.net.machine(Proc::Node(n)), self.nodes[n].address.port));
         // Both leave before one of them comes.
         for n in [a, b] {
             let machine = self.net.machine(Proc::Node(n));
             self.net.relocate(Proc::Node(n), machine, None);
         }
+        let [master_a, master_b] = masters;
         for (n, (machine, port), master) in [(a, places[1], master_a), (b, places[0], master_b)] {
             self.place_node(n, machine, port);
             self.nodes[n].refit(Data::Same, Some(Some(master)));
             self.swapped.insert(n);
         }
         self.must_reset = true;
+    }
+
+    /// The masters that two nodes will follow at each other's address, or why they stay: no sentinel
+    /// could tell such a stranger from an old master that is back.
+    fn may_swap(&mut self, a: usize, b: usize) -> Result<[Address; 2], &'static str> {
+        let shape = &self.plan.shape;
+        let masters = [a, b].map(|n| self.master_of(shape.group_of(n), &[a, b]));
+        let [Some(master_a), Some(master_b)] = masters else {
+            return Err("one has no other master");
+        };
+        let down = |n: usize| self.shells.get(&Proc::Node(n)).map_or(0, |shell| shell.down);
+        if down(a) > 1 || down(b) > 1 {
+            return Err("one is down for another reason");
+        }
+        if self.is_told_master(a) || self.is_told_master(b) {
+            return Err("a sentinel takes one for the master, or may again");
+        }
+        // Who starts with a file that names the address would follow the stranger there.
+        let named = |n: usize| {
+            let address = &self.nodes[n].address;
+            self.nodes.iter().any(|node| node.starts_behind() == Some(address))
+        };
+        match named(a) || named(b) {
+            true => Err("the file of a node names one as its master"),
+            false => Ok([master_a, master_b]),
+        }
     }
 
     pub(super) fn place_node(&mut self, n: usize, machine: Machine, port: u16) {
@@ -325,7 +341,7 @@ impl World {
         if !self.flapped.remove(&number) {
             self.flapped.insert(number);
         }
-        self.net.remind(flap_ms, NOTE_FLAP + number as u64);
+        self.net.remind(flap_ms, Note::Flaps(number));
         self.change_weather();
     }
 

@@ -141,5 +141,24 @@ pub(super) enum Happening {
     /// For a process.
     To(Proc, News),
     /// For the world itself: what it scheduled with `remind`.
-    Reminder(u64),
+    Reminder(Note),
+}
+
+/// What the world reminds itself of; faults are told by their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Note {
+    /// The sentinels start.
+    Sentinels,
+    /// Nothing is calm any more.
+    CalmOver,
+    Begins(usize),
+    Ends(usize),
+    /// A partition that flaps comes or goes.
+    Flaps(usize),
+    /// All that fails is mended.
+    Heal,
+    /// An operator tries again what he could not say.
+    Operator,
+    /// It is looked whether all is well.
+    Probe,
 }

@@ -15,7 +15,7 @@ use super::sabotage::Sabotage;
 use super::story::{Fingerprint, Story, Telling};
 use super::trial::Trial;
 use super::watch::Watch;
-use super::wire::{Happening, Ms, News, Proc};
+use super::wire::{Happening, Ms, News, Note, Proc};
 use super::{Outcome, faults::FaultKind, words};
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
@@ -33,16 +33,6 @@ const RESET_AGAIN_MS: Ms = 40_000;
 const LONG_FREEZE_MS: Ms = 4_000;
 /// So many happenings within one ms mean that somebody asks and is answered in circles.
 const HAPPENINGS_MAX: u32 = 10_000;
-
-/// Notes of the world to itself: a kind, and a number below it.
-pub(super) const NOTE_BEGIN: u64 = 0;
-pub(super) const NOTE_END: u64 = 1 << 32;
-pub(super) const NOTE_FLAP: u64 = 2 << 32;
-const NOTE_HEAL: u64 = 3 << 32;
-const NOTE_PROBE: u64 = NOTE_HEAL + 1;
-const NOTE_CALM_OVER: u64 = NOTE_HEAL + 2;
-pub(super) const NOTE_OPERATOR: u64 = NOTE_HEAL + 3;
-const NOTE_SENTINELS: u64 = NOTE_HEAL + 4;
 
 /// A process as the system sees it: it may be frozen, and then what comes waits.
 #[derive(Default)]
@@ -190,7 +180,7 @@ impl World {
         }
         self.begin();
         let heal_at = self.plan.shape.heal_at();
-        self.net.remind(heal_at, NOTE_HEAL);
+        self.net.remind(heal_at, Note::Heal);
         let settle = SETTLE_MS + self.plan.shape.down_after_ms;
         let mut end = heal_at + self.plan.shape.bound_ms() + settle + PROBE_MS;
         if self.plan.trial {
@@ -209,26 +199,27 @@ impl World {
             self.count_happening();
             match happening {
                 Happening::To(proc, news) => self.deliver(proc, news),
-                Happening::Reminder(NOTE_HEAL) if !self.plan.heals => break,
-                Happening::Reminder(NOTE_HEAL) => self.heal(),
-                Happening::Reminder(NOTE_OPERATOR) => self.run_errands(),
-                Happening::Reminder(NOTE_SENTINELS) => self.start_sentinels(),
-                Happening::Reminder(NOTE_CALM_OVER) => {
-                    self.watch.checkers.set_season(Season::Rough);
-                }
-                Happening::Reminder(NOTE_PROBE) => {
+                Happening::Reminder(Note::Heal) if !self.plan.heals => break,
+                Happening::Reminder(Note::Probe) => {
                     if self.probe() {
                         break;
                     }
                 }
-                Happening::Reminder(note) if note >= NOTE_FLAP => {
-                    self.flap((note - NOTE_FLAP) as usize);
-                }
-                Happening::Reminder(note) if note >= NOTE_END => {
-                    self.end_fault((note - NOTE_END) as usize);
-                }
-                Happening::Reminder(note) => self.begin_fault((note - NOTE_BEGIN) as usize),
+                Happening::Reminder(note) => self.mind(note),
             }
+        }
+    }
+
+    fn mind(&mut self, note: Note) {
+        match note {
+            Note::Sentinels => self.start_sentinels(),
+            Note::CalmOver => self.watch.checkers.set_season(Season::Rough),
+            Note::Begins(fault) => self.begin_fault(fault),
+            Note::Ends(fault) => self.end_fault(fault),
+            Note::Flaps(fault) => self.flap(fault),
+            Note::Heal => self.heal(),
+            Note::Operator => self.run_errands(),
+            Note::Probe => _ = self.probe(),
         }
     }
 
@@ -239,17 +230,17 @@ impl World {
         for n in 0..self.hosts.len() {
             self.shell(Proc::Sentinel(n)).down = 1;
         }
-        self.net.remind(self.plan.shape.sentinels_ms, NOTE_SENTINELS);
+        self.net.remind(self.plan.shape.sentinels_ms, Note::Sentinels);
         for (n, fault) in self.plan.faults.iter().enumerate() {
-            self.net.remind(fault.at, NOTE_BEGIN + n as u64);
-            self.net.remind(fault.at + fault.for_ms, NOTE_END + n as u64);
+            self.net.remind(fault.at, Note::Begins(n));
+            self.net.remind(fault.at + fault.for_ms, Note::Ends(n));
         }
         if !self.plan.shape.monitors.is_empty() {
             self.watch.checkers.set_season(Season::Rough);
         } else if !self.plan.calm {
             let heal_at = self.plan.shape.heal_at();
             let first = self.plan.faults.first().map_or(heal_at, |fault| fault.at);
-            self.net.remind(first, NOTE_CALM_OVER);
+            self.net.remind(first, Note::CalmOver);
         }
     }
 
@@ -438,13 +429,13 @@ impl World {
         }
         self.healed_at = Some(self.net.now());
         let after = self.dice.below(5_000);
-        self.net.remind(after, NOTE_OPERATOR);
-        self.net.remind(after + 1, NOTE_PROBE);
+        self.net.remind(after, Note::Operator);
+        self.net.remind(after + 1, Note::Probe);
     }
 
     /// Looks whether all is well. True if the run is over.
     fn probe(&mut self) -> bool {
-        self.net.remind(PROBE_MS, NOTE_PROBE);
+        self.net.remind(PROBE_MS, Note::Probe);
         let now = self.net.now();
         let healed_at = self.healed_at.unwrap_or(now);
         let bound = self.plan.shape.bound_ms();

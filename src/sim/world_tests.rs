@@ -24,7 +24,7 @@ fn live(world: &mut World, until: Ms) {
     while let Some(happening) = world.net.next(until) {
         match happening {
             Happening::To(proc, news) => world.deliver(proc, news),
-            Happening::Reminder(NOTE_SENTINELS) => world.start_sentinels(),
+            Happening::Reminder(Note::Sentinels) => world.start_sentinels(),
             Happening::Reminder(_) => {}
         }
     }
@@ -97,7 +97,7 @@ fn finds_a_world_that_goes_round_in_circles() {
         let mut plan = Plan::scripted(SEED, Shape::default(), Vec::new());
         plan.heals = false;
         let mut world = World::new(&plan, Telling::Silent, None);
-        (0..happenings).for_each(|_| world.net.remind(100, NOTE_OPERATOR));
+        (0..happenings).for_each(|_| world.net.remind(100, Note::Operator));
         world.run();
         let outcome = world.outcome(None);
         assert_eq!(outcome.violation.as_ref().map_or("", |broken| broken.rule()), rule);

@@ -407,6 +407,48 @@ impl Member {
         leader: &RunId,
         basis: &Basis,
     ) -> Option<Broken> {
+        let broken = self.breach(speaker, name, state, leader, basis);
+        let (group, now) = (&state.groups[name], speaker.at);
+        let own = *leader == state.my_id;
+        let id_of = |at: &Address| group.sentinels.iter().find(|(_, a)| *a == at).map(|(id, _)| id);
+        let ahead = basis
+            .opinions
+            .iter()
+            .filter(|(_, opinion)| opinion.stands)
+            .filter_map(|(at, opinion)| Some((id_of(at)?, (*at).clone(), opinion.down_at?)))
+            .filter(|(id, ..)| **id < state.my_id)
+            .map(|(id, at, down_at)| (id.clone(), at, down_at))
+            .collect();
+        let late = |opinion: &Opinion| {
+            opinion.down_at.is_some_and(|at| now.saturating_sub(at) <= OPINION_MS)
+        };
+        let accusers = 1 + basis.opinions.iter().filter(|(_, opinion)| late(opinion)).count();
+        let quorum = group.settings.quorum as usize;
+        // Who could not write may have decided to stand long ago.
+        let since = if own && basis.disk_failed { 0 } else { speaker.since };
+        let same = speaker.disk.groups.get(name).is_some_and(|disk| {
+            disk.config_epoch == group.config_epoch && disk.settings.master == group.settings.master
+        });
+        if !own {
+            self.holds_back = same.then_some(since);
+        }
+        let (epoch, leader) = (group.leader_epoch, leader.clone());
+        self.votes.push(Vote { epoch, leader, own, since, until: now, ahead, accusers, quorum });
+        if self.votes.len() > 3 {
+            self.votes.remove(0);
+        }
+        broken
+    }
+
+    /// The rule that such a vote breaks.
+    fn breach(
+        &self,
+        speaker: &Speaker,
+        name: &str,
+        state: &State,
+        leader: &RunId,
+        basis: &Basis,
+    ) -> Option<Broken> {
         let (group, now) = (&state.groups[name], speaker.at);
         let (epoch, own) = (group.leader_epoch, *leader == state.my_id);
         let what = || format!("votes for {} in {name}, epoch {epoch}", leader.short());
@@ -448,33 +490,6 @@ impl Member {
         } else if epoch <= self.heard {
             let how = format!("{}, of which it heard while it listened", what());
             broken = Some((Rule::NewcomersVoteInLaterEpochs, how));
-        }
-        let id_of = |at: &Address| group.sentinels.iter().find(|(_, a)| *a == at).map(|(id, _)| id);
-        let ahead = basis
-            .opinions
-            .iter()
-            .filter(|(_, opinion)| opinion.stands)
-            .filter_map(|(at, opinion)| Some((id_of(at)?, (*at).clone(), opinion.down_at?)))
-            .filter(|(id, ..)| **id < state.my_id)
-            .map(|(id, at, down_at)| (id.clone(), at, down_at))
-            .collect();
-        let late = |opinion: &Opinion| {
-            opinion.down_at.is_some_and(|at| now.saturating_sub(at) <= OPINION_MS)
-        };
-        let accusers = 1 + basis.opinions.iter().filter(|(_, opinion)| late(opinion)).count();
-        let quorum = group.settings.quorum as usize;
-        // Who could not write may have decided to stand long ago.
-        let since = if own && basis.disk_failed { 0 } else { speaker.since };
-        let leader = leader.clone();
-        let same = durable.is_some_and(|disk| {
-            disk.config_epoch == group.config_epoch && disk.settings.master == group.settings.master
-        });
-        if !own {
-            self.holds_back = same.then_some(since);
-        }
-        self.votes.push(Vote { epoch, leader, own, since, until: now, ahead, accusers, quorum });
-        if self.votes.len() > 3 {
-            self.votes.remove(0);
         }
         broken
     }

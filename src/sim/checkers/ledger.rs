@@ -9,7 +9,7 @@ mod page;
 
 use std::collections::BTreeMap;
 
-use page::{Cause, Known, Member, Stage};
+use page::{Cause, Known, Member};
 pub(super) use page::{Page, Told};
 
 use super::{Checkers, Group, Said, Speaker, read_vote};
@@ -141,45 +141,26 @@ impl Checkers {
 impl Book {
     /// An event is written down; it must follow from what is written.
     fn enter(&mut self, speaker: &Speaker, event: &Event) -> Result<(), Broken> {
+        let Some(name) = event.group.as_deref() else { return self.enter_own(event) };
         match event.kind {
-            EventKind::Tilt | EventKind::TiltEnd => {
-                let tilt = event.kind == EventKind::Tilt;
-                let before = std::mem::replace(&mut self.tilt, tilt);
-                return match before == tilt {
-                    true => Err((ONCE, format!("announces {} again", event.kind.name()))),
-                    false => Ok(()),
-                };
-            }
-            EventKind::NewEpoch => {
-                let epoch: Epoch = event.payload.parse().unwrap_or(0);
-                let before = self.epoch.max(epoch);
-                let before = std::mem::replace(&mut self.epoch, before);
-                return match epoch > before {
-                    true => Ok(()),
-                    false => Err((ONCE, format!("announces epoch {epoch} after {before}"))),
-                };
-            }
             EventKind::VoteForLeader => {
-                let page = event.group.as_ref().and_then(|name| self.pages.get_mut(&**name));
-                if let (Some(page), Some((leader, epoch))) = (page, read_vote(&event.payload))
+                if let (Some(page), Some((leader, epoch))) =
+                    (self.pages.get_mut(name), read_vote(&event.payload))
                     && leader == *speaker.id
                 {
                     page.stood_in = epoch;
                 }
                 return Ok(());
             }
+            EventKind::Unmonitor => {
+                // What waited to be told of it is dropped: that it was watched again, or that
+                // somebody is gone whom other groups knew, too.
+                self.pages.remove(name);
+                self.pages.values_mut().for_each(|page| page.doubt_peers(speaker.at));
+                return Ok(());
+            }
+            EventKind::SwitchMaster => return self.switch(speaker, name, event),
             _ => {}
-        }
-        let Some(name) = event.group.as_deref() else { return Ok(()) };
-        if event.kind == EventKind::Unmonitor {
-            // What waited to be told of it is dropped: that it was watched again, or that somebody
-            // is gone whom other groups knew, too.
-            self.pages.remove(name);
-            self.pages.values_mut().for_each(|page| page.doubt_peers(speaker.at));
-            return Ok(());
-        }
-        if event.kind == EventKind::SwitchMaster {
-            return self.switch(speaker, name, event);
         }
         let Some(of) = Details::of(&event.payload) else {
             return Err((ONCE, format!("announces {}, which nobody can read", shown(event))));
@@ -193,31 +174,7 @@ impl Book {
             let how = format!("announces {}, and the master is {}", shown(event), page.master.at);
             return Err((SWITCH, how));
         }
-        let told = speaker.told();
         match event.kind {
-            EventKind::Slave | EventKind::Sentinel => page.meet(&of, told, event),
-            EventKind::Sdown | EventKind::SdownEnd => {
-                let down = event.kind == EventKind::Sdown;
-                let Some(member) = page.member(&of) else { return Err(stranger(event)) };
-                match member.judge(down, told) {
-                    true => Ok(()),
-                    false => Err((ONCE, format!("announces {} again", shown(event)))),
-                }
-            }
-            EventKind::Odown | EventKind::OdownEnd => {
-                let odown = event.kind == EventKind::Odown;
-                let before = page.odown.is_some();
-                match odown {
-                    true => page.odown = Some(told),
-                    false => page.no_odown(told.at),
-                }
-                match before == odown || odown && !page.master.down {
-                    true => {
-                        Err((ONCE, format!("announces {}, without +sdown or again", shown(event))))
-                    }
-                    false => Ok(()),
-                }
-            }
             EventKind::SentinelInvalidAddr => {
                 let mut known = false;
                 for page in self.pages.values_mut() {
@@ -226,45 +183,34 @@ impl Book {
                 known.then_some(()).ok_or_else(|| stranger(event))
             }
             EventKind::SentinelAddressSwitch => self.moved(&of, event),
-            EventKind::ResetMaster => {
-                page.reset(told.at);
-                Ok(())
-            }
-            EventKind::Set => {
-                if let [option, value] = of.rest[..] {
-                    page.set.insert(option.to_ascii_lowercase(), value.into());
+            _ => {
+                if event.kind == EventKind::TryFailover {
+                    page.loose &= failed;
                 }
-                Ok(())
+                page.enter(&of, speaker.told(), event)
             }
-            EventKind::ConfigUpdateFrom => {
-                page.cause = Some(Cause::Peer);
-                Ok(())
-            }
-            EventKind::TryFailover => {
-                page.loose &= failed;
-                page.advance(Stage::Tried, told, event)
-            }
-            EventKind::ElectedLeader => page.advance(Stage::Elected, told, event),
-            EventKind::StateSelectSlave => page.advance(Stage::Selects, told, event),
-            EventKind::SelectedSlave => page.advance(Stage::Selected, told, event),
-            EventKind::StateSendSlaveofNoone => page.advance(Stage::Sends, told, event),
-            EventKind::StateWaitPromotion => page.advance(Stage::Awaits, told, event),
-            EventKind::PromotedSlave => {
-                if of.kind == "master" {
-                    // It had been made a replica by somebody: nothing is switched.
-                    page.no_odown(told.at);
-                    page.master.down = false;
-                } else {
-                    page.cause = Some(Cause::Promotion(of.at));
+        }
+    }
+
+    /// News of no group.
+    fn enter_own(&mut self, event: &Event) -> Result<(), Broken> {
+        match event.kind {
+            EventKind::Tilt | EventKind::TiltEnd => {
+                let tilt = event.kind == EventKind::Tilt;
+                match std::mem::replace(&mut self.tilt, tilt) == tilt {
+                    true => Err((ONCE, format!("announces {} again", event.kind.name()))),
+                    false => Ok(()),
                 }
-                page.switched = Some(told);
-                page.advance(Stage::Promoted, told, event)
             }
-            EventKind::StateReconfSlaves => page.advance(Stage::Repoints, told, event),
-            EventKind::AbortNotElected
-            | EventKind::AbortNoGoodSlave
-            | EventKind::AbortSlaveTimeout => page.end(event, page.fails_over()),
-            EventKind::FailoverEnd => page.end(event, page.stage == Stage::Repoints),
+            EventKind::NewEpoch => {
+                let epoch: Epoch = event.payload.parse().unwrap_or(0);
+                let newer = self.epoch.max(epoch);
+                let before = std::mem::replace(&mut self.epoch, newer);
+                match epoch > before {
+                    true => Ok(()),
+                    false => Err((ONCE, format!("announces epoch {epoch} after {before}"))),
+                }
+            }
             _ => Ok(()),
         }
     }

@@ -74,7 +74,9 @@ impl Reader {
     }
 
     fn announces(&mut self, kind: EventKind, payload: &str) {
-        let event = Event { kind, group: Some("g".into()), payload: payload.into() };
+        let own = matches!(kind, EventKind::NewEpoch | EventKind::Tilt | EventKind::TiltEnd);
+        let group = (!own).then(|| "g".into());
+        let event = Event { kind, group, payload: payload.into() };
         self.says(Effect::Announce(event), None);
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Broken, Details, ONCE, STAGES, shown};
+use super::{Broken, Details, ONCE, STAGES, shown, stranger};
 use crate::config::state::GroupState;
-use crate::sentinel::Event;
 use crate::sentinel::types::{Address, Epoch, RunId};
+use crate::sentinel::{Event, EventKind};
 use crate::sim::wire::Ms;
 
 /// So long after a RESET, at most, in ms, the sentinel still forgets whom it does not find. It may
@@ -48,7 +48,7 @@ impl Member {
     }
 
     /// It is called down, or not any more. False if that was told already.
-    pub(super) fn judge(&mut self, down: bool, told: Told) -> bool {
+    fn judge(&mut self, down: bool, told: Told) -> bool {
         self.judged = Some(told);
         std::mem::replace(&mut self.down, down) != down
     }
@@ -145,7 +145,7 @@ impl Page {
         page
     }
 
-    pub(super) fn member(&mut self, of: &Details) -> Option<&mut Member> {
+    fn member(&mut self, of: &Details) -> Option<&mut Member> {
         match of.kind {
             "master" => Some(&mut self.master),
             "slave" => self.replicas.get_mut(of.name),
@@ -191,8 +191,74 @@ impl Page {
         }
     }
 
+    /// An event of this group is written down.
+    pub(super) fn enter(&mut self, of: &Details, told: Told, event: &Event) -> Result<(), Broken> {
+        match event.kind {
+            EventKind::Slave | EventKind::Sentinel => self.meet(of, told, event),
+            EventKind::Sdown | EventKind::SdownEnd => {
+                let Some(member) = self.member(of) else { return Err(stranger(event)) };
+                match member.judge(event.kind == EventKind::Sdown, told) {
+                    true => Ok(()),
+                    false => Err((ONCE, format!("announces {} again", shown(event)))),
+                }
+            }
+            EventKind::Odown | EventKind::OdownEnd => self.judge_objectively(told, event),
+            EventKind::ResetMaster => {
+                self.reset(told.at);
+                Ok(())
+            }
+            EventKind::Set => {
+                if let [option, value] = of.rest[..] {
+                    self.set.insert(option.to_ascii_lowercase(), value.into());
+                }
+                Ok(())
+            }
+            EventKind::ConfigUpdateFrom => {
+                self.cause = Some(Cause::Peer);
+                Ok(())
+            }
+            EventKind::TryFailover => self.advance(Stage::Tried, told, event),
+            EventKind::ElectedLeader => self.advance(Stage::Elected, told, event),
+            EventKind::StateSelectSlave => self.advance(Stage::Selects, told, event),
+            EventKind::SelectedSlave => self.advance(Stage::Selected, told, event),
+            EventKind::StateSendSlaveofNoone => self.advance(Stage::Sends, told, event),
+            EventKind::StateWaitPromotion => self.advance(Stage::Awaits, told, event),
+            EventKind::PromotedSlave => {
+                if of.kind == "master" {
+                    // It had been made a replica by somebody: nothing is switched.
+                    self.no_odown(told.at);
+                    self.master.down = false;
+                } else {
+                    self.cause = Some(Cause::Promotion(of.at.clone()));
+                }
+                self.switched = Some(told);
+                self.advance(Stage::Promoted, told, event)
+            }
+            EventKind::StateReconfSlaves => self.advance(Stage::Repoints, told, event),
+            EventKind::AbortNotElected
+            | EventKind::AbortNoGoodSlave
+            | EventKind::AbortSlaveTimeout => self.end(event, self.fails_over()),
+            EventKind::FailoverEnd => self.end(event, self.stage == Stage::Repoints),
+            _ => Ok(()),
+        }
+    }
+
+    /// A quorum sees the master down, or does not any more.
+    fn judge_objectively(&mut self, told: Told, event: &Event) -> Result<(), Broken> {
+        let odown = event.kind == EventKind::Odown;
+        let before = self.odown.is_some();
+        match odown {
+            true => self.odown = Some(told),
+            false => self.no_odown(told.at),
+        }
+        match before == odown || odown && !self.master.down {
+            true => Err((ONCE, format!("announces {}, without +sdown or again", shown(event)))),
+            false => Ok(()),
+        }
+    }
+
     /// The events of a failover follow each other.
-    pub(super) fn advance(&mut self, to: Stage, told: Told, event: &Event) -> Result<(), Broken> {
+    fn advance(&mut self, to: Stage, told: Told, event: &Event) -> Result<(), Broken> {
         let before = [
             Stage::Idle,
             Stage::Idle,
@@ -227,7 +293,7 @@ impl Page {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, event: &Event, ends: bool) -> Result<(), Broken> {
+    fn end(&mut self, event: &Event, ends: bool) -> Result<(), Broken> {
         let stage = std::mem::replace(&mut self.stage, Stage::Idle);
         if !ends && !self.loose {
             return Err((STAGES, format!("announces {} while {stage:?}", shown(event))));
@@ -255,13 +321,13 @@ impl Page {
         self.switched = Some(told);
     }
 
-    pub(super) fn no_odown(&mut self, at: Ms) {
+    fn no_odown(&mut self, at: Ms) {
         self.odown = None;
         self.odown_ended = at;
     }
 
     /// RESET: nodes are not down until they are found so again, and nobody knows who is left.
-    pub(super) fn reset(&mut self, at: Ms) {
+    fn reset(&mut self, at: Ms) {
         self.no_odown(at);
         self.stage = Stage::Idle;
         self.master.down = false;
@@ -290,7 +356,7 @@ impl Page {
     }
 
     /// A replica or sentinel is announced as new.
-    pub(super) fn meet(&mut self, of: &Details, told: Told, event: &Event) -> Result<(), Broken> {
+    fn meet(&mut self, of: &Details, told: Told, event: &Event) -> Result<(), Broken> {
         let switch = self.switched.is_some_and(|switched| switched.at == told.at);
         let members = if of.kind == "slave" { &mut self.replicas } else { &mut self.peers };
         let old = members.get(of.name);
