@@ -540,7 +540,8 @@ impl Checkers {
             }
             EventKind::TryFailover => {
                 let page = self.ledger.page(key.0, &key.1);
-                if !page.is_some_and(|page| page.odown.is_some() || page.orders > 0) {
+                let odown = page.is_some_and(|page| page.odown.is_some());
+                if !odown && !self.ledger.is_ordered(key.0, &key.1) {
                     let how = format!("announces +try-failover {} without +odown", event.payload);
                     self.broken(speaker, Rule::AQuorumBeforeAnElection, how);
                 }

@@ -197,7 +197,13 @@ impl World {
                 // like an old master that is back.
                 let was_master = self.nodes[*node].master_at(now, true).is_some();
                 let looks_old = self.swapped.contains(node) && was_master;
-                if at.is_some_and(|n| shape.group_of(n) != shape.group_of(*node)) && !looks_old {
+                let foreign = at.is_some_and(|n| shape.group_of(n) != shape.group_of(*node));
+                if foreign && looks_old {
+                    self.tell(|_| {
+                        "a stranger was taken for an old master: this run is over".into()
+                    });
+                    self.captured = true;
+                } else if foreign {
                     let how = format!(
                         "sentinel {sentinel} sends node \
                          {node} to {master}"

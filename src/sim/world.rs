@@ -66,6 +66,9 @@ pub(super) struct World {
     pub(super) must_reset: bool,
     /// Nodes that got another one's address.
     pub(super) swapped: BTreeSet<usize>,
+    /// Another group has made one of them its own, as nobody could tell: its data are lost, and
+    /// nothing more can be asked of this run.
+    pub(super) captured: bool,
     /// A sentinel lost its memory, and with it maybe a node that nobody else knew.
     pub(super) forgetful: bool,
     pub(super) dice: Dice,
@@ -118,6 +121,7 @@ impl World {
             errands: VecDeque::new(),
             must_reset: false,
             swapped: BTreeSet::new(),
+            captured: false,
             forgetful: false,
             dice: Dice::new(plan.seed, "world"),
             sabotage,
@@ -186,7 +190,7 @@ impl World {
         if self.plan.trial {
             end += self.plan.shape.replaced_ms() + self.plan.shape.bound_ms() + settle + PROBE_MS;
         }
-        while self.watch.checkers.violation().is_none() {
+        while self.watch.checkers.violation().is_none() && !self.captured {
             let Some(happening) = self.net.next(end) else {
                 if !self.plan.shape.stock.is_empty() {
                     break;

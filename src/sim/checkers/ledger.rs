@@ -43,6 +43,9 @@ struct Book {
     epoch: Epoch,
     tilt: bool,
     pages: BTreeMap<Group, Page>,
+    /// FAILOVERs that were answered OK, and have not begun: that the group is watched may be told
+    /// later.
+    orders: BTreeMap<Group, u32>,
     /// Nothing is being written, or has to be.
     settled: bool,
     failed: bool,
@@ -60,6 +63,11 @@ impl Ledger {
     /// What a sentinel has told of a group since it started.
     pub(super) fn page(&self, sentinel: usize, group: &str) -> Option<&Page> {
         self.0.get(&sentinel)?.pages.get(group)
+    }
+
+    /// A FAILOVER was answered OK, and has not begun.
+    pub(super) fn is_ordered(&self, sentinel: usize, group: &str) -> bool {
+        self.0.get(&sentinel).is_some_and(|book| book.orders.contains_key(group))
     }
 
     /// True if the sentinel calls this replica down, in any group.
@@ -156,6 +164,7 @@ impl Book {
                 // What waited to be told of it is dropped: that it was watched again, or that
                 // somebody is gone whom other groups knew, too.
                 self.pages.remove(name);
+                self.orders.remove(name);
                 self.pages.values_mut().for_each(|page| page.doubt_peers(speaker.at));
                 return Ok(());
             }
@@ -186,6 +195,9 @@ impl Book {
             _ => {
                 if event.kind == EventKind::TryFailover {
                     page.loose &= failed;
+                    page.forced = self.orders.contains_key(name);
+                    self.orders.entry(name.into()).and_modify(|orders| *orders -= 1);
+                    self.orders.retain(|_, orders| *orders > 0);
                 }
                 page.enter(&of, speaker.told(), event)
             }

@@ -260,6 +260,29 @@ fn groups_are_told_as_they_are_written() {
 }
 
 #[test]
+fn an_order_may_be_answered_before_its_group_is_told() {
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Unmonitor, MASTER);
+    reader.answers(Request::Failover("g".into()), Value::ok());
+    reader.announces(EventKind::Monitor, MASTER);
+    reader.announces(EventKind::TryFailover, MASTER);
+    assert!(reader.checkers.ledger.page(0, "g").is_some_and(|page| page.forced));
+    assert!(!reader.checkers.ledger.is_ordered(0, "g"));
+}
+
+#[test]
+fn a_sentinel_that_is_met_again_is_not_down_even_at_a_switch() {
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Sdown, &peer());
+    reader.announces(EventKind::ResetMaster, MASTER);
+    reader.announces(EventKind::Sdown, &peer());
+    reader.announces(EventKind::ConfigUpdateFrom, &peer());
+    reader.announces(EventKind::SwitchMaster, SWITCH);
+    reader.announces(EventKind::Sentinel, &peer().replace("10.0.0.1", "10.0.0.2"));
+    assert!(!reader.checkers.ledger.page(0, "g").expect("it is watched").is_silent(&id(1)));
+}
+
+#[test]
 fn settings_are_told_as_they_are_written() {
     found(&[(EventKind::Set, &format!("{MASTER} quorum 3"))], WRITTEN);
     let mut reader = Reader::new();

@@ -83,7 +83,7 @@ impl Book {
                 return self.was_set(speaker, name, options);
             }
             (Request::Failover(name), Value::Simple(_)) => {
-                self.pages.get_mut(name).into_iter().for_each(|page| page.orders += 1);
+                *self.orders.entry(name.clone()).or_default() += 1;
             }
             _ => {}
         }

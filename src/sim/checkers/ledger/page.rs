@@ -96,9 +96,7 @@ pub(in super::super) struct Page {
     /// When that was told, and the beginning of that failover.
     pub(super) staged_at: Ms,
     pub(super) tried_at: Ms,
-    /// FAILOVERs that were answered OK, and have not begun.
-    pub(in super::super) orders: u32,
-    /// The present failover, or the last one, is one of these.
+    /// An operator ordered the present failover, or the last one.
     pub(in super::super) forced: bool,
     /// When it told that it was elected, where that had to wait for nothing.
     pub(in super::super) elected: Option<Ms>,
@@ -126,7 +124,6 @@ impl Page {
             stage: Stage::Idle,
             staged_at: 0,
             tried_at: 0,
-            orders: 0,
             forced: false,
             elected: None,
             stood_in: 0,
@@ -279,11 +276,7 @@ impl Page {
         let stage = std::mem::replace(&mut self.stage, to);
         self.staged_at = told.at;
         match to {
-            Stage::Tried => {
-                (self.tried_at, self.elected) = (told.at, None);
-                self.forced = self.orders > 0;
-                self.orders = self.orders.saturating_sub(1);
-            }
+            Stage::Tried => (self.tried_at, self.elected) = (told.at, None),
             Stage::Elected => self.elected = (told.since == told.at).then_some(told.at),
             _ => {}
         }
@@ -357,8 +350,9 @@ impl Page {
 
     /// A replica or sentinel is announced as new.
     fn meet(&mut self, of: &Details, told: Told, event: &Event) -> Result<(), Broken> {
-        let switch = self.switched.is_some_and(|switched| switched.at == told.at);
-        let members = if of.kind == "slave" { &mut self.replicas } else { &mut self.peers };
+        let replica = of.kind == "slave";
+        let switch = replica && self.switched.is_some_and(|switched| switched.at == told.at);
+        let members = if replica { &mut self.replicas } else { &mut self.peers };
         let old = members.get(of.name);
         if old.is_some_and(|old| old.known == Known::Sure) {
             return Err((ONCE, format!("announces {} again", shown(event))));
