@@ -294,8 +294,8 @@ impl World {
         self.must_reset = true;
     }
 
-    /// The masters that two nodes will follow at each other's address, or why they stay: no sentinel
-    /// could tell such a stranger from an old master that is back.
+    /// The masters that two nodes will follow at each other's address, or why they stay: no
+    /// sentinel could tell such a stranger from an old master that is back.
     fn may_swap(&mut self, a: usize, b: usize) -> Result<[Address; 2], &'static str> {
         let shape = &self.plan.shape;
         let masters = [a, b].map(|n| self.master_of(shape.group_of(n), &[a, b]));

@@ -357,8 +357,8 @@ impl Page {
         if old.is_some_and(|old| old.known == Known::Sure) {
             return Err((ONCE, format!("announces {} again", shown(event))));
         }
-        // A replica that is told again with a switch stays down; one that was forgotten and is found
-        // does not.
+        // A replica that is told again with a switch stays down; one that was forgotten and is
+        // found does not.
         let down = old.is_some_and(|old| old.down && (old.known == Known::Due || switch));
         let known = if self.reset_at.is_some() { Known::Doubtful } else { Known::Sure };
         let judged = old.and_then(|old| old.judged);
