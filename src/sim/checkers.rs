@@ -210,6 +210,7 @@ impl Checkers {
         (disk_fails, disk_idle): (bool, bool),
     ) {
         self.read_book(speaker, disk_fails, disk_idle);
+        self.drop_orders(speaker, input);
         self.conduct.hears(speaker, from, input, (disk_fails, disk_idle), &self.ledger);
         self.prompt.hears(speaker, input);
         self.orders.hears(speaker, input);

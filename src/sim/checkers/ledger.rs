@@ -15,7 +15,7 @@ pub(super) use page::{Page, Told};
 use super::{Checkers, Group, Said, Speaker, read_vote};
 use crate::config::state::GroupState;
 use crate::sentinel::types::{Address, Epoch};
-use crate::sentinel::{Effect, Event, EventKind};
+use crate::sentinel::{Effect, Event, EventKind, Input, Request};
 use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
 
@@ -113,6 +113,15 @@ impl Checkers {
         }
     }
 
+    /// It is told to forget a group, and with it what it was ordered to do there.
+    pub(super) fn drop_orders(&mut self, speaker: &Speaker, input: &Input) {
+        if let Input::Request { request: Request::Remove(name), .. } = input
+            && let Some(book) = self.ledger.0.get_mut(&speaker.number)
+        {
+            book.orders.remove(name);
+        }
+    }
+
     /// True, now and then, if what it is asked for now can be compared.
     pub(in crate::sim) fn audit_is_due(&mut self, sentinel: usize, now: Ms) -> bool {
         let Some(book) = self.ledger.0.get_mut(&sentinel) else { return false };
@@ -164,7 +173,6 @@ impl Book {
                 // What waited to be told of it is dropped: that it was watched again, or that
                 // somebody is gone whom other groups knew, too.
                 self.pages.remove(name);
-                self.orders.remove(name);
                 self.pages.values_mut().for_each(|page| page.doubt_peers(speaker.at));
                 return Ok(());
             }

@@ -268,6 +268,23 @@ fn an_order_may_be_answered_before_its_group_is_told() {
     reader.announces(EventKind::TryFailover, MASTER);
     assert!(reader.checkers.ledger.page(0, "g").is_some_and(|page| page.forced));
     assert!(!reader.checkers.ledger.is_ordered(0, "g"));
+    // REMOVE takes it back.
+    reader.answers(Request::Failover("g".into()), Value::ok());
+    let input = Input::Request { id: RequestId(2), request: Request::Remove("g".into()) };
+    reader.speaks(|checkers, speaker| checkers.told(speaker, None, &input, (false, true)));
+    assert!(!reader.checkers.ledger.is_ordered(0, "g"));
+}
+
+#[test]
+fn a_replica_that_is_down_stays_so_through_a_switch_that_is_told_in_pieces() {
+    let mut reader = Reader::new();
+    reader.announces(EventKind::ResetMaster, MASTER);
+    reader.announces(EventKind::Sdown, REPLICA);
+    reader.announces(EventKind::ConfigUpdateFrom, &peer());
+    reader.announces(EventKind::SwitchMaster, "g 10.0.0.1 6379 10.0.0.3 6379");
+    (reader.at, reader.waited_ms) = (reader.at + 800, Ms::MAX);
+    reader.announces(EventKind::Slave, &REPLICA.replace("10.0.0.1", "10.0.0.3"));
+    assert!(reader.checkers.ledger.is_down(0, &address(2)));
 }
 
 #[test]

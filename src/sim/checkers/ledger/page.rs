@@ -105,8 +105,9 @@ pub(in super::super) struct Page {
     /// The disk failed since the failover began: what waits for it comes late, or not at all.
     pub(super) loose: bool,
     pub(super) cause: Option<Cause>,
-    /// When some may have been forgotten of whom nothing is told.
-    pub(super) reset_at: Option<Ms>,
+    /// When replicas, and sentinels, may have been forgotten of whom nothing is told.
+    replicas_doubted_at: Option<Ms>,
+    peers_doubted_at: Option<Ms>,
     /// What was told of settings that an operator changed, until it is seen on disk.
     pub(super) set: BTreeMap<String, String>,
 }
@@ -129,7 +130,8 @@ impl Page {
             stood_in: 0,
             loose: false,
             cause: None,
-            reset_at: None,
+            replicas_doubted_at: None,
+            peers_doubted_at: None,
             set: BTreeMap::new(),
         }
     }
@@ -327,12 +329,13 @@ impl Page {
         for member in self.replicas.values_mut() {
             (member.down, member.known) = (false, Known::Doubtful);
         }
+        self.replicas_doubted_at = Some(at);
         self.doubt_peers(at);
     }
 
     /// Some of the peers may be gone.
     pub(super) fn doubt_peers(&mut self, at: Ms) {
-        self.reset_at = Some(at);
+        self.peers_doubted_at = Some(at);
         for member in self.peers.values_mut() {
             member.known = Known::Doubtful;
         }
@@ -340,10 +343,13 @@ impl Page {
 
     /// Once all that RESET did is done, whoever is left stays.
     pub(super) fn trust(&mut self, at: Ms) {
-        if self.reset_at.is_some_and(|reset_at| at > reset_at + RESET_MS) {
-            self.reset_at = None;
-            for member in self.replicas.values_mut().chain(self.peers.values_mut()) {
-                member.known = Known::Sure;
+        for (doubted_at, members) in [
+            (&mut self.replicas_doubted_at, &mut self.replicas),
+            (&mut self.peers_doubted_at, &mut self.peers),
+        ] {
+            if doubted_at.is_some_and(|doubted_at| at > doubted_at + RESET_MS) {
+                *doubted_at = None;
+                members.values_mut().for_each(|member| member.known = Known::Sure);
             }
         }
     }
@@ -351,7 +357,7 @@ impl Page {
     /// A replica or sentinel is announced as new.
     fn meet(&mut self, of: &Details, told: Told, event: &Event) -> Result<(), Broken> {
         let replica = of.kind == "slave";
-        let switch = replica && self.switched.is_some_and(|switched| switched.at == told.at);
+        let switch = replica && self.switched.is_some_and(|switched| switched.at >= told.since);
         let members = if replica { &mut self.replicas } else { &mut self.peers };
         let old = members.get(of.name);
         if old.is_some_and(|old| old.known == Known::Sure) {
@@ -360,7 +366,8 @@ impl Page {
         // A replica that is told again with a switch stays down; one that was forgotten and is
         // found does not.
         let down = old.is_some_and(|old| old.down && (old.known == Known::Due || switch));
-        let known = if self.reset_at.is_some() { Known::Doubtful } else { Known::Sure };
+        let doubted_at = if replica { self.replicas_doubted_at } else { self.peers_doubted_at };
+        let known = if doubted_at.is_some() { Known::Doubtful } else { Known::Sure };
         let judged = old.and_then(|old| old.judged);
         let member = Member { at: of.at.clone(), down, judged, known };
         members.insert(of.name.into(), member);
