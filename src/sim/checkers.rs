@@ -202,7 +202,7 @@ impl Checkers {
     }
 
     /// Something comes to a sentinel, over the link to this address if it is news of a link.
-    pub(super) fn told(
+    pub(super) fn hears(
         &mut self,
         speaker: &Speaker,
         from: Option<&Address>,
@@ -281,7 +281,7 @@ impl Checkers {
     }
 
     /// A stock sentinel says something: no rule of ours binds it, but its votes count.
-    pub(super) fn overhear(&mut self, speaker: &Speaker, said: &Said) {
+    pub(super) fn stock_says(&mut self, speaker: &Speaker, said: &Said) {
         self.mixed = true;
         self.accuse(speaker, said);
         if let (
@@ -299,7 +299,7 @@ impl Checkers {
     }
 
     /// A sentinel says something.
-    pub(super) fn hear(&mut self, speaker: &Speaker, said: &Said) {
+    pub(super) fn says(&mut self, speaker: &Speaker, said: &Said) {
         if let Some((rule, how)) = self.conduct.says(speaker, said.effect, &self.ledger) {
             self.broken(speaker, rule, how);
         }

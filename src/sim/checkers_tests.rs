@@ -59,7 +59,7 @@ impl Court {
         let speaker = Speaker { at, since: at, waited_ms: 0, number, id: &id, disk };
         let question = asked.as_ref();
         let said = Said { effect: &effect, to: Some(&to), receiver: None, question };
-        self.0.hear(&speaker, &said);
+        self.0.says(&speaker, &said);
     }
 
     fn sends(&mut self, number: u64, disk: &State, command: Command) {

@@ -498,9 +498,9 @@ impl Host {
                     if is_weighed(effect) {
                         watch.checkers.weigh(&speaker, &said, &self.seat());
                     }
-                    watch.checkers.hear(&speaker, &said);
+                    watch.checkers.says(&speaker, &said);
                 }
-                true => watch.checkers.overhear(&speaker, &said),
+                true => watch.checkers.stock_says(&speaker, &said),
             }
         }
         watch.read_log(self.number, effect);

@@ -138,7 +138,7 @@ impl Court {
 
     pub(in super::super) fn hears(&mut self, n: u64, request: &Request) {
         let input = Input::Request { id: RequestId(n), request: request.clone() };
-        self.speaks(|checkers, speaker, _| checkers.told(speaker, None, &input, (false, true)));
+        self.speaks(|checkers, speaker, _| checkers.hears(speaker, None, &input, (false, true)));
     }
 
     pub(in super::super) fn replies(&mut self, n: u64, request: &Request, reply: &Value) {

@@ -271,7 +271,7 @@ fn an_order_may_be_answered_before_its_group_is_told() {
     // REMOVE takes it back.
     reader.answers(Request::Failover("g".into()), Value::ok());
     let input = Input::Request { id: RequestId(2), request: Request::Remove("g".into()) };
-    reader.speaks(|checkers, speaker| checkers.told(speaker, None, &input, (false, true)));
+    reader.speaks(|checkers, speaker| checkers.hears(speaker, None, &input, (false, true)));
     assert!(!reader.checkers.ledger.is_ordered(0, "g"));
 }
 

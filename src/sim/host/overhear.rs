@@ -17,7 +17,7 @@ impl Host {
             && !self.stock
         {
             let disk = (self.disk.has_failed(), self.disk.is_settled());
-            watch.checkers.told(&speaker, from, input, disk);
+            watch.checkers.hears(&speaker, from, input, disk);
         }
     }
 
