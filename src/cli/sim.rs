@@ -294,6 +294,9 @@ fn ending(outcome: &Outcome) -> String {
         (None, Some(ms)) => {
             format!("no rule was broken; well {:.1} s after healing", ms as f64 / 1_000.0)
         }
+        (None, None) if outcome.captured => {
+            "given up: a stranger was taken for an old master, as nobody could tell".into()
+        }
         (None, None) => "no rule was broken".into(),
     };
     format!(

@@ -25,7 +25,7 @@ use crate::resp::Value;
 /// Pause between questions to a peer whether it sees the master down, in ms.
 pub(super) const ASK_PERIOD_MS: u64 = 1_000;
 /// How long a peer's opinion counts, in ms.
-const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
+pub(super) const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
 /// Replicas, and other sentinels, that one group may have: each costs a link. More are not taken
 /// in.
 pub(super) const MEMBERS_MAX: usize = 1_024;

@@ -240,6 +240,8 @@ impl Checkers {
     /// A sentinel dies; what it saw is forgotten.
     pub(super) fn died(&mut self, sentinel: usize) {
         self.thawed.remove(&sentinel);
+        self.candidacies.retain(|(number, _), _| *number != sentinel);
+        self.stood_at.retain(|(number, _), _| *number != sentinel);
         self.progress.forget(sentinel);
         self.conduct.died(sentinel);
         self.close_book(sentinel);

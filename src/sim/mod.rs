@@ -96,6 +96,9 @@ pub struct Outcome {
     pub switches: u64,
     /// From healing until all was well, in virtual ms; `None` if it never was.
     pub converged_ms: Option<u64>,
+    /// The run was given up: a node that got another one's address was taken for an old master of
+    /// its group, as nobody could tell.
+    pub captured: bool,
     /// From the death of all masters, once all was well, until others had replaced them and all
     /// was well but for the dead, in virtual ms; `None` if none died, or it never was.
     pub replaced_ms: Option<u64>,

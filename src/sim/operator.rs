@@ -107,7 +107,6 @@ impl World {
 
     /// MONITOR and SET, as soon as the sentinel can be reached.
     pub(super) fn monitor_again(&mut self, n: usize, group: usize, master: Address) {
-        self.watch.helps += 1;
         let monitor = Request::Monitor {
             name: Shape::group_name(group),
             host: master.host,
@@ -119,6 +118,7 @@ impl World {
     }
 
     fn set_again(&mut self, n: usize, group: usize) {
+        self.watch.helps += 1;
         self.errands.push_back((n, set(group, &self.plan.shape.settings())));
     }
 
@@ -186,6 +186,9 @@ impl World {
                     continue;
                 }
                 let master = self.told_master(group, usize::MAX);
+                if self.nodes[n].following() == Some(&master) {
+                    continue;
+                }
                 self.watch.helps += 1;
                 self.tell(|_| format!("an operator sends node {n} to {master}"));
                 self.nodes[n].follow(&mut self.net, master);

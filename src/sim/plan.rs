@@ -396,8 +396,9 @@ impl Shape {
     }
 
     /// What an operator tells a sentinel that he has watch a group by command.
-    pub(super) fn settings(&self) -> [(&'static str, u64); 3] {
+    pub(super) fn settings(&self) -> [(&'static str, u64); 4] {
         [
+            ("quorum", self.quorum.into()),
             ("down-after-milliseconds", self.down_after_ms),
             ("failover-timeout", self.failover_timeout_ms),
             ("parallel-syncs", self.parallel_syncs.into()),

@@ -13,7 +13,7 @@ pub enum Sabotage {
     Amnesia,
     /// It calls a healthy master down.
     CriesWolf,
-    /// It never answers again, from the middle of the faults on, and is never healed.
+    /// The first one freezes when all is healed, and is never thawed.
     NeverHealed,
 }
 

@@ -44,6 +44,8 @@ pub struct Summary {
     pub writes_lost: u64,
     /// In how many runs the model operator had to help.
     pub helped: u64,
+    /// Runs that were given up.
+    pub captured: u64,
     /// One fingerprint of all runs, whatever their order: two machines need compare no more.
     pub hash: u64,
     /// How many runs broke a rule.
@@ -116,6 +118,7 @@ impl Summary {
         }
         self.hash = self.hash.wrapping_add(mix(outcome.seed ^ mix(outcome.hash)));
         self.helped += u64::from(outcome.helps > 0);
+        self.captured += u64::from(outcome.captured);
         self.converged.add(outcome.converged_ms);
         self.replaced.add(outcome.replaced_ms);
         let Some(violation) = &outcome.violation else { return };
@@ -132,7 +135,8 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = grouped;
-        let never = (self.runs - self.broken).saturating_sub(self.converged.count());
+        let ended = self.runs - self.broken - self.captured;
+        let never = ended.saturating_sub(self.converged.count());
         let never = match never {
             0 => String::new(),
             // With others that would be a broken rule.
@@ -167,6 +171,13 @@ impl fmt::Display for Summary {
             (
                 "replaced",
                 format!("dead masters, in {} runs: {}", n(self.replaced.count()), self.replaced),
+            ),
+            (
+                "given up",
+                match self.captured {
+                    0 => "no run".into(),
+                    runs => format!("{} runs: a stranger was taken for an old master", n(runs)),
+                },
             ),
             ("hash of all", format!("{:016x}", self.hash)),
             ("broken", if self.broken == 0 { "none".into() } else { n(self.broken) }),

@@ -1,7 +1,7 @@
 //! When all is well: one master, all nodes behind it, all sentinels and clients of one mind, and
 //! the data where they should be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::GroupEnd;
 use super::checkers::Claim;
@@ -44,8 +44,8 @@ impl World {
                 }
                 if node.following() != Some(&address) || !node.in_sync() {
                     let state = if node.in_sync() { "in sync" } else { "not in sync" };
-                    let follows = node.following();
-                    return Some(format!("node {n} follows {follows:?}, {state}, not {address}"));
+                    let follows = node.following().map_or("nobody".into(), Address::to_string);
+                    return Some(format!("node {n} follows {follows}, {state}, not {address}"));
                 }
             }
             for n in 0..self.hosts.len() {
@@ -64,33 +64,61 @@ impl World {
         if self.hosts[n].has_unwritten() {
             return Some("has not written what it decided".into());
         }
-        let request = Request::Master(Shape::group_name(group));
+        let name = || Shape::group_name(group);
+        let request = Request::Master(name());
         let Some(entry) = self.hosts[n].ask(&mut self.net, &mut self.watch, request) else {
             return Some("does not answer".into());
         };
+        let settings = self.plan.shape.settings().map(|(name, value)| (name, value.to_string()));
         let expected = [
             ("ip", master.host.clone()),
             ("port", master.port.to_string()),
             ("flags", "master".to_owned()),
-            ("num-slaves", (self.plan.shape.nodes_per_group - 1).to_string()),
-            ("num-other-sentinels", (self.plan.shape.sentinels - 1).to_string()),
         ];
-        for (name, value) in expected {
+        for (name, value) in expected.into_iter().chain(settings) {
             let found = field(&entry, name);
             if found != Some(&value) {
-                let found = found.unwrap_or("missing");
-                let known = self.known_replicas(n, group).into_iter().map(|at| at.to_string());
-                let known = known.collect::<Vec<_>>().join(" ");
-                return Some(format!("{name} is {found}, not {value}; replicas: {known}"));
+                return Some(format!("{name} is {}, not {value}", found.unwrap_or("missing")));
             }
         }
-        let nodes = self.plan.shape.nodes_of(group).map(|n| &self.nodes[n].address);
-        let replicas: BTreeSet<Address> = nodes.filter(|at| *at != master).cloned().collect();
-        let known: BTreeSet<Address> = self.known_replicas(n, group).into_iter().collect();
-        if known != replicas {
-            return Some(format!("knows the replicas {known:?}, not {replicas:?}"));
+        let nodes = self.plan.shape.nodes_of(group).filter(|n| self.nodes[*n].address != *master);
+        let nodes = nodes.map(|n| {
+            let flags = if self.is_dead(n) { None } else { Some("slave") };
+            (self.nodes[n].address.to_string(), flags)
+        });
+        let (nodes, known) = (nodes.collect(), self.members(n, Request::Replicas(name())));
+        if let Some(wrong) = differs("replicas", &nodes, &known) {
+            return Some(wrong);
+        }
+        let others = (0..self.hosts.len()).filter(|other| *other != n);
+        let others = others.filter_map(|n| {
+            let id = &self.hosts[n].disk.content()?.my_id;
+            let port = self.plan.shape.sentinel_address(n).port;
+            let at = Address::new(self.net.ip(Proc::Sentinel(n)), port);
+            Some((format!("{id} {at}"), Some("sentinel")))
+        });
+        let (others, known) = (others.collect(), self.members(n, Request::Sentinels(name())));
+        if let Some(wrong) = differs("sentinels", &others, &known) {
+            return Some(wrong);
         }
         field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
+    }
+
+    /// The replicas or the other sentinels that a sentinel names, and their flags. A replica's name
+    /// is its address; with a sentinel's goes its address.
+    fn members(&mut self, n: usize, request: Request) -> BTreeMap<String, Option<String>> {
+        let peers = matches!(request, Request::Sentinels(_));
+        let Some(Value::Array(entries)) =
+            self.hosts[n].ask(&mut self.net, &mut self.watch, request)
+        else {
+            return BTreeMap::new();
+        };
+        let member = |entry: &Value| {
+            let (name, at) = (field(entry, "name")?, address_of(entry)?);
+            let name = if peers { format!("{name} {at}") } else { at.to_string() };
+            Some((name, field(entry, "flags").map(str::to_owned)))
+        };
+        entries.iter().filter_map(member).collect()
     }
 
     /// From time to time a sentinel is asked for all that it knows. It has just been at work, so
@@ -223,7 +251,9 @@ impl World {
         (0..self.hosts.len()).for_each(|n| self.ask_all(n));
         for group in 0..self.plan.shape.groups {
             let nodes = &self.nodes[self.plan.shape.nodes_of(group)];
-            let Some(master) = nodes.iter().find(|node| node.following().is_none()) else { return };
+            let Some(master) = nodes.iter().find(|node| node.following().is_none()) else {
+                continue;
+            };
             let held: BTreeSet<u32> = writes(master.history()).collect();
             let clients = self.clients.iter().filter(|c| c.group == Shape::group_name(group));
             for client in clients {
@@ -271,6 +301,27 @@ impl World {
         }
         (acked, lost)
     }
+}
+
+/// What a sentinel says of others that is not so; whoever is expected without flags may have any.
+fn differs(
+    what: &str,
+    expected: &BTreeMap<String, Option<&str>>,
+    told: &BTreeMap<String, Option<String>>,
+) -> Option<String> {
+    if !expected.keys().eq(told.keys()) {
+        let names = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(", ");
+        let (told, are) = (names(told.keys().collect()), names(expected.keys().collect()));
+        return Some(format!("names the {what} [{told}], which are [{are}]"));
+    }
+    let flags = expected.values().zip(told);
+    let wrong = flags
+        .clone()
+        .find(|(flags, (_, told))| flags.is_some_and(|flags| told.as_deref() != Some(flags)));
+    wrong.map(|(flags, (name, told))| {
+        let told = told.as_deref().unwrap_or("nothing");
+        format!("says {told} of {name}, not {}", flags.unwrap_or_default())
+    })
 }
 
 fn writes(history: &[Entry]) -> impl Iterator<Item = u32> {

@@ -66,7 +66,7 @@ fn sent(command: &Command) -> Option<String> {
         | Command::Hello { .. }
         | Command::IsMasterDown { candidate: None, .. } => return None,
         Command::IsMasterDown { master, epoch, candidate: Some(id) } => {
-            format!("\"{master} is down: vote for {id} in epoch {epoch}\"")
+            format!("\"vote for {id} in epoch {epoch}, to replace {master}\"")
         }
         Command::Promote => "SLAVEOF NO ONE".into(),
         Command::Follow { master } => format!("SLAVEOF {} {}", master.host, master.port),

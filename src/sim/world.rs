@@ -204,18 +204,19 @@ impl World {
             match happening {
                 Happening::To(proc, news) => self.deliver(proc, news),
                 Happening::Reminder(Note::Heal) if !self.plan.heals => break,
-                Happening::Reminder(Note::Probe) => {
-                    if self.probe() {
+                Happening::Reminder(note) => {
+                    if self.mind(note) {
                         break;
                     }
                 }
-                Happening::Reminder(note) => self.mind(note),
             }
         }
     }
 
-    fn mind(&mut self, note: Note) {
+    /// True if the run is over.
+    fn mind(&mut self, note: Note) -> bool {
         match note {
+            Note::Probe => return self.probe(),
             Note::Sentinels => self.start_sentinels(),
             Note::CalmOver => self.watch.checkers.set_season(Season::Rough),
             Note::Begins(fault) => self.begin_fault(fault),
@@ -223,8 +224,8 @@ impl World {
             Note::Flaps(fault) => self.flap(fault),
             Note::Heal => self.heal(),
             Note::Operator => self.run_errands(),
-            Note::Probe => _ = self.probe(),
         }
+        false
     }
 
     fn begin(&mut self) {
@@ -434,7 +435,7 @@ impl World {
         self.healed_at = Some(self.net.now());
         let after = self.dice.below(5_000);
         self.net.remind(after, Note::Operator);
-        self.net.remind(after + 1, Note::Probe);
+        self.net.remind(1, Note::Probe);
     }
 
     /// Looks whether all is well. True if the run is over.
@@ -530,6 +531,7 @@ impl World {
             helps: self.watch.helps,
             switches: self.watch.switches,
             converged_ms: self.converged_ms,
+            captured: self.captured,
             replaced_ms: match self.trial {
                 Trial::Passed(ms) => Some(ms),
                 _ => None,

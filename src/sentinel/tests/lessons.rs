@@ -86,6 +86,33 @@ fn a_node_that_lets_us_in_again_is_asked_at_once_what_it_is() {
 }
 
 #[test]
+fn what_a_peer_said_of_the_master_is_shown_as_long_as_it_counts() {
+    // Seed 5012: it was shown for ever once the master was back.
+    let mut desk = Desk::new(1, 3);
+    desk.pass(2_000);
+    let info = desk.infos.remove(&at(MASTER)).expect("it lives");
+    while !desk.has(EventKind::Sdown) {
+        desk.pass(20);
+    }
+    desk.answer_question(26002, 1, "*", 0);
+    desk.answer_question(26003, 0, "*", 0);
+    let shows = |desk: &mut Desk| {
+        let entry = desk.ask(Request::Sentinels("mymaster".into())).expect("an answer");
+        format!("{entry:?}").contains("master_down")
+    };
+    assert!(shows(&mut desk));
+    desk.infos.insert(at(MASTER), info);
+    while !desk.has(EventKind::SdownEnd) {
+        desk.pass(20);
+    }
+    // The last question, asked before that, is answered, too.
+    desk.answer_question(26002, 1, "*", 0);
+    desk.answer_question(26003, 0, "*", 0);
+    desk.pass(8_000);
+    assert!(!shows(&mut desk), "{:?}", desk.events);
+}
+
+#[test]
 fn something_is_due_every_second_so_that_each_stall_is_noticed() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);

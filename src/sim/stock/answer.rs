@@ -3,13 +3,13 @@
 use super::Stock;
 use super::core::Core;
 use super::failover::Step;
-use super::group::Group;
-use super::instance::age;
+use super::group::{Group, Peer, Replica};
+use super::instance::{Instance, age};
 use crate::config::rules::valid_host;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::resp::{Value, glob};
-use crate::sentinel::types::Address;
+use crate::sentinel::types::{Address, RunId};
 use crate::sentinel::{Effect, Epoch, EventKind, Request, RequestId};
 
 const NO_SUCH_MASTER: &str = "ERR No such master with that name";
@@ -38,6 +38,14 @@ impl Stock {
             }
             Request::CkQuorum(name) => match self.groups.get(name.as_str()) {
                 Some(group) => group.check_quorum(),
+                None => Value::error(NO_SUCH_MASTER),
+            },
+            Request::Replicas(name) => match self.groups.get(name.as_str()) {
+                Some(group) => group.replica_entries(),
+                None => Value::error(NO_SUCH_MASTER),
+            },
+            Request::Sentinels(name) => match self.groups.get(name.as_str()) {
+                Some(group) => group.peer_entries(),
                 None => Value::error(NO_SUCH_MASTER),
             },
             Request::MyId => Value::bulk(self.core.my_id.as_str()),
@@ -258,6 +266,20 @@ impl Group {
         Value::Map(fields)
     }
 
+    /// The answer to `SENTINEL REPLICAS`, as far as the world reads it.
+    fn replica_entries(&self) -> Value {
+        let entry = |at: &Address, replica: &Replica| {
+            member_entry("slave", &at.to_string(), &replica.instance)
+        };
+        Value::Array(self.replicas.iter().map(|(at, replica)| entry(at, replica)).collect())
+    }
+
+    /// The same of `SENTINEL SENTINELS`.
+    fn peer_entries(&self) -> Value {
+        let entry = |id: &RunId, peer: &Peer| member_entry("sentinel", id.as_str(), &peer.instance);
+        Value::Array(self.peers.iter().map(|(id, peer)| entry(id, peer)).collect())
+    }
+
     fn flags(&self) -> String {
         let flags = [
             (self.master.sdown, "s_down"),
@@ -270,4 +292,12 @@ impl Group {
         let set: Vec<&str> = flags.into_iter().filter(|(on, _)| *on).map(|(_, f)| f).collect();
         set.join(",")
     }
+}
+
+fn member_entry(kind: &str, name: &str, of: &Instance) -> Value {
+    let flags = [(of.sdown, "s_down"), (true, kind), (!of.up, "disconnected")];
+    let flags: Vec<&str> = flags.into_iter().filter(|(on, _)| *on).map(|(_, f)| f).collect();
+    let (port, flags) = (of.address.port.to_string(), flags.join(","));
+    let fields = [("name", name), ("ip", &of.address.host), ("port", &port), ("flags", &flags)];
+    Value::Map(fields.map(|(field, value)| (Value::bulk(field), Value::bulk(value))).into())
 }
