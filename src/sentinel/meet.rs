@@ -114,7 +114,12 @@ impl Sentinel {
             at_ours.map(|(id, _)| (name.clone(), id.clone()))
         });
         if let Some((name, id)) = ghost {
-            self.replace_peer(&name, &id, None);
+            // Where nobody else is left, alone we are no majority: others may come, as at the
+            // beginning.
+            for name in self.replace_peer(&name, &id) {
+                let group = self.groups.get_mut(&name).filter(|group| group.peers.is_empty());
+                group.into_iter().for_each(|group| _ = group.listening.get_or_insert(None));
+            }
             self.core.out.touch();
         }
     }
@@ -137,14 +142,27 @@ impl Sentinel {
         }
         let known = known.is_some();
         // In other groups, too: it moves in all of them.
+        let mut bereft = Vec::new();
         while let Some((group, old)) = self.holder_of(address, id)
             && self.core.holds(Guard::OneSentinelPerAddress)
         {
-            self.replace_peer(&group, &old, Some(name));
+            bereft.extend(self.replace_peer(&group, &old));
         }
-        if known {
-            return self.move_peer(name, id, address);
+        match known {
+            true => self.move_peer(name, id, address),
+            false => self.join(name, id, address),
         }
+        // A majority is one of as many as before: who lives there counts in each group that lost
+        // one, even before it speaks of it.
+        for group in bereft.iter().filter(|group| *group != name) {
+            if self.groups.get(group).is_some_and(|group| !group.peers.contains_key(id)) {
+                self.join(group, id, address);
+            }
+        }
+    }
+
+    /// A sentinel is new to the group.
+    fn join(&mut self, name: &GroupName, id: &RunId, address: &Address) {
         let Some(group) = self.groups.get(name) else { return };
         if group.peers.len() >= MEMBERS_MAX {
             return self.count_bad_hello("its group has as many sentinels as it may have");
@@ -168,22 +186,21 @@ impl Sentinel {
         })
     }
 
-    /// Another id says to live at this address: the old one is gone from all groups. Where nobody
-    /// else is left, alone we are no majority: others may come, as at the beginning. Not so in the
-    /// group in which somebody is about to be met.
-    fn replace_peer(&mut self, name: &GroupName, old: &RunId, meets: Option<&GroupName>) {
+    /// Another id says to live at this address: the old one is gone from all groups, which are
+    /// returned.
+    fn replace_peer(&mut self, name: &GroupName, old: &RunId) -> Vec<GroupName> {
         if let Some(group) = self.groups.get(name) {
             let details = group.peer_details(&self.core, old);
             self.core.announce(EventKind::SentinelInvalidAddr, Some(name), details);
         }
+        let mut bereft = Vec::new();
         for (name, group) in &mut self.groups {
             if group.peers.remove(old).is_some() {
                 self.core.leave_peer(old, name);
-                if group.peers.is_empty() && meets != Some(name) {
-                    group.listening.get_or_insert(None);
-                }
+                bereft.push(name.clone());
             }
         }
+        bereft
     }
 
     /// A known sentinel has another address: it moves in all groups, and so does its link.

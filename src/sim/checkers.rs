@@ -366,9 +366,13 @@ impl Checkers {
 
     /// Nothing spoken before durable; epochs never go back; one master per config epoch.
     fn hello(&mut self, speaker: &Speaker, payload: &str) {
-        let Some((current, group, master, config)) = read_hello(payload) else {
+        let Some((id, current, group, master, config)) = read_hello(payload) else {
             return self.broken(speaker, Rule::WellFormedHello, format!("says {payload:?}"));
         };
+        if id != speaker.id.as_str() && !speaker.was_stopped() {
+            let how = format!("says {payload} while its disk holds the id {}", speaker.id);
+            self.broken(speaker, Rule::DurableBeforeSpoken, how);
+        }
         self.orders.names(group, &master);
         if current > speaker.disk.current_epoch {
             let on_disk = speaker.disk.current_epoch;
@@ -600,12 +604,12 @@ impl Checkers {
     }
 }
 
-/// Current epoch, group, master, config epoch.
-fn read_hello(payload: &str) -> Option<(Epoch, &str, Address, Epoch)> {
+/// Id, current epoch, group, master, config epoch.
+fn read_hello(payload: &str) -> Option<(&str, Epoch, &str, Address, Epoch)> {
     let fields: Vec<&str> = payload.split(',').collect();
-    let [_, _, _, current, group, host, port, config] = fields[..] else { return None };
+    let [_, _, id, current, group, host, port, config] = fields[..] else { return None };
     let master = Address::new(host, port.parse().ok()?);
-    Some((current.parse().ok()?, group, master, config.parse().ok()?))
+    Some((id, current.parse().ok()?, group, master, config.parse().ok()?))
 }
 
 fn read_vote(payload: &str) -> Option<(RunId, Epoch)> {

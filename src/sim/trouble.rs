@@ -214,10 +214,10 @@ impl World {
         }
     }
 
-    /// Votes bind as long as a sentinel that runs remembers their epoch: all others listen to it.
+    /// Votes bind as long as a sentinel that is awake remembers their epoch: all others listen to it.
     fn forget_what_nobody_remembers(&mut self) {
         let running = self.hosts.iter().enumerate();
-        let running = running.filter(|(n, _)| self.net.running(Proc::Sentinel(*n)));
+        let running = running.filter(|(n, _)| self.is_awake(Proc::Sentinel(*n)));
         let states = running.filter_map(|(_, host)| host.disk.content());
         let newest = states.map(|state| state.current_epoch).max();
         self.watch.checkers.remembered(newest.unwrap_or_default());

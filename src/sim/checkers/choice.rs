@@ -353,9 +353,10 @@ impl Checkers {
                     format!("its link broke long before the master fell silent, {other}'s not");
                 return Some((Rule::WhoFellBehindComesLast, how));
             }
-            let rank = |info: &Info| (info.priority, u64::MAX - info.offset);
+            let rank = |info: &Info| (info.priority, u64::MAX - info.offset, info.run_id.clone());
             if rank(info) < rank(chosen) {
-                let of = |info: &Info| format!("{} at {}", info.priority, info.offset);
+                let of =
+                    |info: &Info| format!("{} at {}, {}", info.priority, info.offset, info.run_id);
                 let how = format!("{} where {other} has {}", of(chosen), of(info));
                 return Some((Rule::TheBestReplicaIsPromoted, how));
             }

@@ -347,11 +347,15 @@ impl Look<'_> {
         ear.repointed.as_ref().is_some_and(|(at, _)| self.speaker.at < at + for_ms)
     }
 
-    /// This node is not on its way to the master.
+    /// This node is not on its way to the master. One that never gets there is waited for no longer
+    /// than `failover-timeout`.
     fn is_free(&self, ear: &Ear) -> bool {
+        let since = ear.steady_since.max(self.woke).max(ear.met_at);
+        let for_ms = self.speaker.at.saturating_sub(since);
         let copies = ear.info.as_ref().is_some_and(|info| {
             let follows = info.follows.as_ref() == Some(&self.group.settings.master);
-            !info.is_master && !info.linked && follows
+            let late = for_ms > slack(self.group.settings.failover_timeout_ms) + BEAT_MS;
+            !info.is_master && !info.linked && follows && !late
         });
         !copies && !self.is_sent(ear)
     }

@@ -1,10 +1,12 @@
 //! The ledger held against the disk, and against what is answered.
 
+use std::collections::BTreeSet;
+
 use super::page::{Known, Member, Members, Page, Stage};
 use super::{AGREE, Book, Broken, NEWER, OPINION, Speaker, WRITTEN, address};
 use crate::resp::Value;
 use crate::sentinel::Request;
-use crate::sentinel::types::Address;
+use crate::sentinel::types::{Address, RunId};
 use crate::sim::wire::Ms;
 
 /// A disk that is well takes no longer, in ms.
@@ -117,13 +119,25 @@ impl Book {
             },
             Request::Replicas(name) => match self.pages.get_mut(name) {
                 None => Ok(()),
-                Some(page) => compare(&mut page.replicas, entries(reply).into_iter())
-                    .map_err(|how| (AGREE, format!("{how} of {name}"))),
+                Some(page) => {
+                    compare(&mut page.replicas, entries(reply).into_iter())
+                        .map_err(|how| (AGREE, format!("{how} of {name}")))?;
+                    let disk = speaker.disk.groups.get(name);
+                    let disk = disk.map(|disk| disk.replicas.iter().map(Address::to_string));
+                    are_written(name, reply, disk.map(Iterator::collect))
+                }
             },
             Request::Sentinels(name) => match self.pages.get_mut(name) {
                 None => Ok(()),
-                Some(page) => compare(&mut page.peers, entries(reply).into_iter())
-                    .map_err(|how| (AGREE, format!("{how} of {name}"))),
+                Some(page) => {
+                    compare(&mut page.peers, entries(reply).into_iter())
+                        .map_err(|how| (AGREE, format!("{how} of {name}")))?;
+                    // Who listens first writes down nobody.
+                    let disk = speaker.disk.groups.get(name);
+                    let disk = disk.filter(|disk| !disk.sentinels.is_empty());
+                    let disk = disk.map(|disk| disk.sentinels.keys().map(RunId::to_string));
+                    are_written(name, reply, disk.map(Iterator::collect))
+                }
             },
             _ => Ok(()),
         }
@@ -245,6 +259,17 @@ fn compare(
         told.retain(|name, _| names.contains(name));
     }
     Ok(())
+}
+
+/// Those shown are those on disk: also where RESET forgot somebody, which is not told of each.
+fn are_written(name: &str, reply: &Value, disk: Option<BTreeSet<String>>) -> Result<(), Broken> {
+    let shown: BTreeSet<String> = entries(reply).into_iter().map(|(name, ..)| name).collect();
+    match disk {
+        Some(disk) if disk != shown => {
+            Err((WRITTEN, format!("shows {shown:?} of {name}, and wrote {disk:?}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Name, address and whether it is down, of each entry of SENTINEL REPLICAS or SENTINELS.
