@@ -333,7 +333,11 @@ impl Checkers {
         if !fresh || deaf || group_at(speaker, at).is_none() {
             return false;
         }
-        let is_free = |other: &Address| seat.ears.get(other).is_some_and(|ear| look.is_free(ear));
+        let is_free = |other: &Address| {
+            let judged = self.page(look.place).and_then(|page| page.judged(other));
+            let judged = judged.map_or(0, |told| told.at);
+            seat.ears.get(other).is_some_and(|ear| look.is_free(ear, judged))
+        };
         let whom = info.follows.as_ref();
         let strays = whom.is_some_and(|whom| whom != at && group.replicas.contains(whom));
         info.is_master || strays && group.replicas.iter().all(|other| other == at || is_free(other))
@@ -349,8 +353,9 @@ impl Look<'_> {
 
     /// This node is not on its way to the master. One that never gets there is waited for no longer
     /// than `failover-timeout`.
-    fn is_free(&self, ear: &Ear) -> bool {
-        let since = ear.steady_since.max(self.woke).max(ear.met_at);
+    fn is_free(&self, ear: &Ear, judged: Ms) -> bool {
+        let since = ear.steady_since.max(ear.connected_at).max(ear.met_at);
+        let since = since.max(judged).max(self.woke);
         let for_ms = self.speaker.at.saturating_sub(since);
         let copies = ear.info.as_ref().is_some_and(|info| {
             let follows = info.follows.as_ref() == Some(&self.group.settings.master);
