@@ -126,6 +126,8 @@ pub(super) struct Checkers {
     thawed: BTreeMap<usize, Ms>,
     /// When an operator last changed what a sentinel was told of a group.
     tuned: BTreeMap<(usize, Group), Ms>,
+    /// The ids that each sentinel's disk has held.
+    ids: BTreeMap<usize, BTreeSet<RunId>>,
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
     /// Ids that two sentinels had at once: a vote by or for one of them counts for both.
@@ -167,6 +169,7 @@ impl Checkers {
             accusers: BTreeMap::new(),
             thawed: BTreeMap::new(),
             tuned: BTreeMap::new(),
+            ids: BTreeMap::new(),
             removed: BTreeSet::new(),
             twins: BTreeSet::new(),
             shrunk: BTreeSet::new(),
@@ -196,6 +199,7 @@ impl Checkers {
 
     /// A sentinel starts, with this on its disk.
     pub(super) fn started(&mut self, speaker: &Speaker) {
+        self.ids.entry(speaker.number).or_default().insert(speaker.id.clone());
         self.conduct.started(speaker);
         self.open_book(speaker);
         self.prompt.started(speaker);
@@ -369,7 +373,10 @@ impl Checkers {
         let Some((id, current, group, master, config)) = read_hello(payload) else {
             return self.broken(speaker, Rule::WellFormedHello, format!("says {payload:?}"));
         };
-        if id != speaker.id.as_str() && !speaker.was_stopped() {
+        // One that it had before may have been on its way.
+        let ids = self.ids.entry(speaker.number).or_default();
+        ids.insert(speaker.id.clone());
+        if RunId::parse(id).is_none_or(|id| !ids.contains(&id)) {
             let how = format!("says {payload} while its disk holds the id {}", speaker.id);
             self.broken(speaker, Rule::DurableBeforeSpoken, how);
         }

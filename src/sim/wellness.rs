@@ -86,7 +86,9 @@ impl World {
             let flags = if self.is_dead(n) { None } else { Some("slave") };
             (self.nodes[n].address.to_string(), flags)
         });
-        let (nodes, known) = (nodes.collect(), self.members(n, Request::Replicas(name())));
+        let nodes: BTreeMap<_, _> = nodes.collect();
+        let known = self.members(n, Request::Replicas(name()));
+        self.ghosts |= known.keys().any(|at| !nodes.contains_key(at));
         if let Some(wrong) = differs("replicas", &nodes, &known) {
             return Some(wrong);
         }
@@ -97,7 +99,9 @@ impl World {
             let at = Address::new(self.net.ip(Proc::Sentinel(n)), port);
             Some((format!("{id} {at}"), Some("sentinel")))
         });
-        let (others, known) = (others.collect(), self.members(n, Request::Sentinels(name())));
+        let others: BTreeMap<_, _> = others.collect();
+        let known = self.members(n, Request::Sentinels(name()));
+        self.ghosts |= known.keys().any(|of| !others.contains_key(of));
         if let Some(wrong) = differs("sentinels", &others, &known) {
             return Some(wrong);
         }

@@ -64,6 +64,10 @@ pub(super) struct World {
     pub(super) errands: VecDeque<(usize, Request)>,
     /// Something is gone for good, and the sentinels have to be told to forget it.
     pub(super) must_reset: bool,
+    /// When an operator last said RESET for that, some time after healing.
+    pub(super) reset_at: Option<Ms>,
+    /// A sentinel names somebody who is not there.
+    pub(super) ghosts: bool,
     /// Nodes that got another one's address.
     pub(super) swapped: BTreeSet<usize>,
     /// Another group has made one of them its own, as nobody could tell: its data are lost, and
@@ -120,6 +124,8 @@ impl World {
             ambushed: BTreeSet::new(),
             errands: VecDeque::new(),
             must_reset: false,
+            reset_at: None,
+            ghosts: false,
             swapped: BTreeSet::new(),
             captured: false,
             forgetful: false,
@@ -455,10 +461,14 @@ impl World {
         if self.must_reset && now > healed_at + RESET_AGAIN_MS && self.has_masters() {
             // A late hello may have brought back a sentinel that is gone.
             self.must_reset = false;
+            self.reset_at = Some(now);
             self.well_since = None;
             self.reset_all();
             self.run_errands();
         }
+        // A master may still have named one that is gone then: its connection was half open.
+        let again = self.reset_at.is_some_and(|at| now > at + RESET_AGAIN_MS);
+        self.must_reset |= std::mem::take(&mut self.ghosts) && again;
         if self.watch.switches != self.switches_seen {
             // Between two looks it was not.
             self.switches_seen = self.watch.switches;

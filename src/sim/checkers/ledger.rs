@@ -7,7 +7,7 @@
 mod compare;
 mod page;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use page::{Cause, Known, Member};
 pub(super) use page::{Page, Told};
@@ -46,6 +46,8 @@ struct Book {
     /// FAILOVERs that were answered OK, and have not begun: that the group is watched may be told
     /// later.
     orders: BTreeMap<Group, u32>,
+    /// Groups in which no failover has begun since the last of them.
+    untried: BTreeSet<Group>,
     /// Nothing is being written, or has to be.
     settled: bool,
     failed: bool,
@@ -65,9 +67,14 @@ impl Ledger {
         self.0.get(&sentinel)?.pages.get(group)
     }
 
-    /// A FAILOVER was answered OK, and has not begun.
+    /// A FAILOVER was answered OK, and none has begun without another cause.
     pub(super) fn is_ordered(&self, sentinel: usize, group: &str) -> bool {
         self.0.get(&sentinel).is_some_and(|book| book.orders.contains_key(group))
+    }
+
+    /// A FAILOVER was answered OK, and none at all has begun since.
+    pub(super) fn is_untried(&self, sentinel: usize, group: &str) -> bool {
+        self.0.get(&sentinel).is_some_and(|book| book.untried.contains(group))
     }
 
     /// True if the sentinel calls this replica down, in any group.
@@ -119,6 +126,7 @@ impl Checkers {
             && let Some(book) = self.ledger.0.get_mut(&speaker.number)
         {
             book.orders.remove(name);
+            book.untried.remove(name);
         }
     }
 
@@ -203,9 +211,13 @@ impl Book {
             _ => {
                 if event.kind == EventKind::TryFailover {
                     page.loose &= failed;
+                    self.untried.remove(name);
                     page.forced = self.orders.contains_key(name);
-                    self.orders.entry(name.into()).and_modify(|orders| *orders -= 1);
-                    self.orders.retain(|_, orders| *orders > 0);
+                    // One that had its cause may have waited for the disk longer than the order.
+                    if page.odown.is_none() {
+                        self.orders.entry(name.into()).and_modify(|orders| *orders -= 1);
+                        self.orders.retain(|_, orders| *orders > 0);
+                    }
                 }
                 page.enter(&of, speaker.told(), event)
             }

@@ -268,6 +268,14 @@ fn an_order_may_be_answered_before_its_group_is_told() {
     reader.announces(EventKind::TryFailover, MASTER);
     assert!(reader.checkers.ledger.page(0, "g").is_some_and(|page| page.forced));
     assert!(!reader.checkers.ledger.is_ordered(0, "g"));
+    // One that waited for the disk, and had its cause, leaves the order to the next.
+    reader.announces(EventKind::AbortNotElected, MASTER);
+    reader.announces(EventKind::Sdown, MASTER);
+    reader.announces(EventKind::Odown, &format!("{MASTER} #quorum 2/2"));
+    reader.answers(Request::Failover("g".into()), Value::ok());
+    reader.announces(EventKind::TryFailover, MASTER);
+    assert!(!reader.checkers.ledger.is_untried(0, "g"));
+    assert!(reader.checkers.ledger.is_ordered(0, "g"));
     // REMOVE takes it back.
     reader.answers(Request::Failover("g".into()), Value::ok());
     let input = Input::Request { id: RequestId(2), request: Request::Remove("g".into()) };

@@ -181,7 +181,7 @@ impl Checkers {
         for (name, group) in &speaker.disk.groups {
             let place = (speaker.number, name.clone());
             let look = Look { speaker, place: &place, group, seat, woke, mended };
-            if self.ledger.is_ordered(speaker.number, name) {
+            if self.ledger.is_untried(speaker.number, name) {
                 let how = format!("answered OK to a FAILOVER of {name}, and does not begin");
                 wrong.push((Rule::AFailoverThatIsOrderedIsTried, how));
             }

@@ -86,6 +86,7 @@ impl Book {
             }
             (Request::Failover(name), Value::Simple(_)) => {
                 *self.orders.entry(name.clone()).or_default() += 1;
+                self.untried.insert(name.clone());
             }
             _ => {}
         }
