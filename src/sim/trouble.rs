@@ -214,7 +214,8 @@ impl World {
         }
     }
 
-    /// Votes bind as long as a sentinel that is awake remembers their epoch: all others listen to it.
+    /// Votes bind as long as a sentinel that is awake remembers their epoch: all others listen to
+    /// it.
     fn forget_what_nobody_remembers(&mut self) {
         let running = self.hosts.iter().enumerate();
         let running = running.filter(|(n, _)| self.is_awake(Proc::Sentinel(*n)));
