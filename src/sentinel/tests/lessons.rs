@@ -337,3 +337,60 @@ fn of_equal_replicas_the_one_with_the_smaller_run_id_is_promoted() {
         assert_eq!(desk.promotions(), [promoted], "{:?}", desk.said);
     }
 }
+
+#[test]
+fn a_short_stall_counts_against_nobody_either() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(300);
+    desk.now_ms += 1_500;
+    desk.input(Input::Wake);
+    desk.pass(300);
+    assert!(!desk.has(EventKind::Sdown) && !desk.has(EventKind::Tilt), "{:?}", desk.events);
+    desk.pass(1_200);
+    assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+}
+
+#[test]
+fn elections_lost_under_an_older_configuration_lengthen_no_pause() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let tries = |desk: &Desk| {
+        desk.events.iter().filter(|(kind, _)| *kind == EventKind::TryFailover).count()
+    };
+    // It stands until it has lost so often.
+    let loses = |desk: &mut Desk, times: usize| {
+        let until = tries(desk) + times;
+        for _ in 0..4_000 {
+            desk.pass(20);
+            for port in [26002, 26003] {
+                desk.answer_question(port, 1, id(3).as_str(), 1 << 20);
+            }
+            if tries(desk) == until {
+                return;
+            }
+        }
+        panic!("it stands {} times: {:?}", tries(desk), desk.said);
+    };
+    desk.infos.remove(&at(MASTER));
+    while !desk.has(EventKind::Sdown) {
+        desk.pass(20);
+    }
+    loses(&mut desk, 7);
+    let epoch = desk.sentinel.view().current_epoch();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, epoch + 1, REPLICA, epoch + 1);
+    desk.pass(3_000);
+    desk.infos.remove(&at(REPLICA));
+    let before = tries(&desk);
+    while tries(&desk) == before {
+        desk.pass(20);
+        if desk.events.iter().filter(|(kind, _)| *kind == EventKind::Sdown).count() > 1 {
+            loses(&mut desk, 1);
+        }
+    }
+    let first = desk.now_ms;
+    loses(&mut desk, 1);
+    assert!(desk.now_ms - first < 2_000, "{} ms", desk.now_ms - first);
+}
