@@ -334,9 +334,10 @@ impl Checkers {
             return false;
         }
         let is_free = |other: &Address| {
-            let judged = self.page(look.place).and_then(|page| page.judged(other));
-            let judged = judged.map_or(0, |told| told.at);
-            seat.ears.get(other).is_some_and(|ear| look.is_free(ear, judged))
+            let page = self.page(look.place);
+            let judged = page.and_then(|page| page.judged(other)).map_or(0, |told| told.at);
+            let switched = page.and_then(|page| page.switched).map_or(0, |told| told.at);
+            seat.ears.get(other).is_some_and(|ear| look.is_free(ear, judged.max(switched)))
         };
         let whom = info.follows.as_ref();
         let strays = whom.is_some_and(|whom| whom != at && group.replicas.contains(whom));
@@ -353,9 +354,9 @@ impl Look<'_> {
 
     /// This node is not on its way to the master. One that never gets there is waited for no longer
     /// than `failover-timeout`.
-    fn is_free(&self, ear: &Ear, judged: Ms) -> bool {
+    fn is_free(&self, ear: &Ear, changed: Ms) -> bool {
         let since = ear.steady_since.max(ear.connected_at).max(ear.met_at);
-        let since = since.max(judged).max(self.woke);
+        let since = since.max(changed).max(self.woke);
         let for_ms = self.speaker.at.saturating_sub(since);
         let copies = ear.info.as_ref().is_some_and(|info| {
             let follows = info.follows.as_ref() == Some(&self.group.settings.master);
