@@ -344,6 +344,11 @@ impl Core {
         self.double.as_ref().is_some_and(|(_, first)| self.now().since(*first) < DOUBLE_GONE_MS)
     }
 
+    /// False until a connection has told our address, where none is announced.
+    pub(super) fn knows_own_address(&self) -> bool {
+        !self.own_address("").host.is_empty() || !self.local_ips.is_empty()
+    }
+
     /// True if other sentinels reach us at this address.
     pub(super) fn is_own_address(&self, address: &Address) -> bool {
         let shown = self.own_address("");

@@ -65,6 +65,10 @@ impl Sentinel {
     /// started from a copy of our files: a vote for that id would elect us both. It counts as one
     /// voter with us as long as both have it, so we take a new one, and it does the same.
     fn hear_own_id(&mut self, sender: &Address) {
+        if !self.core.knows_own_address() {
+            // No connection has told it yet: this may be a last word of ours from before a restart.
+            return;
+        }
         if self.core.is_own_address(sender) {
             return self.clear_own_address(sender);
         }

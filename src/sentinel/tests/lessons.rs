@@ -394,3 +394,18 @@ fn elections_lost_under_an_older_configuration_lengthen_no_pause() {
     loses(&mut desk, 1);
     assert!(desk.now_ms - first < 2_000, "{} ms", desk.now_ms - first);
 }
+
+#[test]
+fn a_hello_of_a_former_life_is_nobody_elses() {
+    // Seed 240004467: it came before any connection had told where we live.
+    for (knows, votes) in [(true, false), (false, true)] {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(5_000);
+        if !knows {
+            desk.sentinel.core.local_ips.clear();
+        }
+        desk.ask(own_hello(26_009));
+        let vote = format!("{:?}", desk.vote_for(2, 5));
+        assert_eq!(vote.contains(id(2).as_str()), votes, "{vote}");
+    }
+}
