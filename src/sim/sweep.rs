@@ -419,6 +419,14 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_was_given_up_is_counted_as_such() {
+        let given_up = Outcome { captured: true, converged_ms: None, ..outcome(1, None) };
+        let text = summary_of([given_up].iter()).to_string();
+        assert!(text.contains("1 runs: a stranger was taken for an old master"), "{text}");
+        assert!(!text.contains("never"), "{text}");
+    }
+
+    #[test]
     fn a_summary_explains_what_looks_bad_and_is_not() {
         let stuck = Outcome { converged_ms: None, ..outcome(1, None) };
         let text = summary_of([stuck].iter()).to_string();
