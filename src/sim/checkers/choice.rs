@@ -312,9 +312,14 @@ impl Checkers {
         if slack(waited_ms) >= FRESH_MS {
             return None;
         }
-        let silent = self
-            .candidates(speaker, group, seat)
-            .find(|(_, ear)| ear.up && ear.info.as_ref().is_none_or(|info| info.at + 2 < elected));
+        // Who is silent for so long is down, though that may wait for the disk to be announced.
+        let answers = |ear: &Ear| {
+            let last = ear.pongs[0].map_or(ear.opened_at, |at| at.max(ear.opened_at));
+            ear.up && slack(speaker.at - last) < group.settings.down_after_ms
+        };
+        let silent = self.candidates(speaker, group, seat).find(|(_, ear)| {
+            answers(ear) && ear.info.as_ref().is_none_or(|info| info.at + 2 < elected)
+        });
         silent.map(|(other, _)| {
             let how = format!("{waited_ms} ms after the election, {other} has not said yet");
             (Rule::AllAreAskedBeforeOneIsPromoted, how)

@@ -321,6 +321,13 @@ fn finds_a_choice_that_was_made_too_soon_or_not_well() {
         court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
     };
     promoted_after(silent, "all are asked before one is promoted");
+    let down_but_not_told_yet = |court: &mut Court| {
+        court.at += 1_100;
+        court.pongs(2);
+        court.announces(EventKind::ElectedLeader, "master g 10.0.0.1 6379");
+        court.tells(2, &replica(2, 100, 500));
+    };
+    promoted_after(down_but_not_told_yet, "");
     let waited = |court: &mut Court| {
         silent(court);
         court.at += 200;
