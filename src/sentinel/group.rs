@@ -312,9 +312,11 @@ impl Group {
             if down == node.sdown_since.is_some() || core.in_tilt() {
                 continue;
             }
-            node.sdown_since = down.then(|| core.now());
+            match down {
+                true => node.sdown_since = Some(core.now()),
+                false => node.forget_sdown(),
+            }
             node.settled_since = core.now();
-            node.script_killed &= down;
             let kind = if down { EventKind::Sdown } else { EventKind::SdownEnd };
             changes.push((kind, node.address.clone()));
         }
@@ -539,7 +541,7 @@ impl Group {
             None => Node::new(core, &self.name, &self.settings, to.clone()),
         };
         let mut old_master = std::mem::replace(&mut self.master, new_master);
-        old_master.sdown_since = None;
+        old_master.forget_sdown();
         old_master.rebooted_at = None;
         self.replicas.insert(old_master.address.clone(), old_master);
         self.settings.master = to;
@@ -596,7 +598,7 @@ impl Group {
         if core.holds(Guard::OpinionsForgotten) {
             self.peers.values_mut().for_each(Peer::forget_opinion);
         }
-        self.master.sdown_since = None;
+        self.master.forget_sdown();
         // What it said of its role was said before it was the master.
         if core.holds(Guard::RoleOfThisConfig) {
             self.master.role_since = core.now();

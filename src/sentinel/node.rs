@@ -154,6 +154,12 @@ impl Node {
         self.followed && self.is_ours()
     }
 
+    /// It does not count as down any more, and if it is again, its script may be killed again.
+    pub(super) fn forget_sdown(&mut self) {
+        self.sdown_since = None;
+        self.script_killed = false;
+    }
+
     /// Its INFO is not older than `ms`.
     pub(super) fn info_within(&self, core: &Core, ms: u64) -> bool {
         self.info_at.is_some_and(|at| core.now().since(at) <= ms)

@@ -152,7 +152,7 @@ impl Group {
         self.said = None;
         self.master.rebooted_at = None;
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
-            node.sdown_since = None;
+            node.forget_sdown();
             node.hasten_info();
         }
         self.hasten_hellos(core);

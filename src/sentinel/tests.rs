@@ -6,8 +6,9 @@ mod guards;
 mod lessons;
 mod links;
 mod promises;
+mod strangers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::types::{Address, EPOCH_JUMP_MAX, EPOCH_MAX};
 use super::*;
@@ -50,6 +51,8 @@ struct Desk {
     pings: BTreeMap<Address, &'static str>,
     /// What a host means to whoever connects now; 127.0.0.1 where nothing is said.
     ips: BTreeMap<String, String>,
+    /// Ports at which nothing is answered, though connections stand.
+    deaf: BTreeSet<u16>,
     /// What is published on a node comes back from it.
     echoes: bool,
 }
@@ -102,6 +105,7 @@ impl Desk {
             refusals: BTreeMap::new(),
             pings: BTreeMap::new(),
             ips: BTreeMap::new(),
+            deaf: BTreeSet::new(),
             echoes: true,
         };
         for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
@@ -162,6 +166,9 @@ impl Desk {
 
     /// What a living node or peer answers at once.
     fn serve(&mut self, link: LinkId, to: &Address, command: &Command) {
+        if self.deaf.contains(&to.port) {
+            return;
+        }
         let is_peer = to.port > 26000;
         let refusal = self.refusals.get(to).filter(|_| self.infos.contains_key(to));
         let refuses = refusal.is_some();

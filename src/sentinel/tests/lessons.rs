@@ -196,21 +196,6 @@ fn an_order_to_a_process_that_died_is_neither_done_nor_in_the_way() {
 }
 
 #[test]
-fn who_follows_a_master_that_another_group_claims_is_left_alone() {
-    let mut desk = Desk::new(1, 2);
-    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
-    desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 400, true));
-    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
-    let (port, quorum) = (REPLICA.to_string(), "2".into());
-    desk.ask(Request::Monitor { name, host, port, quorum });
-    desk.pass(150_000);
-    let order = |(to, command): &(Address, Command)| {
-        *to == at(OTHER_REPLICA) && matches!(command, Command::Follow { .. })
-    };
-    assert!(!desk.sent.iter().any(order), "{:?}", desk.sent);
-}
-
-#[test]
 fn who_moved_says_anew_what_somebody_else_may_have_said_in_its_place() {
     let mut desk = Desk::new(1, 3);
     desk.pass(2_000);
@@ -289,20 +274,6 @@ fn a_sentinel_that_is_replaced_counts_in_all_groups() {
         assert_eq!(entries.len(), 2, "{group}: {known}");
         assert!(known.contains(id(9).as_str()) && !known.contains(id(2).as_str()), "{known}");
     }
-}
-
-#[test]
-fn a_replica_of_ours_that_somebody_sent_to_a_stranger_is_put_right() {
-    let mut desk = Desk::new(1, 2);
-    let of = |master: u16| format!("run_id:{}\r\n{}", id(77), replica_info(master, 500, true));
-    desk.infos.insert(at(REPLICA), of(MASTER));
-    desk.pass(12_000);
-    desk.infos.insert(at(REPLICA), of(9_999));
-    let order = (at(REPLICA), Command::Follow { master: at(MASTER) });
-    for _ in 0..100 {
-        desk.pass(1_000);
-    }
-    assert!(desk.sent.contains(&order), "{:?}", desk.said);
 }
 
 #[test]
@@ -407,5 +378,96 @@ fn a_hello_of_a_former_life_is_nobody_elses() {
         desk.ask(own_hello(26_009));
         let vote = format!("{:?}", desk.vote_for(2, 5));
         assert_eq!(vote.contains(id(2).as_str()), votes, "{vote}");
+    }
+}
+
+#[test]
+fn a_leader_puts_right_at_once_who_followed_an_older_master_only() {
+    let mut desk = Desk::new(1, 2);
+    let runs = |info: String| format!("run_id:{}\r\n{info}", id(9));
+    desk.infos.insert(at(OTHER_REPLICA), runs(replica_info(MASTER, 400, true)));
+    desk.pass(12_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.infos.insert(at(OTHER_REPLICA), runs("role:master\r\n".into()));
+    desk.pass(1_000);
+    let order = (at(OTHER_REPLICA), Command::Follow { master: at(REPLICA) });
+    assert!(desk.sent.contains(&order), "{:?}", desk.sent);
+}
+
+#[test]
+fn who_did_not_lead_gives_nodes_their_time_anew_with_each_configuration() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(MASTER, 400, false));
+    desk.pass(20_000);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.infos.insert(at(MASTER), replica_info(REPLICA, 400, true));
+    desk.hello(2, 4, REPLICA, 4);
+    let order = (at(OTHER_REPLICA), Command::Follow { master: at(REPLICA) });
+    desk.pass(6_000);
+    assert!(!desk.sent.contains(&order), "that is the leader's work at first: {:?}", desk.sent);
+    desk.pass(14_000);
+    assert!(desk.sent.contains(&order), "{:?}", desk.sent);
+}
+
+#[test]
+fn whom_a_newcomer_met_while_it_listened_is_written_once_it_takes_part() {
+    let mut group = GroupState::fresh(GroupSettings::new(at(MASTER), 2), None);
+    group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
+    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let mut desk =
+        Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() });
+    desk.pass(500);
+    desk.hello(2, 0, MASTER, 0);
+    desk.pass(500);
+    let known = |desk: &Desk| desk.writes.last().expect("a write").1.groups["mymaster"].clone();
+    assert!(known(&desk).sentinels.is_empty(), "who crashes now has to listen again");
+    desk.pass(3_000);
+    assert_eq!(known(&desk).sentinels.len(), 1, "{:?}", desk.writes.last());
+}
+
+#[test]
+fn what_the_file_declares_is_known_of_a_group_that_was_removed_and_is_watched_again() {
+    let declared = GroupSettings::new(at(MASTER), 2);
+    let group = GroupState::fresh(declared.clone(), Some(declared.clone()));
+    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let mut desk =
+        Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() });
+    desk.pass(500);
+    desk.ask(Request::Remove("mymaster".into()));
+    let (name, host) = ("mymaster".to_owned(), "127.0.0.1".to_owned());
+    desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "2".into() });
+    desk.pass(500);
+    let (_, state) = desk.writes.last().cloned().expect("a write");
+    assert_eq!(state.groups["mymaster"].declared.as_ref(), Some(&declared));
+    // So at the next start the file, which says what it said before, is no news.
+    let file = BTreeMap::from([("mymaster".to_owned(), declared)]);
+    let (state, notes) = reconcile(file, Some(state), id(9));
+    assert_eq!(state.groups["mymaster"].settings.master, at(7100), "{notes:?}");
+}
+
+#[test]
+fn a_hello_that_was_under_way_on_a_lost_connection_holds_up_no_other() {
+    for port in [MASTER, 26002] {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(5_000);
+        let hellos = |desk: &Desk| {
+            let sent = desk.sent.iter().filter(|(to, _)| to.port == port);
+            sent.filter(|(_, command)| matches!(command, Command::Hello { .. })).count()
+        };
+        desk.deaf.insert(port);
+        let before = hellos(&desk);
+        while hellos(&desk) == before {
+            desk.pass(100);
+        }
+        desk.connection_ends(port);
+        desk.deaf.clear();
+        let (local_ip, remote_ip) = ("127.0.0.1".to_owned(), "127.0.0.1".to_owned());
+        let event = LinkEvent::Up { local_ip, remote_ip };
+        desk.input(Input::Link { link: desk.link_to(port), event });
+        let before = hellos(&desk);
+        desk.pass(5_000);
+        assert!(hellos(&desk) > before, "{port}: {:?}", desk.sent);
     }
 }

@@ -185,6 +185,13 @@ fn a_script_that_holds_a_node_up_is_killed_once_the_node_is_down() {
     desk.pings.insert(at(MASTER), BUSY);
     desk.pass(3_000);
     assert_eq!(kills(&desk), 2, "another script, another order");
+    // Seed 300049402: it counted as told for ever where another became the master meanwhile.
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.hello(2, 4, REPLICA, 4);
+    desk.pings.clear();
+    desk.pass(3_000);
+    let shown = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
+    assert!(shown.contains(&MASTER.to_string()) && !shown.contains("script_kill_sent"), "{shown}");
 }
 
 /// The master restarts and loads its data, with this `master-reboot-down-after-period`.

@@ -1,0 +1,98 @@
+//! An address is no identity: which nodes are ours to put right, and which are somebody else's and
+//! left alone.
+
+use super::*;
+
+/// A replica of this master, as the process `n` says it.
+fn follower(n: u8, master: u16) -> String {
+    format!("run_id:{}\r\n{}", id(n), replica_info(master, 500, true))
+}
+
+/// A master with a replica at this port.
+fn master_of(replica: u16) -> String {
+    format!("role:master\r\nslave0:ip=127.0.0.1,port={replica},state=online,offset=1,lag=0\r\n")
+}
+
+impl Desk {
+    /// Watches another group, whose master lives at this port.
+    fn watches_another_group(&mut self, port: u16) {
+        let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+        self.ask(Request::Monitor { name, host, port: port.to_string(), quorum: "2".into() });
+    }
+
+    /// Lets time pass in which whoever is wrong and ours is put right.
+    fn gives_time_for_repairs(&mut self) {
+        self.sent.clear();
+        for _ in 0..150 {
+            self.pass(1_000);
+        }
+    }
+
+    /// Whom the node at this port was told to follow.
+    fn orders_to(&self, port: u16) -> Vec<&Command> {
+        let order = |(to, command): &'_ &(Address, Command)| {
+            to.port == port && matches!(command, Command::Follow { .. })
+        };
+        self.sent.iter().filter(order).map(|(_, command)| command).collect()
+    }
+}
+
+#[test]
+fn a_replica_of_ours_that_somebody_sent_to_a_stranger_is_put_right() {
+    // Whichever of its processes followed our master last.
+    for lives in [1, 2] {
+        let mut desk = Desk::new(1, 2);
+        for life in 1..=lives {
+            desk.infos.insert(at(REPLICA), follower(70 + life, MASTER));
+            desk.pass(12_000);
+        }
+        desk.infos.insert(at(REPLICA), follower(70 + lives, 9_999));
+        desk.gives_time_for_repairs();
+        let order = Command::Follow { master: at(MASTER) };
+        assert!(desk.orders_to(REPLICA).contains(&&order), "{lives}: {:?}", desk.said);
+    }
+}
+
+#[test]
+fn another_process_at_the_address_of_a_replica_that_follows_a_stranger_is_left_alone() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), follower(71, MASTER));
+    desk.pass(12_000);
+    desk.infos.insert(at(REPLICA), follower(72, 9_999));
+    desk.gives_time_for_repairs();
+    assert!(desk.orders_to(REPLICA).is_empty(), "{:?}", desk.sent);
+    assert!(desk.said.iter().any(|text| text.contains(repair::LEFT_ALONE)), "{:?}", desk.said);
+}
+
+#[test]
+fn a_replica_of_ours_that_now_follows_another_groups_master_is_left_alone() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), follower(71, MASTER));
+    desk.watches_another_group(7100);
+    desk.pass(12_000);
+    desk.infos.insert(at(REPLICA), follower(71, 7100));
+    desk.gives_time_for_repairs();
+    assert!(desk.orders_to(REPLICA).is_empty(), "{:?}", desk.sent);
+}
+
+#[test]
+fn who_follows_a_master_that_another_group_claims_is_left_alone_and_so_is_that_master() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 400, true));
+    desk.watches_another_group(REPLICA);
+    desk.gives_time_for_repairs();
+    for port in [REPLICA, OTHER_REPLICA] {
+        assert!(desk.orders_to(port).is_empty(), "{:?}", desk.sent);
+    }
+}
+
+#[test]
+fn a_master_whose_replicas_are_all_strangers_is_left_alone() {
+    for (replica, is_ours) in [(9_999, false), (OTHER_REPLICA, true)] {
+        let mut desk = Desk::new(1, 2);
+        desk.infos.insert(at(REPLICA), master_of(replica));
+        desk.gives_time_for_repairs();
+        assert_eq!(!desk.orders_to(REPLICA).is_empty(), is_ours, "{replica}: {:?}", desk.said);
+    }
+}
