@@ -465,6 +465,7 @@ impl Checkers {
             let how = format!("{how} for {} in {group}, epoch {epoch}", leader.short());
             self.broken(speaker, Rule::DurableBeforeSpoken, format!("{how}, not yet on its disk"));
         }
+        self.votes_again(speaker.number, group, epoch);
         let votes = self.votes.entry((group.into(), epoch)).or_default();
         let first = votes.entry(speaker.id.clone()).or_insert_with(|| leader.clone()).clone();
         if first != *leader && !self.twins.contains(speaker.id) {

@@ -230,6 +230,25 @@ fn finds_two_leaders_in_one_epoch() {
 }
 
 #[test]
+fn a_vote_that_is_given_again_without_memory_may_make_a_second_leader_of_its_epoch_only() {
+    for (epoch, rule) in [(5, ""), (6, "one leader per epoch")] {
+        let mut court = Court::new();
+        let voted = court.stands(0, 5);
+        court.votes(2, &disk(5, 0, Some((5, 0))), 5, 0);
+        court.announces(0, &voted, EventKind::ElectedLeader, String::new());
+        court.0.lost_memory(2);
+        let voted = court.stands(0, 6);
+        court.votes(2, &disk(6, 0, Some((6, 0))), 6, 0);
+        court.announces(0, &voted, EventKind::ElectedLeader, String::new());
+        court.0.votes.entry((GROUP.into(), epoch)).or_default().remove(&id(2));
+        let again = court.stands(1, epoch);
+        court.votes(2, &disk(epoch, 0, Some((epoch, 1))), epoch, 1);
+        court.announces(1, &again, EventKind::ElectedLeader, String::new());
+        court.finds(rule);
+    }
+}
+
+#[test]
 fn finds_leaders_that_act_at_once() {
     let mut court = Court::new();
     let [first, second] = [(0, 5), (1, 6)].map(|(number, epoch)| court.stands(number, epoch));

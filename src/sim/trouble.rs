@@ -153,10 +153,8 @@ impl World {
     fn replace_sentinel(&mut self, n: usize) {
         self.relocate_sentinel(n);
         self.must_reset = true;
-        if self.shell(Proc::Sentinel(n)).down > 1 {
-            // It comes back with its files, as one that moved.
-            self.watch.checkers.moved(n, self.net.now());
-        }
+        // It may come back with its files, or get old ones later: then it is one that moved.
+        self.watch.checkers.moved(n, self.net.now());
         self.put_up_with(n, Memory::Lost);
     }
 

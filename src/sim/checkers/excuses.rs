@@ -42,6 +42,15 @@ impl Checkers {
         }
     }
 
+    /// Whoever lost its memory votes in an epoch in which it may have voted before: of that it has
+    /// not heard while it listened, which [`Conduct`](super::conduct::Conduct) judges.
+    pub(super) fn votes_again(&mut self, sentinel: usize, group: &str, epoch: Epoch) {
+        let lost = self.lost.get(group).and_then(|lost| lost.get(&sentinel));
+        if lost.is_some_and(|newest| epoch <= *newest) {
+            self.forgotten.push((group.to_owned(), epoch, epoch));
+        }
+    }
+
     /// The newest epoch of each group in which somebody voted.
     fn newest(&self) -> BTreeMap<Group, Epoch> {
         self.votes.keys().cloned().collect()
