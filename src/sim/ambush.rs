@@ -23,6 +23,21 @@ pub enum Moment {
     Hello,
 }
 
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Moment::Persist => "write",
+            Moment::AskForVotes => "question for a vote",
+            Moment::Vote => "vote",
+            Moment::Lead => "election that it wins",
+            Moment::Promote => "promotion",
+            Moment::Repoint => "order to a node to follow another",
+            Moment::Switch => "+switch-master",
+            Moment::Hello => "hello",
+        })
+    }
+}
+
 impl Moment {
     pub(super) const ALL: &[Moment] = &[
         Moment::Persist,

@@ -9,6 +9,7 @@ mod ledger;
 mod orders;
 mod prompt;
 mod season;
+mod times;
 mod told;
 mod upkeep;
 
@@ -20,10 +21,12 @@ use ledger::{Ledger, Page, Told};
 use orders::Orders;
 use prompt::Prompt;
 pub(super) use season::Season;
+pub(super) use times::TENURE_MS;
 pub(super) use told::{Ear, Hellos, Seat, is_weighed};
 
 use super::rules::Rule;
 use super::wire::{Ms, Proc};
+use super::words;
 use crate::config::state::State;
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
@@ -400,13 +403,14 @@ impl Checkers {
         let Some(known) = speaker.disk.groups.get(group) else {
             return self.broken(speaker, Rule::DurableBeforeSpoken, format!("says {payload}"));
         };
-        let on_disk = (known.config_epoch, &known.settings.master);
-        if config > on_disk.0 || (config == on_disk.0 && master != *on_disk.1) {
-            let how = format!("says {payload} while its disk holds {on_disk:?}");
-            self.broken(speaker, Rule::DurableBeforeSpoken, how);
+        let (epoch, at) = (known.config_epoch, &known.settings.master);
+        let how =
+            || format!("says {payload} while its disk holds master {at}, config epoch {epoch}");
+        if config > epoch || (config == epoch && master != *at) {
+            self.broken(speaker, Rule::DurableBeforeSpoken, how());
         }
-        if config < on_disk.0 && !speaker.was_stopped() {
-            let how = format!("says {payload} while its disk holds {on_disk:?}");
+        if config < epoch && !speaker.was_stopped() {
+            let how = how();
             self.broken(speaker, Rule::AHelloShowsTheNewestConfiguration, how);
         }
         let before = self.config_epochs.insert((speaker.number, group.into()), config);
@@ -481,7 +485,8 @@ impl Checkers {
         };
         let Value::Array(items) = reply else { return };
         let [_, leader, Value::Integer(epoch)] = &items[..] else {
-            return self.broken(speaker, Rule::WellFormedVote, format!("answers {reply:?}"));
+            let how = format!("answers {}", words::reply(reply));
+            return self.broken(speaker, Rule::WellFormedVote, how);
         };
         let leader = leader.text().and_then(RunId::parse);
         let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));

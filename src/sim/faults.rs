@@ -99,6 +99,17 @@ pub enum FaultKind {
     Swap(usize, usize),
 }
 
+impl FaultKind {
+    /// True if there is nothing to end: how long it lasts means nothing.
+    pub fn is_over_at_once(&self) -> bool {
+        match self {
+            FaultKind::Cut(..) | FaultKind::HalfOpen(..) | FaultKind::Join(_) => true,
+            FaultKind::Order(_, order) => !matches!(order, Order::Remove(_) | Order::Set(..)),
+            _ => false,
+        }
+    }
+}
+
 /// What an operator asks of a sentinel, for one group.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
@@ -125,6 +136,16 @@ pub enum Order {
     Say(Request),
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:.3} s", self.at as f64 / 1_000.0)?;
+        if !self.kind.is_over_at_once() {
+            write!(f, ", for {} ms", self.for_ms)?;
+        }
+        write!(f, ": {}", self.kind)
+    }
+}
+
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,10 +168,10 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Ambush(n, Ambush { moment, after }) => {
                 let when = if *after { "after" } else { "before" };
-                write!(f, "crash of sentinel {n}, right {when} its next {moment:?}")
+                write!(f, "crash of sentinel {n}, right {when} its next {moment}")
             }
             FaultKind::Stall(n, moment) => {
-                write!(f, "freeze of sentinel {n}, right after its next {moment:?}")
+                write!(f, "freeze of sentinel {n}, right after its next {moment}")
             }
             FaultKind::Power(machine) => write!(f, "machine {machine} is without power"),
             FaultKind::Freeze(proc) => write!(f, "freeze of {proc}"),

@@ -93,6 +93,9 @@ impl Times {
 /// Median, 99 % and the longest, in s.
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.count() == 0 {
+            return f.write_str("none");
+        }
         let [half, most, all] =
             [500, 990, 1_000].map(|share| self.quantile(share) as f64 / 1_000.0);
         write!(f, "median {half:.1} s, 99 % {most:.1} s, longest {all:.1} s")

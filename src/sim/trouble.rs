@@ -19,8 +19,11 @@ impl World {
     pub(super) fn begin_fault(&mut self, number: usize) {
         let fault = self.plan.faults[number].clone();
         self.tell(|world| {
-            let number = world.plan.numbers[number];
-            format!("begins, for {} ms: {} (fault {number})", fault.for_ms, fault.kind)
+            let (Fault { for_ms, kind, .. }, number) = (&fault, world.plan.numbers[number]);
+            match kind.is_over_at_once() {
+                true => format!("{kind} (fault {number})"),
+                false => format!("begins, for {for_ms} ms: {kind} (fault {number})"),
+            }
         });
         self.active.insert(number);
         match fault.kind {
@@ -87,7 +90,19 @@ impl World {
         }
         self.flapped.remove(&number);
         let fault = self.plan.faults[number].clone();
-        self.tell(|world| format!("ends: {} (fault {})", fault.kind, world.plan.numbers[number]));
+        if !fault.kind.is_over_at_once() {
+            self.tell(|world| {
+                let vain = match fault.kind {
+                    FaultKind::Ambush(..) | FaultKind::Stall(..)
+                        if !world.ambushed.contains(&number) =>
+                    {
+                        "; its moment never came"
+                    }
+                    _ => "",
+                };
+                format!("ends: {} (fault {}){vain}", fault.kind, world.plan.numbers[number])
+            });
+        }
         match fault.kind {
             FaultKind::CrashNode(n, data, as_master) => {
                 // A stranger at a given-away address that says master and has no replicas looks

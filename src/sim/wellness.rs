@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::GroupEnd;
-use super::checkers::Claim;
+use super::checkers::{Claim, TENURE_MS};
 use super::client::read_address;
 use super::faults::{Fault, FaultKind};
 use super::plan::Shape;
@@ -14,9 +14,6 @@ use super::world::World;
 use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
-
-/// Who is seen to be promoted was a master not longer ago than this, in ms: a vote's tenure.
-const TENURE_MS: Ms = 5_000;
 
 impl World {
     /// What keeps the world from being well; `None` if all is.

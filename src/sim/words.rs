@@ -121,8 +121,11 @@ pub(super) fn legend(seed: u64, shape: &Shape) -> Vec<String> {
             shape.down_after_ms, shape.failover_timeout_ms, shape.parallel_syncs
         ),
         format!(
-            "a packet takes 1 to {} ms; a connection that is stuck is given up after {} ms",
-            shape.jitter_ms + 1,
+            "a packet takes {} ms; a connection that is stuck is given up after {} ms",
+            match shape.jitter_ms {
+                0 => "1".to_owned(),
+                more => format!("1 to {}", more + 1),
+            },
             shape.patience_ms
         ),
     ];

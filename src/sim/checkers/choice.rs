@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::times::{AWAKE_MS, TENURE_MS};
 use super::told::{Ear, Info, Seat};
 use super::{Checkers, Group, Page, Said, Speaker};
 use crate::config::state::GroupState;
@@ -11,10 +12,6 @@ use crate::sentinel::{Command, Effect, Event, EventKind, Request};
 use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
 
-/// Votes bind for so long at most, in ms.
-pub(super) const TENURE_MS: Ms = 5_000;
-/// After a freeze it takes so long until a sentinel decides again, in ms.
-pub(super) const AWAKE_MS: Ms = 2_500;
 /// Replicas have so long to tell how far they are, in ms.
 const FRESH_MS: Ms = 200;
 /// Who is promoted has answered within so long, in ms.
@@ -29,7 +26,7 @@ const SAID_MS: Ms = 4_000;
 /// the master fell silent.
 const KEPT_UP_MS: Ms = 2_000;
 /// Silence begins with a PING: so long after the last answer at most, in ms.
-const PING_MS: Ms = 1_200;
+const SILENCE_SLACK_MS: Ms = 1_200;
 
 /// A sentinel, and a group that it watches.
 pub(super) type Place = (usize, Group);
@@ -431,7 +428,8 @@ impl Checkers {
         };
         let heard = ear.alive_at.unwrap_or_default().max(ear.met_at);
         let woke = self.progress.stood_still.get(&speaker.number).map_or(0, |(_, at)| *at);
-        let silent_least_ms = speaker.at.saturating_sub(heard.max(woke) + PING_MS) * 99 / 100;
+        let silent_least_ms =
+            speaker.at.saturating_sub(heard.max(woke) + SILENCE_SLACK_MS) * 99 / 100;
         Ages {
             kept_up_ms: silent_least_ms + slack_least_ms,
             behind_ms: slack(speaker.at - heard) + slack(slack_ms),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Speaker;
 use super::ledger::{Ledger, Page};
+use super::times::{LEAD_MS, OPINION_MS, SHORT_TENURE_MS};
 use crate::config::state::{GroupState, State};
 use crate::resp::Value;
 use crate::sentinel::types::{Address, Epoch, RunId};
@@ -13,15 +14,10 @@ use crate::sentinel::{
 };
 use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
+use crate::sim::words;
 
-/// A vote binds its voter for so long by any clock, in ms.
-const TENURE_MS: Ms = 4_980;
 /// A sentinel without a memory listens for so long by any clock, in ms.
 const LISTEN_MS: Ms = 2_490;
-/// An opinion that is older than this by any clock, in ms, does not count.
-const OPINION_MS: Ms = 5_020;
-/// The lead, in ms, of each sentinel that comes first and sees the master down, too.
-const LEAD_MS: Ms = 50;
 /// What a clock may make of some such leads, in ms.
 const LEAD_SLACK_MS: Ms = 2;
 /// The shortest pause after the first failover that was given up, and after many, in ms.
@@ -293,7 +289,7 @@ impl Conduct {
                 let Value::Array(items) = reply else { return None };
                 let voted = items.get(1).and_then(Value::text) == Some(candidate.as_str());
                 (!voted).then(|| {
-                    let how = format!("answers {}: {reply:?}", candidate.short());
+                    let how = format!("answers {}: {}", candidate.short(), words::reply(reply));
                     (Rule::AVoteForOneselfIsFreeOnceThatIsGivenUp, how)
                 })
             }
@@ -464,7 +460,7 @@ impl Member {
             && !old.own
             && old.leader != *leader
             && group.config_epoch < old.epoch
-            && now - old.since < TENURE_MS
+            && now - old.since < SHORT_TENURE_MS
         {
             let (before, ago) = (old.leader.short(), now - old.since);
             let how = format!("{}, {ago} ms after one for {before}", what());
@@ -523,7 +519,7 @@ impl Member {
         let ahead = ahead.count() as u64;
         // A later vote for another did not bind it then.
         let held_back = self.holds_back.filter(|at| *at < vote.until);
-        let held_back = held_back.map(|at| at + TENURE_MS).unwrap_or_default();
+        let held_back = held_back.map(|at| at + SHORT_TENURE_MS).unwrap_or_default();
         let odown = page.odown.filter(|told| told.at_once)?.at;
         let turn = odown.max(held_back) + ahead * LEAD_MS;
         (ahead > 0 && vote.until + LEAD_SLACK_MS < turn).then(|| {

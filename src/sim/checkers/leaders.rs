@@ -34,7 +34,8 @@ impl Checkers {
             Some((is_there, won, *epoch))
         };
         let Some(group) = groups.iter().max_by_key(stood).cloned() else {
-            return self.broken(speaker, Rule::PromotesAKnownNode, format!("promotes {to:?}"));
+            let whom = to.map_or_else(|| "nobody knows whom".into(), Address::to_string);
+            return self.broken(speaker, Rule::PromotesAKnownNode, format!("promotes {whom}"));
         };
         self.needs_majority(speaker, &group, "promotes a replica");
         if let Some((epoch, _)) = self.candidacies.get(&(speaker.number, group.clone())).copied() {
@@ -88,14 +89,15 @@ impl Checkers {
     /// At most one leader per group and epoch.
     pub(super) fn lead(&mut self, speaker: &Speaker, group: &str) {
         let stood = self.candidacies.get(&(speaker.number, group.into())).map(|(epoch, _)| *epoch);
-        let key = (group.to_owned(), stood.unwrap_or_default());
+        let epoch = stood.unwrap_or_default();
+        let key = (group.to_owned(), epoch);
         if self.may_win_with_few(speaker, group) {
             self.split.insert(key.clone());
         }
         let excused = self.may_be_two(group, key.1);
         let first = *self.leaders.entry(key).or_insert(speaker.number);
         if first != speaker.number && !self.mixed && !excused {
-            let how = format!("leads {group} in epoch {stood:?} as sentinel {first} does");
+            let how = format!("leads {group} in epoch {epoch} as sentinel {first} does");
             self.broken(speaker, Rule::OneLeaderPerEpoch, how);
         }
     }

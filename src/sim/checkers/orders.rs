@@ -11,6 +11,7 @@ use crate::resp::Value;
 use crate::sentinel::types::Address;
 use crate::sentinel::{Input, Request, RequestId};
 use crate::sim::rules::Rule;
+use crate::sim::words;
 
 /// What was asked for, and what is known of masters.
 #[derive(Debug, Default)]
@@ -76,7 +77,8 @@ impl Checkers {
             return;
         }
         if !done {
-            let how = format!("answers {question:?} with OK, and its disk does not hold that");
+            let asked = question.map(words::typed).unwrap_or_default();
+            let how = format!("answers {asked} with OK, and its disk does not hold that");
             self.broken(speaker, Rule::DurableBeforeAnswered, how);
         }
         if let Some(Request::Set { options, .. }) = question {

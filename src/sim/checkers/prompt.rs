@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::choice::{AWAKE_MS, Place, TENURE_MS, group_at, named, slack};
+use super::choice::{Place, group_at, named, slack};
+use super::times::{AWAKE_MS, LEAD_MS, ORDER_MS, PATIENCE_MS, PING_MS, SANE_MS, TENURE_MS};
 use super::told::{Ear, Info, Seat};
 use super::{Checkers, Speaker};
 use crate::config::state::GroupState;
@@ -18,18 +19,10 @@ const LOOK_MS: Ms = 1_000;
 const DISK_RETRY_MS: Ms = 1_000;
 /// What is due is done within so long, in ms: the beat of a sentinel's steps, and some more.
 const BEAT_MS: Ms = 1_500;
-/// Silence is seen by PINGs, which are no farther apart, in ms.
-const PING_MS: Ms = 1_000;
-/// The lead that each sentinel that comes first has at least, in ms, and in writes.
-const LEAD_MS: Ms = 50;
+/// The lead of each sentinel that comes first is as long as so many writes take, at least.
 const LEAD_WRITES: Ms = 3;
-/// A node that is steadily wrong is put right after so long at the latest, in ms, where
-/// `failover-timeout` is not longer.
-const PATIENCE_MS: Ms = 8_000;
-/// An order to follow that shows no effect in so long is given again, in ms, likewise.
-const ORDER_MS: Ms = 10_000;
-/// A master has said within so long that it is one, in ms.
-const SANE_MS: Ms = 19_800;
+/// A master that said so within so long, in ms, is one by any clock.
+const SURELY_SANE_MS: Ms = SANE_MS - SANE_MS / 100;
 /// Who is to be put right has said lately what it is, in ms.
 const LATELY_MS: Ms = 3_000;
 
@@ -293,7 +286,7 @@ impl Checkers {
     /// failover.
     fn late_repair(&self, look: &Look) -> Option<Broken> {
         let Look { speaker, place, group, seat, woke, mended } = *look;
-        let sane = |info: &Info| info.is_master && speaker.at - info.at < SANE_MS;
+        let sane = |info: &Info| info.is_master && speaker.at - info.at < SURELY_SANE_MS;
         let page = self.page(place)?;
         if page.fails_over()
             || self.prompt.alone.contains(place)

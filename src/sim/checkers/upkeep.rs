@@ -1,6 +1,7 @@
 //! The rules by which nodes are put right and called down, judged by what the sentinel was told.
 
 use super::choice::{Place, group_at, slack};
+use super::times::{ORDER_MS, PATIENCE_MS, QUICK_DISK_MS, SANE_MS};
 use super::told::{Ear, Seat};
 use super::{Checkers, Speaker};
 use crate::config::state::GroupState;
@@ -11,17 +12,9 @@ use crate::sim::wire::Ms;
 
 /// News of another configuration come within so long, in ms: a hello period.
 const NEWS_MS: Ms = 2_000;
-/// The same where nobody confirms that there are none, in ms.
-const NEWS_UNCONFIRMED_MS: Ms = 8_000;
-/// A master has said within so long that it is one, in ms: twice Sentinel's INFO period.
-const SANE_MS: Ms = 20_000;
-/// An order that shows no effect in so long counts no more, in ms.
-const REPOINT_MS: Ms = 10_000;
 /// A sentinel that stands still may notice only what is longer, in ms: the longest time in which
 /// nothing is due, and what may pass for a busy machine.
 const UNNOTICED_MS: Ms = 1_050;
-/// A disk that is well takes no longer, in ms.
-const QUICK_MS: Ms = 80;
 
 impl Checkers {
     /// A node is sent to a master: one that is there, and not before all have had the time to say
@@ -36,7 +29,7 @@ impl Checkers {
         let Some((name, group)) = group_at(speaker, to) else { return };
         let place = (speaker.number, name.to_owned());
         let mut wrong = Vec::new();
-        if group.settings.master == *master && speaker.waited_ms <= QUICK_MS {
+        if group.settings.master == *master && speaker.waited_ms <= QUICK_DISK_MS {
             wrong.extend(self.no_master(speaker, &place, master, seat));
         }
         if let Some(ear) = seat.ears.get(to) {
@@ -96,7 +89,7 @@ impl Checkers {
         let voters = known.sentinels.len() + 1;
         // Of whom it knows, its disk may know more or less while it is being written.
         let settled = speaker.waited_ms == 0 && seat.settled;
-        let early = slack(for_ms) < NEWS_UNCONFIRMED_MS && settled;
+        let early = slack(for_ms) < PATIENCE_MS && settled;
         (early && said + 1 < voters / 2 + 1).then(|| {
             let how = format!(
                 "it has been as it is for {for_ms} ms, and {said} of {} others said that there \
@@ -130,7 +123,7 @@ impl Checkers {
             // Whoever was down meanwhile is no longer waited for.
             let since = switched.max(page.judged(at).map_or(0, |told| told.at + 1));
             let sent = ear.repointed.as_ref().is_some_and(|(at, whom)| {
-                whom == master && *at >= since && slack(speaker.at - at) < REPOINT_MS
+                whom == master && *at >= since && slack(speaker.at - at) < ORDER_MS
             });
             // That it is down may have to wait for the disk, and be told later.
             let silent = |alive_at: Ms| speaker.at - alive_at >= group.settings.down_after_ms;
@@ -156,7 +149,7 @@ impl Checkers {
         let [kind, _, host, port, ..] = words[..] else { return };
         let at = Address::new(host, port.parse().unwrap_or(0));
         let known = speaker.disk.groups.get(&place.1);
-        let tuned = self.is_tuned(speaker, &place.1) || speaker.waited_ms > QUICK_MS;
+        let tuned = self.is_tuned(speaker, &place.1) || speaker.waited_ms > QUICK_DISK_MS;
         let ears = if kind == "sentinel" { &seat.peers } else { &seat.ears };
         let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;

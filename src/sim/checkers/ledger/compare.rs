@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::page::{Known, Member, Members, Page, Stage};
+use super::page::{Cause, Known, Member, Members, Page, Stage};
 use super::{AGREE, Book, Broken, NEWER, OPINION, Speaker, WRITTEN, address};
 use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::{Address, RunId};
+use crate::sim::checkers::times::QUICK_DISK_MS;
 use crate::sim::wire::Ms;
+use crate::sim::words;
 
-/// A disk that is well takes no longer, in ms.
-const QUICK_MS: Ms = 80;
 /// A failover ends at most so long after its timeout, in ms.
 const END_SLACK_MS: Ms = 5_000;
 
@@ -25,8 +25,8 @@ impl Book {
         // Whose `+monitor` is not told nobody knows of.
         self.pages.retain(|_, page| page.watched);
         if !self.pages.keys().eq(disk.groups.keys()) {
-            let (told, written) = (self.pages.keys(), disk.groups.keys());
-            return Err((WRITTEN, format!("told of {told:?}, and wrote {written:?}")));
+            let (told, written) = (listed(self.pages.keys()), listed(disk.groups.keys()));
+            return Err((WRITTEN, format!("told of groups {told}, and wrote {written}")));
         }
         for (group, (name, page)) in disk.groups.values().zip(&mut self.pages) {
             let settings = &group.settings;
@@ -41,7 +41,11 @@ impl Book {
                 return Err((NEWER, format!("{how} {known}")));
             }
             if let Some(cause) = &page.cause {
-                return wrong(format!("told no switch, after {cause:?},"));
+                let cause = match cause {
+                    Cause::Peer => "a peer's newer configuration".to_owned(),
+                    Cause::Promotion(at) => format!("the promotion of {at}"),
+                };
+                return wrong(format!("told no switch, after {cause},"));
             }
             let replicas = group.replicas.iter().map(|at| (at.to_string(), at.clone(), None));
             if let Err(how) = compare(&mut page.replicas, replicas) {
@@ -108,7 +112,11 @@ impl Book {
                 };
                 match same {
                     true => Ok(()),
-                    false => Err((AGREE, format!("answers {reply:?} for {name}, not {told:?}"))),
+                    false => {
+                        let told = told.map_or_else(|| "nothing".into(), Address::to_string);
+                        let reply = words::reply(reply);
+                        Err((AGREE, format!("answers {reply} for {name}, not {told}")))
+                    }
                 }
             }
             Request::Master(name) => match self.pages.get(name) {
@@ -147,7 +155,7 @@ impl Book {
     /// What is set is told before it is answered. Where both waited, a REMOVE may have taken back
     /// what was to be told.
     fn was_set(&self, speaker: &Speaker, name: &str, options: &[String]) -> Result<(), Broken> {
-        let waited = speaker.at - speaker.since > QUICK_MS;
+        let waited = speaker.at - speaker.since > QUICK_DISK_MS;
         let watched = speaker.disk.groups.contains_key(name) && !waited;
         let Some(page) = self.pages.get(name).filter(|_| watched) else { return Ok(()) };
         for option in options.iter().step_by(2).take_while(|word| *word != "rename-command") {
@@ -169,7 +177,10 @@ impl Book {
         let told = page.is_some_and(|page| page.master.down);
         match said == (told && !self.tilt) {
             true => Ok(()),
-            false => Err((OPINION, format!("answers {reply:?} of {at}, and told down {told}"))),
+            false => {
+                let (reply, told) = (words::reply(reply), if told { "down" } else { "up" });
+                Err((OPINION, format!("answers {reply} of {at}, which was told to be {told}")))
+            }
         }
     }
 }
@@ -186,7 +197,8 @@ impl Page {
         let field = |wanted: &str| field(reply, wanted).unwrap_or_default();
         let at = address(field("ip"), field("port"));
         if at.as_ref() != Some(&self.master.at) {
-            return Err(format!("answers {at:?}, and told {} as master", self.master.at));
+            let shown = at.map_or_else(|| "no address".into(), |at| at.to_string());
+            return Err(format!("answers {shown}, and told {} as master", self.master.at));
         }
         let has = |flag: &str| field("flags").split(',').any(|word| word == flag);
         let fails_over = self.loose.then(|| has("failover_in_progress"));
@@ -267,7 +279,8 @@ fn are_written(name: &str, reply: &Value, disk: Option<BTreeSet<String>>) -> Res
     let shown: BTreeSet<String> = entries(reply).into_iter().map(|(name, ..)| name).collect();
     match disk {
         Some(disk) if disk != shown => {
-            Err((WRITTEN, format!("shows {shown:?} of {name}, and wrote {disk:?}")))
+            let (shown, disk) = (listed(&shown), listed(&disk));
+            Err((WRITTEN, format!("shows {shown} of {name}, and wrote {disk}")))
         }
         _ => Ok(()),
     }
@@ -287,4 +300,10 @@ fn entries(reply: &Value) -> Vec<(String, Address, Option<bool>)> {
 fn field<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
     let Value::Map(pairs) = entry else { return None };
     pairs.iter().find(|(key, _)| key.text() == Some(name)).and_then(|(_, value)| value.text())
+}
+
+/// Names with commas between them.
+fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }

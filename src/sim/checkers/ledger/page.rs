@@ -72,6 +72,23 @@ pub(super) enum Stage {
     Repoints,
 }
 
+impl Stage {
+    /// Where a failover is, in words.
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Idle => "there is no failover",
+            Stage::Tried => "it stands for election",
+            Stage::Elected => "it is elected",
+            Stage::Selects => "it looks for a replica",
+            Stage::Selected => "it has found a replica",
+            Stage::Sends => "it is about to promote",
+            Stage::Awaits => "it awaits the promotion",
+            Stage::Promoted => "its replica is promoted",
+            Stage::Repoints => "it repoints replicas",
+        }
+    }
+}
+
 /// Why another master is about to be announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -283,7 +300,7 @@ impl Page {
             _ => {}
         }
         if stage != before && !again && !self.loose {
-            return Err((STAGES, format!("announces {} while {stage:?}", shown(event))));
+            return Err((STAGES, format!("announces {} while {}", shown(event), stage.name())));
         }
         Ok(())
     }
@@ -291,7 +308,7 @@ impl Page {
     fn end(&mut self, event: &Event, ends: bool) -> Result<(), Broken> {
         let stage = std::mem::replace(&mut self.stage, Stage::Idle);
         if !ends && !self.loose {
-            return Err((STAGES, format!("announces {} while {stage:?}", shown(event))));
+            return Err((STAGES, format!("announces {} while {}", shown(event), stage.name())));
         }
         Ok(())
     }
