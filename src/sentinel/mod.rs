@@ -362,11 +362,12 @@ impl Group {
         let Some(node) = self.node_mut(address) else { return };
         match command {
             Command::Ping => {
-                let was_locked_out = node.health.locked_out;
+                let was_unwell =
+                    std::mem::replace(&mut node.unwell, matches!(reply, Value::Error(_)));
                 if node.health.pong(core.moment(), reply) {
                     node.rebooted_at = None;
                     node.complaint = None;
-                    if was_locked_out {
+                    if was_unwell {
                         // What it was asked meanwhile was refused, too.
                         node.hasten_info();
                     }

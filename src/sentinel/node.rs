@@ -61,6 +61,8 @@ pub(super) struct Node {
     pub(super) script_killed: bool,
     /// The error code with which it last answered PING, and when that was told.
     pub(super) complaint: Option<(String, Instant)>,
+    /// It answered its last PING with an error.
+    pub(super) unwell: bool,
     hello_in_flight: bool,
     next_hello: Instant,
     /// When a hello of ours was last published on it, and when one was last heard there.
@@ -115,6 +117,7 @@ impl Node {
             rebooted_at: None,
             script_killed: false,
             complaint: None,
+            unwell: false,
             hello_in_flight: false,
             next_hello: now,
             published_at: now,

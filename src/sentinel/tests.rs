@@ -20,6 +20,8 @@ pub(crate) use guards::CAUGHT as CAUGHT_BY_TESTS;
 const MASTER: u16 = 7001;
 const REPLICA: u16 = 7002;
 const OTHER_REPLICA: u16 = 7003;
+/// What a node answers while a script runs.
+const BUSY: &str = "BUSY Redis is busy running a script.";
 
 fn at(port: u16) -> Address {
     Address::new("127.0.0.1", port)

@@ -3,7 +3,6 @@
 
 use super::*;
 
-const BUSY: &str = "BUSY Redis is busy running a script.";
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 const MASTERDOWN: &str = "MASTERDOWN Link with MASTER is down";
 
