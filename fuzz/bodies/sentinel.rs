@@ -385,6 +385,7 @@ fn reply(desk: &Desk, source: &mut Source<'_>, command: &Command) -> Value {
     }
     match command {
         Command::Ping => Value::Simple("PONG".into()),
+        Command::GiveUp(_) => Value::Integer(1),
         Command::Info => Value::bulk(info_text(source)),
         Command::IsMasterDown { epoch: asked, candidate, .. } => {
             let leader = match (candidate, source.below(4)) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::{Event, Level};
+use super::hello::GiveUp;
 use super::types::{Address, Epoch, GroupName, LinkId, RequestId, Revision, RunId, Secret};
 use crate::config::state::State;
 use crate::resp::Value;
@@ -97,6 +98,8 @@ pub enum Command {
         /// The eight fields, joined by commas.
         payload: String,
     },
+    /// `PUBLISH __sentinel__:hello payload`: to a sentinel, that we gave up an election.
+    GiveUp(GiveUp),
     /// `SENTINEL is-master-down-by-addr ip port epoch id|*`
     IsMasterDown {
         /// The master that is meant, as configured.
@@ -141,6 +144,9 @@ impl Command {
             Command::Ping => one(&["PING"]),
             Command::Info => one(&["INFO"]),
             Command::Hello { payload } => one(&["PUBLISH", super::hello::CHANNEL, payload]),
+            Command::GiveUp(given_up) => {
+                one(&["PUBLISH", super::hello::CHANNEL, &given_up.payload()])
+            }
             Command::IsMasterDown { master, epoch, candidate } => one(&[
                 "SENTINEL",
                 "is-master-down-by-addr",

@@ -152,7 +152,18 @@ impl Group {
         self.cast_vote(core, candidate.clone(), epoch);
         // Whoever has our vote gets the time to act.
         if core.holds(Guard::VoterHoldsBack) {
-            self.not_before = self.not_before.max(core.now().plus(TENURE_MS));
+            self.held_back = Some(core.now().plus(TENURE_MS));
+        }
+    }
+
+    /// A candidate gave up this election. Where it has our vote, nothing binds us any more: without
+    /// that, candidates that each have a few voters hinder one another for as long as votes bind,
+    /// again and again where many vote.
+    pub(super) fn released(&mut self, core: &mut Core, candidate: &RunId, epoch: Epoch) {
+        let ours = self.voted_for.as_ref() == Some(candidate) && *candidate != core.my_id;
+        let this = self.leader_epoch == epoch || !core.holds(Guard::ReleasedOfThisEpoch);
+        if ours && this && self.voted_at.take().is_some() {
+            self.held_back = Some(core.now());
         }
     }
 

@@ -6,6 +6,7 @@ use super::effect::Command;
 use super::election::{ELECTION_MS, TENURE_MS, rank_step_ms, retry_ms};
 use super::event::{EventKind, Level};
 use super::group::Group;
+use super::hello::GiveUp;
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::INFO_PERIOD_AWAITED_MS;
@@ -117,7 +118,8 @@ impl Group {
         }
         let rank = if core.holds(Guard::Rank) { self.rank(core) } else { 0 };
         let lead_ms = u64::from(rank) * rank_step_ms(core.out.write_ms());
-        let turn = down_since.max(self.not_before).plus(lead_ms);
+        let free = self.not_before.max(self.held_back.unwrap_or(self.not_before));
+        let turn = down_since.max(free).plus(lead_ms);
         if !core.due(turn) {
             return false;
         }
@@ -366,6 +368,7 @@ impl Group {
         if core.holds(Guard::RetryPause) {
             self.not_before = core.now().plus(pause);
         }
+        self.held_back = None;
         let text = format!("Failover of {} given up: {why}", self.name);
         core.say(Level::Warning, Some(&self.name), text);
         self.give_up(core);
@@ -373,11 +376,22 @@ impl Group {
         true
     }
 
-    /// Nobody acts any more on the vote that we gave to ourselves.
+    /// Nobody acts any more on the votes that we have, our own and those of others, who are told so.
     pub(super) fn give_up(&mut self, core: &mut Core) {
+        let Some(Failover { epoch, state, .. }) = self.failover.take() else { return };
         let own = self.voted_for.as_ref() == Some(&core.my_id);
-        if self.failover.take().is_some() && own && core.holds(Guard::OwnVoteFreed) {
+        if own && core.holds(Guard::OwnVoteFreed) {
             self.voted_at = None;
+        }
+        // An order that is under way may still make a master; and whoever shares our id may lead.
+        let may_be_led = matches!(state, State::Promoting { .. }) || core.may_be_double();
+        if may_be_led && core.holds(Guard::ReleasedUnacted) || !core.holds(Guard::VotersReleased) {
+            return;
+        }
+        let given_up = GiveUp { id: core.my_id.clone(), epoch, group: self.name.to_string() };
+        for id in self.peers.keys() {
+            // Like the question for the vote, which comes first.
+            core.send_peer(id, &self.name, Command::GiveUp(given_up.clone()));
         }
     }
 

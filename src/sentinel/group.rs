@@ -64,6 +64,8 @@ pub(super) struct Group {
     /// Elections lost in a row, and the moment before which none is begun.
     pub(super) attempts: u32,
     pub(super) not_before: Instant,
+    /// Until when our vote for another keeps us from standing, and gives others their lead.
+    pub(super) held_back: Option<Instant>,
     /// Whom a peer names as the master in the epoch in which we name another, since when, and
     /// whether that was said.
     pub(super) dispute: Option<(Address, Instant, bool)>,
@@ -98,6 +100,7 @@ impl Group {
             repoint: None,
             attempts: 0,
             not_before: now,
+            held_back: None,
             dispute: None,
             said: None,
         };
@@ -581,7 +584,7 @@ impl Group {
         self.recall_hellos(core);
         self.odown_since = None;
         if core.holds(Guard::ConfigEndsFailover) {
-            self.failover = None;
+            self.give_up(core);
         }
         self.repoint = None;
         // A vote in a later epoch than this configuration's still binds us: whoever has it may not
@@ -593,6 +596,7 @@ impl Group {
         }
         self.attempts = 0;
         self.not_before = core.now();
+        self.held_back = None;
         self.dispute = None;
         self.said = None;
         if core.holds(Guard::OpinionsForgotten) {

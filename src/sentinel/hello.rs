@@ -74,6 +74,40 @@ impl Hello {
     }
 }
 
+/// Said to the other sentinels by one that takes no part any more in an election in which it stood:
+/// whoever gave it a vote there is free to vote for others. It goes the way of hellos, to those that
+/// we know only; a stock sentinel takes no notice of what has not eight fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GiveUp {
+    /// Who stood.
+    pub id: RunId,
+    /// The epoch of the election.
+    pub epoch: Epoch,
+    /// The group whose leader was to be elected.
+    pub group: String,
+}
+
+impl GiveUp {
+    /// The first field of the payload.
+    const WORD: &str = "gives-up";
+
+    /// Reads a payload; `None` if it is something else, a hello most likely.
+    pub fn parse(payload: &str) -> Option<GiveUp> {
+        let mut fields = payload.split(',');
+        let (Some(Self::WORD), Some(id), Some(number), Some(group), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return None;
+        };
+        Some(GiveUp { id: RunId::parse(id)?, epoch: epoch(number)?, group: group.to_owned() })
+    }
+
+    /// `gives-up,id,epoch,master-name`.
+    pub fn payload(&self) -> String {
+        format!("{},{},{},{}", Self::WORD, self.id, self.epoch, self.group)
+    }
+}
+
 fn address(host: &str, port: &str) -> Option<Address> {
     let port: u16 = port.parse().ok().filter(|p| *p != 0)?;
     let plain = !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic());
@@ -116,6 +150,18 @@ mod tests {
         ] {
             let error = Hello::parse(&line).expect_err(&line);
             assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn that_a_candidate_gives_up_is_read_and_is_no_hello() {
+        let given_up = GiveUp { id: RunId::from_bytes([7; 20]), epoch: 12, group: "g".into() };
+        let payload = given_up.payload();
+        assert_eq!(payload, format!("gives-up,{},12,g", given_up.id));
+        assert_eq!(GiveUp::parse(&payload), Some(given_up));
+        assert!(Hello::parse(&payload).is_err());
+        for wrong in [SEEN, "gives-up", "gives-up,x,12,g", &format!("{payload},1")] {
+            assert_eq!(GiveUp::parse(wrong), None, "{wrong}");
         }
     }
 

@@ -4,7 +4,7 @@ use super::Sentinel;
 use super::core::Core;
 use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
-use super::hello::Hello;
+use super::hello::{GiveUp, Hello};
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS};
@@ -26,6 +26,9 @@ const TRUTH_MS: u64 = 2 * INFO_PERIOD_MS;
 impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
     pub(super) fn hear_hello(&mut self, payload: &str) {
+        if let Some(given_up) = GiveUp::parse(payload) {
+            return self.hear_give_up(&given_up);
+        }
         let hello = match Hello::parse(payload) {
             Ok(hello) => hello,
             Err(why) => return self.count_bad_hello(&why),
@@ -61,6 +64,16 @@ impl Sentinel {
         }
     }
 
+    /// A candidate stands no more: who voted for it may vote for others, and stand, at once.
+    fn hear_give_up(&mut self, given_up: &GiveUp) {
+        let Some((name, _)) = self.groups.get_key_value(given_up.group.as_str()) else { return };
+        let name = name.clone();
+        if let Some(group) = self.groups.get_mut(&name) {
+            group.released(&mut self.core, &given_up.id, given_up.epoch);
+            self.touch(Subject::Group(name));
+        }
+    }
+
     /// Our own hellos come back to us. One from where we are not is another sentinel's, which was
     /// started from a copy of our files: a vote for that id would elect us both. It counts as one
     /// voter with us as long as both have it, so we take a new one, and it does the same.
@@ -72,6 +85,14 @@ impl Sentinel {
         if self.core.is_own_address(sender) {
             return self.clear_own_address(sender);
         }
+        let now = self.core.now();
+        let heard_before = match &self.core.double {
+            Some((at, first)) if at == sender && self.core.may_be_double() => Some(*first),
+            _ => None,
+        };
+        if heard_before.is_none() {
+            self.core.double = Some((sender.clone(), now));
+        }
         for (name, group) in &mut self.groups {
             if group.failover.is_some() {
                 let why = "another sentinel may share the id that was elected".to_owned();
@@ -80,17 +101,8 @@ impl Sentinel {
             }
         }
         // A last word of ours from before we moved is heard once, somebody else again and again.
-        let now = self.core.now();
-        match &self.core.double {
-            Some((at, first)) if at == sender && self.core.may_be_double() => {
-                if now.since(*first) < DOUBLE_SURE_MS {
-                    return;
-                }
-            }
-            _ => {
-                self.core.double = Some((sender.clone(), now));
-                return;
-            }
+        if heard_before.is_none_or(|first| now.since(first) < DOUBLE_SURE_MS) {
+            return;
         }
         self.core.double = None;
         if !self.core.holds(Guard::OneIdPerSentinel) {

@@ -399,7 +399,7 @@ impl Group {
             Command::Promote | Command::Follow { .. } => {
                 self.take_transaction(core, address, reply)
             }
-            Command::IsMasterDown { .. } | Command::ScriptKill => {}
+            Command::IsMasterDown { .. } | Command::GiveUp(_) | Command::ScriptKill => {}
         }
     }
 }

@@ -55,6 +55,12 @@ pub(crate) enum Guard {
     RetryPause,
     /// The own vote is free again after the own failover was given up.
     OwnVoteFreed,
+    /// Whoever gives up an election frees those who voted for it.
+    VotersReleased,
+    /// It does so as long as it has promoted nobody.
+    ReleasedUnacted,
+    /// It frees them from their votes in that election only.
+    ReleasedOfThisEpoch,
     /// An opinion counts for the master for which it was asked.
     OpinionOfThisMaster,
     /// Opinions are forgotten when the master changes, or its state does.
@@ -210,6 +216,9 @@ impl Guard {
         Guard::Rank,
         Guard::RetryPause,
         Guard::OwnVoteFreed,
+        Guard::VotersReleased,
+        Guard::ReleasedUnacted,
+        Guard::ReleasedOfThisEpoch,
         Guard::OpinionOfThisMaster,
         Guard::OpinionsForgotten,
         Guard::OpinionsExpire,

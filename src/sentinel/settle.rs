@@ -149,6 +149,7 @@ impl Group {
         self.repoint = None;
         self.attempts = 0;
         self.not_before = core.now();
+        self.held_back = None;
         self.said = None;
         self.master.rebooted_at = None;
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {

@@ -2,6 +2,7 @@
 //! are `sim`'s; here stand the rules that one sentinel must keep, each shown by what it sends and
 //! when.
 
+mod given_up;
 mod guards;
 mod lessons;
 mod links;

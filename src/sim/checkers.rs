@@ -143,6 +143,9 @@ pub(super) struct Checkers {
     forgotten: Vec<(Group, Epoch, Epoch)>,
     /// The newest epoch of a group when each of these lost its memory.
     lost: BTreeMap<Group, BTreeMap<usize, Epoch>>,
+    /// Elections that a sentinel said it gave up, and those in which it promoted somebody.
+    given_up: BTreeSet<(usize, Group, Epoch)>,
+    acted_on: BTreeSet<(usize, Group, Epoch)>,
     conduct: Conduct,
     claims: Vec<Claim>,
     /// What each sentinel is about.
@@ -179,6 +182,8 @@ impl Checkers {
             split: BTreeSet::new(),
             forgotten: Vec::new(),
             lost: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            acted_on: BTreeSet::new(),
             conduct: Conduct::default(),
             claims: Vec::new(),
             progress: Progress::default(),
@@ -217,7 +222,7 @@ impl Checkers {
         (disk_fails, disk_idle): (bool, bool),
     ) {
         self.read_book(speaker, disk_fails, disk_idle);
-        self.drop_orders(speaker, input);
+        self.hears_order(speaker, input);
         self.conduct.hears(speaker, from, input, (disk_fails, disk_idle), &self.ledger);
         self.prompt.hears(speaker, input);
         self.orders.hears(speaker, input);
@@ -320,6 +325,9 @@ impl Checkers {
                 command: Command::IsMasterDown { master, epoch, candidate }, ..
             } => {
                 self.question(speaker, master, *epoch, candidate.as_ref());
+            }
+            Effect::Send { command: Command::GiveUp(given_up), .. } => {
+                self.gives_up(speaker, given_up);
             }
             // Over a link that is closed it goes nowhere.
             Effect::Send { command: Command::Promote, .. } if said.to.is_none() => {}

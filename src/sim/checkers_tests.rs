@@ -4,9 +4,11 @@ use super::super::dice::Dice;
 use super::*;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
+use crate::sentinel::hello::GiveUp;
 use crate::sentinel::{LinkId, RequestId};
 
 const GROUP: &str = "g";
+const GIVEN_UP: &str = "what is given up is not acted on";
 
 fn address(n: u8) -> Address {
     Address::new(format!("10.0.0.{n}"), 6379)
@@ -258,6 +260,30 @@ fn finds_leaders_that_act_at_once() {
     court.finds("");
     court.sends(0, &first, Command::Promote);
     court.finds("leaders act one after the other");
+}
+
+#[test]
+fn finds_a_leader_that_acts_on_what_it_gave_up_or_gives_up_what_it_acted_on() {
+    let elected = || {
+        let mut court = Court::new();
+        let state = court.stands(0, 5);
+        court.votes(2, &disk(5, 0, Some((5, 0))), 5, 0);
+        (court, state)
+    };
+    let given_up =
+        |of: u64, epoch| Command::GiveUp(GiveUp { id: id(of), epoch, group: GROUP.into() });
+    for (of, epoch, rule) in [(0, 5, GIVEN_UP), (0, 4, ""), (1, 4, GIVEN_UP)] {
+        for acts_first in [false, true] {
+            let (mut court, state) = elected();
+            court.hello(0, &state, 5, 1, 0);
+            let mut both = [Command::Promote, given_up(of, epoch)];
+            if !acts_first {
+                both.reverse();
+            }
+            both.into_iter().for_each(|command| court.sends(0, &state, command));
+            court.finds(rule);
+        }
+    }
 }
 
 #[test]

@@ -75,6 +75,8 @@ rules! {
     NewcomersVoteInLaterEpochs = "newcomers vote in later epochs",
     /// Nobody acts on it any more, and others may need it.
     AVoteForOneselfIsFreeOnceThatIsGivenUp = "a vote for oneself is free once that is given up",
+    /// Those who voted for it vote for others from then on.
+    WhatIsGivenUpIsNotActedOn = "what is given up is not acted on",
     /// Candidates that do not compete do not split the votes.
     SentinelsOfSmallerRankStandFirst = "sentinels of smaller rank stand first",
     /// Candidates that wait for a random time do not split the votes for ever.

@@ -68,6 +68,7 @@ fn sent(command: &Command) -> Option<String> {
         Command::IsMasterDown { master, epoch, candidate: Some(id) } => {
             format!("\"vote for {id} in epoch {epoch}, to replace {master}\"")
         }
+        Command::GiveUp(given_up) => format!("\"I gave up epoch {}\"", given_up.epoch),
         Command::Promote => "SLAVEOF NO ONE".into(),
         Command::Follow { master } => format!("SLAVEOF {} {}", master.host, master.port),
         Command::ScriptKill => "SCRIPT KILL".into(),

@@ -8,6 +8,7 @@ use super::ledger::{Ledger, Page};
 use super::times::{LEAD_MS, OPINION_MS, SHORT_TENURE_MS};
 use crate::config::state::{GroupState, State};
 use crate::resp::Value;
+use crate::sentinel::hello::GiveUp;
 use crate::sentinel::types::{Address, Epoch, RunId};
 use crate::sentinel::{
     Command, Effect, Event, EventKind, Input, LinkEvent, Request, RequestId, TargetKind,
@@ -63,8 +64,9 @@ struct Member {
     heard: Epoch,
     /// Opinions of before count no longer for who comes first.
     judged_anew: Ms,
-    /// It voted for somebody else at this time, and gives the others the usual lead afterwards.
-    holds_back: Option<Ms>,
+    /// It voted for somebody else at this time, and from that time on gives the others the usual
+    /// lead: once the vote binds no more.
+    holds_back: Option<(Ms, Ms)>,
     /// Failovers that it gave up in a row.
     gave_up: GivenUp,
     /// The epoch of the last vote for itself that it told, and that of the last that is free again.
@@ -96,6 +98,8 @@ struct Vote {
     /// It was decided no earlier than this, and no later than that.
     since: Ms,
     until: Ms,
+    /// Its candidate has said since that it gave this election up.
+    released: bool,
     /// Who had said by then that the master is down and comes first, and when.
     ahead: Vec<(RunId, Address, Ms)>,
     /// How many said so lately, this sentinel included, and how many have to.
@@ -222,6 +226,13 @@ impl Conduct {
             // What is removed, and what cannot be written, has no vote.
             Input::PersistFailed { .. } => {
                 self.due.retain(|(number, _), _| *number != speaker.number);
+            }
+            Input::Request { request: Request::Hello(payload), .. } => {
+                let Some(given_up) = GiveUp::parse(payload) else { return };
+                let place = (speaker.number, given_up.group.clone());
+                if let Some(member) = self.members.get_mut(&place) {
+                    member.is_released(speaker.at, &given_up);
+                }
             }
             Input::Request { request: Request::Remove(name), .. } => {
                 self.due.retain(|(number, _), _| *number != speaker.number);
@@ -394,6 +405,19 @@ impl Conduct {
 }
 
 impl Member {
+    /// A candidate for which it may have voted gave up.
+    fn is_released(&mut self, now: Ms, given_up: &GiveUp) {
+        let newest = self.votes.last().map(|vote| vote.epoch);
+        let theirs = |vote: &&mut Vote| {
+            !vote.own && vote.leader == given_up.id && vote.epoch == given_up.epoch
+        };
+        let Some(vote) = self.votes.iter_mut().find(theirs) else { return };
+        vote.released = true;
+        if newest == Some(given_up.epoch) {
+            self.holds_back = self.holds_back.map(|(at, until)| (at, until.min(now)));
+        }
+    }
+
     /// A vote is written that was not there before.
     fn votes(
         &mut self,
@@ -426,10 +450,21 @@ impl Member {
             disk.config_epoch == group.config_epoch && disk.settings.master == group.settings.master
         });
         if !own {
-            self.holds_back = same.then_some(since);
+            self.holds_back = same.then_some((since, since + SHORT_TENURE_MS));
         }
         let (epoch, leader) = (group.leader_epoch, leader.clone());
-        self.votes.push(Vote { epoch, leader, own, since, until: now, ahead, accusers, quorum });
+        let (until, released) = (now, false);
+        self.votes.push(Vote {
+            epoch,
+            leader,
+            own,
+            since,
+            until,
+            released,
+            ahead,
+            accusers,
+            quorum,
+        });
         if self.votes.len() > 3 {
             self.votes.remove(0);
         }
@@ -458,6 +493,7 @@ impl Member {
         });
         if let Some(old) = old
             && !old.own
+            && !old.released
             && old.leader != *leader
             && group.config_epoch < old.epoch
             && now - old.since < SHORT_TENURE_MS
@@ -518,8 +554,8 @@ impl Member {
         let ahead = vote.ahead.iter().filter(|(id, _, at)| *at > self.judged_anew && heard(id));
         let ahead = ahead.count() as u64;
         // A later vote for another did not bind it then.
-        let held_back = self.holds_back.filter(|at| *at < vote.until);
-        let held_back = held_back.map(|at| at + SHORT_TENURE_MS).unwrap_or_default();
+        let held_back = self.holds_back.filter(|(at, _)| *at < vote.until);
+        let held_back = held_back.map_or(0, |(_, until)| until);
         let odown = page.odown.filter(|told| told.at_once)?.at;
         let turn = odown.max(held_back) + ahead * LEAD_MS;
         (ahead > 0 && vote.until + LEAD_SLACK_MS < turn).then(|| {

@@ -138,6 +138,18 @@ fn finds_a_vote_that_does_not_bind_not_even_across_a_restart() {
 }
 
 #[test]
+fn a_vote_binds_until_its_candidate_gives_up() {
+    for (candidate, epoch, rule) in [(1, 5, ""), (1, 4, "a vote binds"), (2, 5, "a vote binds")] {
+        let mut court = Court::new(state(4, 0, None));
+        court.votes(10, 5, 1);
+        let payload = GiveUp { id: id(candidate), epoch, group: GROUP.into() }.payload();
+        let request = Request::Hello(payload);
+        court.hears(500, candidate, &Input::Request { id: RequestId(2), request }, false);
+        assert_eq!(court.votes(1_000, 6, 2), rule, "{candidate} gave up {epoch}");
+    }
+}
+
+#[test]
 fn finds_votes_for_the_past_for_strangers_and_by_whoever_cannot_write() {
     let mut court = Court::new(state(7, 7, None));
     court.asked(10, 1, 6, false);

@@ -14,6 +14,8 @@ impl Checkers {
         self.config_epochs.retain(|(number, _), _| *number != sentinel);
         self.candidacies.retain(|(number, _), _| *number != sentinel);
         self.removed.retain(|(number, _)| *number != sentinel);
+        self.given_up.retain(|(number, ..)| *number != sentinel);
+        self.acted_on.retain(|(number, ..)| *number != sentinel);
         self.conduct.excuse(sentinel);
     }
 

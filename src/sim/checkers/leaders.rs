@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Checkers, Claim, Group, Said, Speaker};
+use crate::sentinel::hello::GiveUp;
 use crate::sentinel::types::{Address, Epoch};
 use crate::sim::rules::Rule;
 use crate::sim::wire::Proc;
@@ -44,6 +45,12 @@ impl Checkers {
                 let how = format!("promotes in epoch {epoch}, and knows configuration {known}");
                 self.broken(speaker, Rule::ANewerConfigurationEndsOlderFailovers, how);
             }
+            let election = (speaker.number, group.clone(), epoch);
+            if self.given_up.contains(&election) {
+                let how = format!("promotes in epoch {epoch}, which it gave up");
+                self.broken(speaker, Rule::WhatIsGivenUpIsNotActedOn, how);
+            }
+            self.acted_on.insert(election);
             let excused = self.may_be_two(&group, epoch) || speaker.was_stopped();
             let later =
                 self.leaders.range((group.clone(), epoch + 1)..=(group.clone(), Epoch::MAX));
@@ -63,6 +70,18 @@ impl Checkers {
             let groups = groups.collect();
             self.claims.push(Claim::Promotes { sentinel: speaker.number, node, groups });
         }
+    }
+
+    /// It says that it acts no more on the votes that it has for an election.
+    pub(super) fn gives_up(&mut self, speaker: &Speaker, given_up: &GiveUp) {
+        let GiveUp { id, epoch, group } = given_up;
+        let election = (speaker.number, group.clone(), *epoch);
+        let is_own = self.ids.get(&speaker.number).is_some_and(|ids| ids.contains(id));
+        if !is_own || self.acted_on.contains(&election) {
+            let how = format!("gives up epoch {epoch} of {group} for {id}, and acted in it");
+            self.broken(speaker, Rule::WhatIsGivenUpIsNotActedOn, how);
+        }
+        self.given_up.insert(election);
     }
 
     pub(super) fn needs_majority(&mut self, speaker: &Speaker, group: &str, what: &str) {

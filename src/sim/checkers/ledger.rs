@@ -55,6 +55,8 @@ struct Book {
     dirty: bool,
     /// When it was last asked for all that it knows.
     audited_at: Ms,
+    /// When it was last told to RESET a group.
+    reset_at: Option<Ms>,
 }
 
 /// All books, by sentinel.
@@ -120,13 +122,18 @@ impl Checkers {
         }
     }
 
-    /// It is told to forget a group, and with it what it was ordered to do there.
-    pub(super) fn drop_orders(&mut self, speaker: &Speaker, input: &Input) {
-        if let Input::Request { request: Request::Remove(name), .. } = input
-            && let Some(book) = self.ledger.0.get_mut(&speaker.number)
-        {
-            book.orders.remove(name);
-            book.untried.remove(name);
+    /// It is told to forget a group, and with it what it was ordered to do there; or to forget who
+    /// is silent.
+    pub(super) fn hears_order(&mut self, speaker: &Speaker, input: &Input) {
+        let Input::Request { request, .. } = input else { return };
+        let Some(book) = self.ledger.0.get_mut(&speaker.number) else { return };
+        match request {
+            Request::Remove(name) => {
+                book.orders.remove(name);
+                book.untried.remove(name);
+            }
+            Request::Reset(_) => book.reset_at = Some(speaker.at),
+            _ => {}
         }
     }
 
@@ -310,11 +317,12 @@ impl Book {
         if cause.is_none() {
             return wrong("nothing was told of its reason");
         }
-        // Two switches may be written at once.
+        // Two switches may be written at once, and a RESET that forgets the first master, too.
+        let reset = self.reset_at.is_some_and(|at| at >= speaker.told().since);
         let known = speaker.disk.groups.get(name);
         let knows =
             |group: &GroupState| group.settings.master == new || group.replicas.contains(&new);
-        if self.settled && !known.is_some_and(knows) {
+        if self.settled && !reset && !known.is_some_and(knows) {
             return wrong("its disk knows nothing of it");
         }
         Ok(())

@@ -354,6 +354,22 @@ fn a_switch_leads_from_the_master_that_was_to_the_one_that_is() {
 }
 
 #[test]
+fn a_master_of_a_moment_may_be_forgotten_by_a_reset_that_is_written_with_it() {
+    for (resets, rule) in [(true, ""), (false, SWITCHES)] {
+        let mut reader = Reader::new();
+        if resets {
+            let request = Request::Reset("g".into());
+            let input = Input::Request { id: RequestId(1), request };
+            reader.speaks(|checkers, speaker| checkers.hears_order(speaker, &input));
+        }
+        reader.disk.groups.get_mut("g").expect("the group").replicas = vec![address(3)];
+        reader.announces(EventKind::ConfigUpdateFrom, &peer());
+        reader.announces(EventKind::SwitchMaster, SWITCH);
+        reader.finds(rule);
+    }
+}
+
+#[test]
 fn a_switch_has_a_reason_and_a_reason_a_switch() {
     let mut reader = Reader::new();
     reader.master_is_2();

@@ -53,6 +53,7 @@ fn read_ask(ask: Ask) -> Result<Request, Packet> {
         Ask::MasterAddress(group) => Ok(Request::MasterAddress(group)),
         Ask::Command(Command::Ping) => Err(Packet::Pong),
         Ask::Command(Command::Hello { payload }) => Ok(Request::Hello(payload)),
+        Ask::Command(Command::GiveUp(given_up)) => Ok(Request::Hello(given_up.payload())),
         Ask::Command(Command::IsMasterDown { master, epoch, candidate }) => {
             Ok(Request::IsMasterDown {
                 host: master.host,
