@@ -12,12 +12,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::process::{Pid, Signal, kill_process};
 use watchfire::sim::minimise::{Minimal, minimise_seed};
 use watchfire::sim::sweep::{News, Summary, sweep};
-use watchfire::sim::{Options, Outcome, Plan, Sabotage, Telling, replay, run, run_with};
+use watchfire::sim::{
+    Fault, FaultKind, Options, Outcome, Plan, Sabotage, Telling, replay, run, run_with,
+};
 
 /// Seeds that are run every time.
-const FIXED_SEEDS: u64 = 60;
+const FIXED_SEEDS: u64 = 300;
 /// Seeds that are new every time.
-const FRESH_SEEDS: u64 = 15;
+const FRESH_SEEDS: u64 = 60;
 /// How long things fail in runs of the program that only show how it talks, in virtual ms.
 const SHORT: &str = "3000";
 
@@ -58,7 +60,28 @@ fn judge(seeds: Range<u64>, options: &Options, mut each: impl FnMut(&Outcome)) -
 #[test]
 fn fixed_seeds_break_no_rule() {
     let seeds = number_from_env("WATCHFIRE_SEEDS").unwrap_or(FIXED_SEEDS);
-    judge(0..seeds, &Options::default(), |_| {});
+    let summary = judge(0..seeds, &Options::default(), |_| {});
+    let (won, unjudged) = (summary.won, summary.unjudged);
+    assert!(won > seeds && unjudged * 4 < won, "{unjudged} of {won} elections are not judged");
+}
+
+#[test]
+fn worlds_with_stock_sentinels_break_no_rule() {
+    judge(0..25, &Options { stock: true, ..Options::default() }, |_| {});
+}
+
+#[test]
+fn the_wall_clock_decides_nothing() {
+    let step = |fault: &Fault| matches!(fault.kind, FaultKind::ClockStep(..));
+    let stepped = |seed: &u64| plan(*seed).faults.iter().any(step);
+    for seed in (0..).filter(stepped).take(12) {
+        let whole = plan(seed);
+        let others = whole.faults.iter().enumerate().filter(|(_, fault)| !step(fault));
+        let only = Some(others.map(|(number, _)| number).collect());
+        let without = Plan::draw(seed, &Options { only, ..Options::default() });
+        let [with, without] = [whole, without].map(|plan| run(&plan, Telling::Silent).hash);
+        assert_eq!(with, without, "seed {seed}: steps of the clock change what happens");
+    }
 }
 
 #[test]

@@ -49,6 +49,13 @@ macro_rules! events {
     };
 }
 
+impl EventKind {
+    /// True for what is told of one group, and true of all that know the sentinel it is about.
+    pub fn is_of_all_groups(self) -> bool {
+        matches!(self, EventKind::SentinelAddressSwitch | EventKind::SentinelInvalidAddr)
+    }
+}
+
 events! {
     Monitor "+monitor" Warning,
     Unmonitor "-monitor" Warning,

@@ -31,7 +31,8 @@ pub(super) const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
 pub(super) const MEMBERS_MAX: usize = 1_024;
 /// A link to a node whose name seems to mean another one is opened anew after so long, in ms.
 const RESOLVE_AGAIN_MS: u64 = 5_000;
-/// A step settles in a few rounds; more would be a defect of ours, and must not hang the process.
+/// A step settles in a few rounds; more would be a defect of ours, which tests are to find, and
+/// which must not hang the process.
 const ROUNDS_MAX: u32 = 32;
 
 /// A group as one sentinel sees it.
@@ -170,7 +171,8 @@ impl Group {
 
     /// Everything that is due, until nothing moves any more. Returns when to be called again.
     pub(super) fn step(&mut self, core: &mut Core) -> Option<Instant> {
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
+            debug_assert!(round + 1 < ROUNDS_MAX, "a step of {} does not settle", self.name);
             core.begin_step();
             self.confirm_members(core);
             self.tend_links(core);

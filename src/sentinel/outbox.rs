@@ -247,6 +247,8 @@ impl Outbox {
         });
         let is_untold = watched.into_iter().next() == Some(EventKind::Monitor);
         let of_group = |effect: &Effect| match effect {
+            // That a sentinel moved or was replaced is told of one group and true of all.
+            Effect::Announce(Event { kind, .. }) if !is_untold && kind.is_of_all_groups() => false,
             Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
                 about.as_ref() == Some(group)
             }

@@ -143,6 +143,9 @@ pub(super) struct Checkers {
     forgotten: Vec<(Group, Epoch, Epoch)>,
     /// The newest epoch of a group when each of these lost its memory.
     lost: BTreeMap<Group, BTreeMap<usize, Epoch>>,
+    /// Elections that were won, and those of them of which nothing can be asked.
+    pub(super) won: u64,
+    pub(super) unjudged: u64,
     /// Elections that a sentinel said it gave up, and those in which it promoted somebody.
     given_up: BTreeSet<(usize, Group, Epoch)>,
     acted_on: BTreeSet<(usize, Group, Epoch)>,
@@ -182,6 +185,8 @@ impl Checkers {
             split: BTreeSet::new(),
             forgotten: Vec::new(),
             lost: BTreeMap::new(),
+            won: 0,
+            unjudged: 0,
             given_up: BTreeSet::new(),
             acted_on: BTreeSet::new(),
             conduct: Conduct::default(),
@@ -514,7 +519,10 @@ impl Checkers {
         self.cause(speaker, &removed, event);
         if event.kind == EventKind::Monitor && speaker.disk.groups.contains_key(&group) {
             self.removed.remove(&removed);
-        } else if self.removed.contains(&removed) && event.kind != EventKind::Unmonitor {
+        } else if self.removed.contains(&removed)
+            && event.kind != EventKind::Unmonitor
+            && !event.kind.is_of_all_groups()
+        {
             let how = format!("announces {} {}", event.kind.name(), event.payload);
             self.broken(speaker, Rule::WhatIsRemovedStaysSo, how);
         }

@@ -90,6 +90,11 @@ pub struct Outcome {
     pub effects: u64,
     /// Elections begun.
     pub elections: u64,
+    /// Elections won, and those of them of which no rule asks that they had one winner: a memory
+    /// was lost or copied, or an operator made a majority of a minority.
+    pub won: u64,
+    /// See `won`.
+    pub unjudged: u64,
     /// How often the model operator did what no sentinel could know to do.
     pub helps: u64,
     /// `+switch-master` events of all sentinels.

@@ -46,7 +46,7 @@ pub(super) struct NetShape {
 }
 
 /// What is wrong with the network at present.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Weather {
     /// Ordered pairs of machines between which nothing passes.
     pub(super) blocked: BTreeSet<(Machine, Machine)>,
@@ -394,6 +394,9 @@ impl Net {
 
     /// What is wrong from now on; what was held and may pass now is sent again.
     pub(super) fn set_weather(&mut self, weather: Weather) {
+        if weather == self.weather {
+            return;
+        }
         self.weather = weather;
         for id in 0..self.conns.len() as u32 {
             for to in [End::Dialer, End::Server] {

@@ -103,6 +103,8 @@ pub(super) struct Node {
     /// Where it says to be: an IP address or a name.
     pub(super) address: Address,
     ailment: Ailment,
+    /// The same when it began: some of it may be over.
+    caught: Ailment,
     /// `replica-priority`
     pub(super) priority: u32,
     shape: NodeShape,
@@ -146,6 +148,7 @@ impl Node {
             proc,
             address,
             ailment: Ailment::default(),
+            caught: Ailment::default(),
             priority,
             shape,
             run_id: dice.run_id(),
@@ -229,6 +232,10 @@ impl Node {
 
     /// This is wrong with it from now on, and nothing else.
     pub(super) fn suffer(&mut self, net: &mut Net, ailment: Ailment) {
+        if ailment == self.caught {
+            return;
+        }
+        self.caught = ailment.clone();
         if ailment.unlinked && !self.ailment.unlinked {
             self.leave_master(net);
             self.down_since = self.following.is_some().then(|| net.now());

@@ -200,20 +200,19 @@ impl World {
     /// moved, and nobody can replace it, or there are sentinels that cannot meet the others without
     /// it: its address is given back to it.
     pub(super) fn bring_back_masters(&mut self) {
-        let mut stuck = std::mem::take(&mut self.watch.no_candidate);
-        if self.was_reset() || self.forgetful || !self.plan.shape.late.is_empty() {
-            stuck.extend((0..self.plan.shape.groups).map(Shape::group_name));
-        }
+        let no_candidate = std::mem::take(&mut self.watch.no_candidate);
+        let may_be_apart = self.was_reset() || self.forgetful || !self.plan.shape.late.is_empty();
         for group in 0..self.plan.shape.groups {
             let told = self.told_master(group, usize::MAX);
-            if !stuck.contains(&Shape::group_name(group)) {
-                continue;
-            }
+            let none_can = no_candidate.contains(&Shape::group_name(group));
             if self.is_somewhere(&told) {
                 // It follows another, and its `replica-priority` forbids to promote it.
-                if self.master_of(group, &[]).is_none() {
+                if none_can && self.master_of(group, &[]).is_none() {
                     self.make_master(group, Some(&told));
                 }
+                continue;
+            }
+            if !none_can && !may_be_apart {
                 continue;
             }
             for n in self.plan.shape.nodes_of(group) {

@@ -36,6 +36,10 @@ pub struct Summary {
     pub effects: u64,
     /// Elections begun.
     pub elections: u64,
+    /// Elections won.
+    pub won: u64,
+    /// Of these, how many are not judged, as memories were lost or copied, say.
+    pub unjudged: u64,
     /// `+switch-master` events of all sentinels.
     pub switches: u64,
     /// Writes that a client was told to be done.
@@ -113,6 +117,8 @@ impl Summary {
             (&mut self.inputs, outcome.inputs),
             (&mut self.effects, outcome.effects),
             (&mut self.elections, outcome.elections),
+            (&mut self.won, outcome.won),
+            (&mut self.unjudged, outcome.unjudged),
             (&mut self.switches, outcome.switches),
             (&mut self.writes_acked, outcome.writes_acked),
             (&mut self.writes_lost, outcome.writes_lost),
@@ -157,7 +163,15 @@ impl fmt::Display for Summary {
                 "faults",
                 format!("{}, of these {} orders of an operator", n(self.faults), n(self.orders)),
             ),
-            ("elections", n(self.elections)),
+            (
+                "elections",
+                format!(
+                    "{}, {} of them won; {} of these not judged (lost or copied memories)",
+                    n(self.elections),
+                    n(self.won),
+                    n(self.unjudged)
+                ),
+            ),
             ("switches", format!("{} (+switch-master of all sentinels)", n(self.switches))),
             ("inputs", n(self.inputs)),
             ("effects", n(self.effects)),

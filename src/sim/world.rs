@@ -542,6 +542,8 @@ impl World {
             switches: self.watch.switches,
             converged_ms: self.converged_ms,
             captured: self.captured,
+            won: self.watch.checkers.won,
+            unjudged: self.watch.checkers.unjudged,
             replaced_ms: match self.trial {
                 Trial::Passed(ms) => Some(ms),
                 _ => None,

@@ -231,6 +231,28 @@ fn of_a_group_that_is_removed_before_it_was_told_nobody_hears() {
     assert_eq!(told.count(), 0, "{:?}", desk.events);
 }
 
+#[test]
+fn that_a_sentinel_moved_is_told_though_the_group_is_removed_of_which_it_would_be() {
+    // Seed 301341: others of its groups were left with the address of before.
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+    desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "1".into() });
+    let hello = |port: u16| format!("127.0.0.1,{port},{},0,other,127.0.0.1,7100,0", id(2));
+    desk.ask(Request::Hello(hello(26002)));
+    desk.pass(200);
+    desk.disk_works = false;
+    // Something that waits for the disk, and all that comes after it with it.
+    desk.vote_for(3, 5);
+    desk.ask(Request::Hello(hello(26012)));
+    desk.ask(Request::Remove("other".into()));
+    assert!(!desk.has(EventKind::SentinelAddressSwitch));
+    desk.disk_works = true;
+    desk.write_ends();
+    desk.pass(2_000);
+    assert!(desk.has(EventKind::SentinelAddressSwitch), "{:?}", desk.events);
+}
+
 /// 50076009.
 #[test]
 fn who_moved_is_not_down_for_the_silence_of_its_old_address() {

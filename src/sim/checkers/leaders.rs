@@ -114,6 +114,8 @@ impl Checkers {
             self.split.insert(key.clone());
         }
         let excused = self.may_be_two(group, key.1);
+        self.won += 1;
+        self.unjudged += u64::from(excused);
         let first = *self.leaders.entry(key).or_insert(speaker.number);
         if first != speaker.number && !self.mixed && !excused {
             let how = format!("leads {group} in epoch {epoch} as sentinel {first} does");
