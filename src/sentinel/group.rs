@@ -472,6 +472,7 @@ impl Group {
         if rebooted && is_master && reboot_period > 0 {
             node.rebooted_at = Some(now);
         }
+        let before = node.run_id.clone().filter(|_| rebooted);
         if rebooted {
             // What the process before it was sent is no order to this one.
             node.reconf = None;
@@ -499,7 +500,8 @@ impl Group {
         node.info = Some(info);
         node.info_at = Some(now);
         node.infos += 1;
-        if rebooted {
+        if let Some(before) = before {
+            self.part_doubles(&before, address, now);
             let details = self.node_details(core, address);
             core.announce(EventKind::Reboot, Some(&self.name), details);
         }
@@ -509,6 +511,21 @@ impl Group {
             let details = self.node_details(core, address);
             let payload = format!("{details} new reported role is {}", role.name());
             core.announce(kind, Some(&self.name), payload);
+        }
+    }
+
+    /// A node that was the master by another name is another process now, and so may the other be:
+    /// each is asked at once, and nothing is asked of them until they have told.
+    fn part_doubles(&mut self, before: &RunId, reborn: &Address, now: Instant) {
+        let is_master = *reborn == self.master.address;
+        let (master, nodes) = (&mut self.master, self.replicas.values_mut());
+        for node in nodes.filter(|node| is_master || node.address == *reborn) {
+            let other = if is_master { &node.run_id } else { &master.run_id };
+            if other.as_ref() == Some(before) {
+                node.parted_at = Some(now);
+                node.hasten_info();
+                master.hasten_info();
+            }
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Node {
     pub(super) script_killed: bool,
     /// The error code with which it last answered PING, and when that was told.
     pub(super) complaint: Option<(String, Instant)>,
+    /// When it was last seen not to be the very process any more that the master is.
+    pub(super) parted_at: Option<Instant>,
     /// It answered its last PING with an error.
     pub(super) unwell: bool,
     hello_in_flight: bool,
@@ -117,6 +119,7 @@ impl Node {
             rebooted_at: None,
             script_killed: false,
             complaint: None,
+            parted_at: None,
             unwell: false,
             hello_in_flight: false,
             next_hello: now,

@@ -67,6 +67,9 @@ impl Group {
     }
 
     pub(super) fn fault(&self, core: &Core, node: &Node) -> Option<Fault> {
+        if self.is_the_master(node) {
+            return None;
+        }
         let info = node.info.as_ref()?;
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) if self.master.is_at(master) => None,
@@ -74,6 +77,18 @@ impl Group {
             (Role::Master, _) => Some(Fault::Master),
             (Role::Slave, _) => Some(Fault::WrongMaster { linked: info.link_up }),
         }
+    }
+
+    /// The master under another name or address: an order to follow the master would make it follow
+    /// itself.
+    pub(super) fn is_the_master(&self, node: &Node) -> bool {
+        let master = &self.master;
+        let same_place = node.address.port == master.address.port
+            && (node.is_at(&master.address)
+                || master.is_at(&node.address)
+                || node.resolved.is_some() && node.resolved == master.resolved);
+        let same_process = node.run_id.is_some() && node.run_id == master.run_id;
+        node.address != master.address && (same_place || same_process && master.health.up)
     }
 
     /// An address is no identity: it may have been given to a node of somebody else's, which must
@@ -125,6 +140,11 @@ impl Group {
         let since = node.settled_since;
         if node.info_at.is_some_and(|at| at < node.health.opened_at) {
             // Said on an earlier connection: by now somebody else may live there.
+            return;
+        }
+        // It may be the master by another name, where only one of the two has told its new run id.
+        let have_told = |at: Instant| node.info_at >= Some(at) && self.master.info_at >= Some(at);
+        if node.parted_at.is_some_and(|at| !have_told(at)) {
             return;
         }
         // A node that followed our master and now says master may know a newer configuration.
@@ -193,6 +213,7 @@ impl Group {
         let patience_ms = self.settings.failover_timeout_ms;
         let syncing = |node: &&Node| {
             let copying = self.fault(core, node).is_none()
+                && !self.is_the_master(node)
                 && node.sdown_since.is_none()
                 && now.since(node.settled_since) < patience_ms
                 && node.info.as_ref().is_some_and(|info| !info.link_up);
@@ -253,7 +274,7 @@ impl Group {
     fn end_repoint(&mut self, core: &mut Core) {
         let Some(repoint) = &self.repoint else { return };
         let done = self.replicas.values().all(|node| {
-            if self.fault(core, node) == Some(Fault::Foreign) {
+            if self.fault(core, node) == Some(Fault::Foreign) || self.is_the_master(node) {
                 return true;
             }
             let follows = self.fault(core, node).is_none()

@@ -184,7 +184,7 @@ impl Group {
         let foreign: Vec<Address> = self
             .replicas
             .values()
-            .filter(|node| self.is_foreign(core, node))
+            .filter(|node| self.is_foreign(core, node) || self.is_the_master(node))
             .map(|node| node.address.clone())
             .collect();
         self.forget_silent(

@@ -149,6 +149,8 @@ pub(super) struct Checkers {
     /// Elections that a sentinel said it gave up, and those in which it promoted somebody.
     given_up: BTreeSet<(usize, Group, Epoch)>,
     acted_on: BTreeSet<(usize, Group, Epoch)>,
+    /// An election that it told to have given up, without a word to its voters yet.
+    owed: BTreeMap<(usize, Group), Epoch>,
     conduct: Conduct,
     claims: Vec<Claim>,
     /// What each sentinel is about.
@@ -189,6 +191,7 @@ impl Checkers {
             unjudged: 0,
             given_up: BTreeSet::new(),
             acted_on: BTreeSet::new(),
+            owed: BTreeMap::new(),
             conduct: Conduct::default(),
             claims: Vec::new(),
             progress: Progress::default(),
@@ -247,6 +250,7 @@ impl Checkers {
     pub(super) fn removed(&mut self, sentinel: usize, group: &str) {
         self.config_epochs.remove(&(sentinel, group.into()));
         self.removed.insert((sentinel, group.into()));
+        self.owed.remove(&(sentinel, group.into()));
     }
 
     /// A sentinel goes on after a long freeze.
@@ -259,6 +263,7 @@ impl Checkers {
         self.thawed.remove(&sentinel);
         self.candidacies.retain(|(number, _), _| *number != sentinel);
         self.stood_at.retain(|(number, _), _| *number != sentinel);
+        self.owed.retain(|(number, _), _| *number != sentinel);
         self.progress.forget(sentinel);
         self.conduct.died(sentinel);
         self.close_book(sentinel);
@@ -541,6 +546,7 @@ impl Checkers {
                 };
                 self.vote(speaker, &group, &leader, epoch, "announces a vote");
                 if leader == *speaker.id {
+                    self.has_kept_word(speaker, &group);
                     let known = speaker.disk.groups.get(&group);
                     let quorum = known.map_or(0, |known| known.settings.quorum);
                     self.stood_at.insert((speaker.number, group.clone()), speaker.at);
@@ -550,6 +556,9 @@ impl Checkers {
             EventKind::ElectedLeader => {
                 self.needs_majority(speaker, &group, "announces to lead the failover");
                 self.lead(speaker, &group);
+            }
+            EventKind::AbortNotElected | EventKind::AbortNoGoodSlave => {
+                self.owes_word(speaker, &group);
             }
             EventKind::SwitchMaster => self.switch(speaker, &group, &event.payload),
             _ => {}

@@ -287,6 +287,22 @@ fn finds_a_leader_that_acts_on_what_it_gave_up_or_gives_up_what_it_acted_on() {
 }
 
 #[test]
+fn finds_somebody_who_gives_up_and_frees_nobody() {
+    for (tells, rule) in [(true, ""), (false, "whoever gives up frees its voters")] {
+        let mut court = Court::new();
+        let state = court.stands(0, 5);
+        court.hello(0, &state, 5, 1, 0);
+        court.announces(0, &state, EventKind::AbortNotElected, "master g 10.0.0.1 6379".into());
+        if tells {
+            let given_up = GiveUp { id: id(0), epoch: 5, group: GROUP.into() };
+            court.sends(0, &state, Command::GiveUp(given_up));
+        }
+        court.stands(0, 6);
+        court.finds(rule);
+    }
+}
+
+#[test]
 fn finds_an_election_without_a_cause() {
     let (state, master) = (disk(5, 0, None), "master g 10.0.0.1 6379".to_owned());
     let odown = format!("{master} #quorum 2/2");

@@ -132,6 +132,8 @@ pub enum Order {
         /// The epoch, counted from that of the sentinel that is asked.
         ahead: i64,
     },
+    /// A late word of the candidate that has its vote: that it gave up the election before.
+    LateWord(usize),
     /// Whatever somebody says to it, once.
     Say(Request),
 }
@@ -225,6 +227,9 @@ impl fmt::Display for Order {
             Order::Set(group, option, value) => write!(f, "SET g{group} {option} {value}"),
             Order::Poison(group, candidate, epoch) => {
                 write!(f, "a vote in g{group} for sentinel {candidate} in epoch {epoch}, please")
+            }
+            Order::LateWord(group) => {
+                write!(f, "late word: its candidate gave up the election before, g{group}")
             }
             Order::Canvass { group, candidate, ahead } => match candidate {
                 Some(n) => write!(f, "a vote in g{group} for sentinel {n}, {ahead} epochs ahead"),

@@ -77,6 +77,8 @@ rules! {
     AVoteForOneselfIsFreeOnceThatIsGivenUp = "a vote for oneself is free once that is given up",
     /// Those who voted for it vote for others from then on.
     WhatIsGivenUpIsNotActedOn = "what is given up is not acted on",
+    /// Else they are bound for as long as a vote binds, and the next candidate lacks theirs.
+    WhoeverGivesUpFreesItsVoters = "whoever gives up frees its voters",
     /// Candidates that do not compete do not split the votes.
     SentinelsOfSmallerRankStandFirst = "sentinels of smaller rank stand first",
     /// Candidates that wait for a random time do not split the votes for ever.

@@ -13,6 +13,7 @@ use super::sabotage::Sabotage;
 use super::wire::{Machine, Ms, Note, Proc};
 use super::world::World;
 use crate::sentinel::Request;
+use crate::sentinel::hello::GiveUp;
 use crate::sentinel::types::Address;
 
 impl World {
@@ -381,6 +382,18 @@ impl World {
                     candidate: Some(self.hosts[*candidate].id().to_string()),
                 }
             }
+            Order::LateWord(group) => {
+                let group = Shape::group_name(*group);
+                let disk = self.hosts[n].disk.content();
+                let known = disk.and_then(|state| state.groups.get(&group));
+                let Some((id, epoch)) =
+                    known.and_then(|known| Some((known.voted_for.clone()?, known.leader_epoch)))
+                else {
+                    self.active.remove(&number);
+                    return;
+                };
+                Request::Hello(GiveUp { id, epoch: epoch.saturating_sub(1), group }.payload())
+            }
             Order::Canvass { group, candidate, ahead } => {
                 let master = self.told_master(*group, usize::MAX);
                 let candidate = match candidate {
@@ -417,6 +430,7 @@ impl World {
             | Order::Reset(_)
             | Order::Say(_)
             | Order::Poison(..)
+            | Order::LateWord(_)
             | Order::Canvass { .. } => return,
             Order::Remove(group) => {
                 let master = self.told_master(*group, n);

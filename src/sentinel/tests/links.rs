@@ -216,3 +216,47 @@ fn a_name_that_seems_to_mean_another_node_by_now_is_asked_for_again() {
     desk.pass(4_000);
     assert_eq!(desk.link_to(MASTER), before, "with which all is well");
 }
+
+#[test]
+fn a_master_that_is_known_by_name_and_by_address_is_not_sent_to_itself() {
+    // A hello named the address before any connection had told what the name means.
+    for (run_ids, far) in [(true, false), (false, false), (true, true)] {
+        let mut desk = named(false);
+        let name = Address::new("redis.example", MASTER);
+        let runs = |n: u8| match run_ids {
+            true => format!("role:master\r\nrun_id:{}\r\n", id(n)),
+            false => "role:master\r\n".into(),
+        };
+        if far {
+            // It has another address, too: only its run id tells.
+            desk.ips.insert("redis.example".into(), "203.0.113.5".into());
+        }
+        let group = desk.sentinel.groups.get_mut("mymaster").expect("the group");
+        group.master.resolved = None;
+        desk.infos.remove(&name);
+        desk.infos.insert(at(MASTER), runs(8));
+        desk.hello(2, 5, MASTER, 5);
+        let link = *desk.links.iter().find(|(_, to)| **to == name).expect("a link").0;
+        let remote_ip = desk.ips.get(&name.host).map_or("127.0.0.1", String::as_str).to_owned();
+        let event = LinkEvent::Up { local_ip: "127.0.0.1".into(), remote_ip };
+        desk.input(Input::Link { link, event });
+        for life in [8, 9] {
+            for at in [&name, &at(MASTER)] {
+                desk.infos.insert(at.clone(), runs(life));
+            }
+            desk.pass(60_000);
+        }
+        assert_eq!(master_of(&mut desk), "127.0.0.1");
+        let orders = |port: u16| {
+            let order = |(to, c): &&(Address, Command)| {
+                to.port == port && matches!(c, Command::Follow { .. })
+            };
+            desk.sent.iter().filter(order).count()
+        };
+        assert_eq!(orders(MASTER), 0, "{run_ids} {far}: {:?}", desk.events);
+        desk.ask(Request::Reset("mymaster".into()));
+        desk.pass(10_000);
+        let shown = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
+        assert!(!shown.contains("redis.example"), "{shown}");
+    }
+}

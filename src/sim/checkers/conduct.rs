@@ -67,6 +67,8 @@ struct Member {
     /// It voted for somebody else at this time, and from that time on gives the others the usual
     /// lead: once the vote binds no more.
     holds_back: Option<(Ms, Ms)>,
+    /// What candidates said that they gave up, and when.
+    freed_by: Vec<(RunId, Epoch, Ms)>,
     /// Failovers that it gave up in a row.
     gave_up: GivenUp,
     /// The epoch of the last vote for itself that it told, and that of the last that is free again.
@@ -98,8 +100,6 @@ struct Vote {
     /// It was decided no earlier than this, and no later than that.
     since: Ms,
     until: Ms,
-    /// Its candidate has said since that it gave this election up.
-    released: bool,
     /// Who had said by then that the master is down and comes first, and when.
     ahead: Vec<(RunId, Address, Ms)>,
     /// How many said so lately, this sentinel included, and how many have to.
@@ -405,17 +405,19 @@ impl Conduct {
 }
 
 impl Member {
-    /// A candidate for which it may have voted gave up.
+    /// A candidate for which it may have voted gave up. The vote may wait for the disk.
     fn is_released(&mut self, now: Ms, given_up: &GiveUp) {
-        let newest = self.votes.last().map(|vote| vote.epoch);
-        let theirs = |vote: &&mut Vote| {
-            !vote.own && vote.leader == given_up.id && vote.epoch == given_up.epoch
-        };
-        let Some(vote) = self.votes.iter_mut().find(theirs) else { return };
-        vote.released = true;
-        if newest == Some(given_up.epoch) {
+        self.freed_by.push((given_up.id.clone(), given_up.epoch, now));
+        let last = self.votes.last();
+        if last.is_some_and(|vote| vote.leader == given_up.id && vote.epoch == given_up.epoch) {
             self.holds_back = self.holds_back.map(|(at, until)| (at, until.min(now)));
         }
+    }
+
+    /// When the candidate said that it gave up this election.
+    fn released_at(&self, leader: &RunId, epoch: Epoch) -> Option<Ms> {
+        let word = self.freed_by.iter().find(|(id, of, _)| id == leader && *of == epoch);
+        word.map(|(.., at)| *at)
     }
 
     /// A vote is written that was not there before.
@@ -450,21 +452,12 @@ impl Member {
             disk.config_epoch == group.config_epoch && disk.settings.master == group.settings.master
         });
         if !own {
-            self.holds_back = same.then_some((since, since + SHORT_TENURE_MS));
+            let until = self.released_at(leader, group.leader_epoch);
+            let until = until.unwrap_or(since + SHORT_TENURE_MS);
+            self.holds_back = same.then_some((since, until));
         }
         let (epoch, leader) = (group.leader_epoch, leader.clone());
-        let (until, released) = (now, false);
-        self.votes.push(Vote {
-            epoch,
-            leader,
-            own,
-            since,
-            until,
-            released,
-            ahead,
-            accusers,
-            quorum,
-        });
+        self.votes.push(Vote { epoch, leader, own, since, until: now, ahead, accusers, quorum });
         if self.votes.len() > 3 {
             self.votes.remove(0);
         }
@@ -493,7 +486,7 @@ impl Member {
         });
         if let Some(old) = old
             && !old.own
-            && !old.released
+            && self.released_at(&old.leader, old.epoch).is_none()
             && old.leader != *leader
             && group.config_epoch < old.epoch
             && now - old.since < SHORT_TENURE_MS

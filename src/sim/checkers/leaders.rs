@@ -82,6 +82,29 @@ impl Checkers {
             self.broken(speaker, Rule::WhatIsGivenUpIsNotActedOn, how);
         }
         self.given_up.insert(election);
+        self.owed.remove(&(speaker.number, group.clone()));
+    }
+
+    /// It tells that it gave up an election: those who voted for it are to hear of that.
+    pub(super) fn owes_word(&mut self, speaker: &Speaker, group: &str) {
+        let place = (speaker.number, group.to_owned());
+        let Some((epoch, _)) = self.candidacies.get(&place).copied() else { return };
+        let election = (speaker.number, group.to_owned(), epoch);
+        let known = speaker.disk.groups.get(group);
+        let alone = known.is_none_or(|known| known.sentinels.is_empty());
+        if !alone && !self.acted_on.contains(&election) && !self.given_up.contains(&election) {
+            self.owed.insert(place, epoch);
+        }
+    }
+
+    /// It stands for election: the voters of the last one have heard by now that it gave that up.
+    pub(super) fn has_kept_word(&mut self, speaker: &Speaker, group: &str) {
+        let Some(epoch) = self.owed.remove(&(speaker.number, group.to_owned())) else { return };
+        // Votes for an id that two may have are not its own to free.
+        if self.twins.is_empty() && !self.conduct.may_hear_itself(speaker) {
+            let how = format!("gave up epoch {epoch} of {group}, and told none of its voters");
+            self.broken(speaker, Rule::WhoeverGivesUpFreesItsVoters, how);
+        }
     }
 
     pub(super) fn needs_majority(&mut self, speaker: &Speaker, group: &str, what: &str) {

@@ -55,6 +55,9 @@ struct Book {
     dirty: bool,
     /// When it was last asked for all that it knows.
     audited_at: Ms,
+    /// Groups that it was told to remove, until it tells that: of what it had to say of them only
+    /// that is told which concerns others, too.
+    removing: BTreeSet<Group>,
     /// When it was last told to RESET a group.
     reset_at: Option<Ms>,
 }
@@ -131,6 +134,7 @@ impl Checkers {
             Request::Remove(name) => {
                 book.orders.remove(name);
                 book.untried.remove(name);
+                book.removing.insert(name.clone());
             }
             Request::Reset(_) => book.reset_at = Some(speaker.at),
             _ => {}
@@ -188,6 +192,7 @@ impl Book {
                 // What waited to be told of it is dropped: that it was watched again, or that
                 // somebody is gone whom other groups knew, too.
                 self.pages.remove(name);
+                self.removing.remove(name);
                 self.pages.values_mut().for_each(|page| page.doubt_peers(speaker.at));
                 return Ok(());
             }
@@ -200,9 +205,9 @@ impl Book {
         if event.kind == EventKind::Monitor {
             return self.monitor(name, &of, speaker.told(), event);
         }
-        let failed = self.failed;
+        let (failed, removing) = (self.failed, self.removing.contains(name));
         let Some(page) = self.pages.get_mut(name) else { return Err(stranger(event)) };
-        if of.master != page.master.at && !page.loose {
+        if of.master != page.master.at && !page.loose && !removing {
             let how = format!("announces {}, and the master is {}", shown(event), page.master.at);
             return Err((SWITCH, how));
         }

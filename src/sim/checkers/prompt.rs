@@ -323,7 +323,10 @@ impl Checkers {
         let Some(info) = &ear.info else { return false };
         let fresh = ear.up && info.at > ear.connected_at && speaker.at - info.at < LATELY_MS;
         let deaf = ear.refused || ear.locked || self.ledger.is_down(speaker.number, at);
-        if !fresh || deaf || group_at(speaker, at).is_none() {
+        // By a name that lies it is the master itself.
+        let of_master = seat.ears.get(&group.settings.master).and_then(|ear| ear.info.as_ref());
+        let double = of_master.is_some_and(|of| of.run_id == info.run_id);
+        if !fresh || deaf || double || group_at(speaker, at).is_none() {
             return false;
         }
         let is_free = |other: &Address| {

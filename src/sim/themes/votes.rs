@@ -67,7 +67,24 @@ fn canvass(shape: &mut Shape, (from, until): (Ms, Ms), dice: &mut Dice) -> Vec<F
         let at = from + dice.below(until - from);
         fault(at, 0, FaultKind::Order(n, order))
     };
-    (0..count).map(|_| ask(dice)).collect()
+    let mut faults: Vec<Fault> = (0..count).map(|_| ask(dice)).collect();
+    for _ in 0..dice.below(4) {
+        // One after the other, with a word between them that frees nobody any more.
+        let (n, group) = (dice.any(shape.sentinels), dice.any(shape.groups));
+        let mut at = from + dice.below(until - from);
+        let mut order = |order| {
+            faults.push(fault(at, 0, FaultKind::Order(n, order)));
+            at += 40;
+        };
+        for late in [false, true, false] {
+            let candidate = Some(dice.other(shape.sentinels, n));
+            order(match late {
+                true => Order::LateWord(group),
+                false => Order::Canvass { group, candidate, ahead: 1 },
+            });
+        }
+    }
+    faults
 }
 
 /// Sentinels lose their memory while there is an election, and are asked for their votes, or to
