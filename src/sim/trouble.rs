@@ -220,8 +220,8 @@ impl World {
         self.hosts[sentinel].tamper_with_memory(memory, &mut self.watch);
         if memory != Memory::Kept {
             self.watch.checkers.lost_memory(sentinel);
+            self.forget_what_nobody_remembers();
         }
-        self.forget_what_nobody_remembers();
         match memory {
             Memory::Lost => self.join(sentinel),
             _ => self.put_up(Proc::Sentinel(sentinel)),

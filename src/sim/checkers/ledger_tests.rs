@@ -370,6 +370,22 @@ fn a_master_of_a_moment_may_be_forgotten_by_a_reset_that_is_written_with_it() {
 }
 
 #[test]
+fn what_was_set_stays_so_until_it_is_set_again() {
+    let quorum = |reader: &mut Reader, quorum| {
+        reader.disk.groups.get_mut("g").expect("the group").settings.quorum = quorum;
+        let state = Box::new(reader.disk.clone());
+        reader.says(Effect::Persist { revision: Revision(9), state }, None);
+        reader.settles();
+    };
+    let mut reader = Reader::new();
+    reader.announces(EventKind::Set, "master g 10.0.0.1 6379 quorum 1");
+    quorum(&mut reader, 1);
+    reader.finds("");
+    quorum(&mut reader, 2);
+    reader.finds(WRITTEN);
+}
+
+#[test]
 fn a_switch_has_a_reason_and_a_reason_a_switch() {
     let mut reader = Reader::new();
     reader.master_is_2();

@@ -51,16 +51,18 @@ impl Book {
             if let Err(how) = compare(&mut page.replicas, replicas) {
                 return wrong(how);
             }
-            for (option, value) in std::mem::take(&mut page.set) {
-                let written = match option.as_str() {
-                    "quorum" => settings.quorum.into(),
-                    "down-after-milliseconds" => settings.down_after_ms,
-                    "failover-timeout" => settings.failover_timeout_ms,
-                    "parallel-syncs" => settings.parallel_syncs.into(),
-                    _ => continue,
-                };
-                if written.to_string() != value {
-                    return wrong(format!("told {option} {value}, and wrote {written},"));
+            let set = std::mem::take(&mut page.set);
+            for (option, written) in [
+                ("quorum", settings.quorum.into()),
+                ("down-after-milliseconds", settings.down_after_ms),
+                ("failover-timeout", settings.failover_timeout_ms),
+                ("parallel-syncs", settings.parallel_syncs.into()),
+            ] {
+                // What is not set stays what it was.
+                let kept = page.kept.insert(option, written).unwrap_or(written).to_string();
+                let told = set.get(option).unwrap_or(&kept);
+                if written.to_string() != *told {
+                    return wrong(format!("told {option} {told}, and wrote {written},"));
                 }
             }
             let peers = group.sentinels.iter();

@@ -127,6 +127,8 @@ pub(in super::super) struct Page {
     peers_doubted_at: Option<Ms>,
     /// What was told of settings that an operator changed, until it is seen on disk.
     pub(super) set: BTreeMap<String, String>,
+    /// The settings that were last seen on disk.
+    pub(super) kept: BTreeMap<&'static str, u64>,
 }
 
 impl Page {
@@ -150,6 +152,7 @@ impl Page {
             replicas_doubted_at: None,
             peers_doubted_at: None,
             set: BTreeMap::new(),
+            kept: BTreeMap::new(),
         }
     }
 
