@@ -1,10 +1,24 @@
 //! The guards that safety and liveness rest on, each with a name, so that a test can switch one off
 //! and see that this is caught. In a build that ships all of them hold, and asking costs nothing.
 
-/// A guard of the core; its doc comment says what holds while it is on. What the simulator, or a
-/// unit test, finds without it stands in the table of `sim/mutants.rs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Guard {
+macro_rules! guards {
+    ($($(#[doc = $what:literal])+ $guard:ident,)+) => {
+        /// A guard of the core; its doc comment says what holds while it is on. What the simulator,
+        /// or a unit test, finds without it stands in the table of `sim/mutants.rs`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Guard {
+            $($(#[doc = $what])+ $guard,)+
+        }
+
+        #[cfg(test)]
+        impl Guard {
+            /// Every guard.
+            pub(crate) const ALL: &[Guard] = &[$(Guard::$guard,)+];
+        }
+    };
+}
+
+guards! {
     /// A vote is told once it is on disk.
     VoteOnDisk,
     /// Votes are asked for once the own one is on disk.
@@ -185,88 +199,6 @@ impl Guards {
             true
         }
     }
-}
-
-#[cfg(test)]
-impl Guard {
-    /// Every guard.
-    pub(crate) const ALL: &[Guard] = &[
-        Guard::VoteOnDisk,
-        Guard::CandidacyOnDisk,
-        Guard::HelloOnDisk,
-        Guard::PromotionOnDisk,
-        Guard::RepointOnDisk,
-        Guard::OneWriteAtATime,
-        Guard::DiskForVote,
-        Guard::DiskForElection,
-        Guard::OneVotePerEpoch,
-        Guard::VoteAboveConfig,
-        Guard::VoteBinds,
-        Guard::VoteBindsCandidate,
-        Guard::VoteBindsAfterRestart,
-        Guard::VoterHoldsBack,
-        Guard::KnownCandidate,
-        Guard::VoterSeesMajority,
-        Guard::NewcomerListens,
-        Guard::NewcomerVotesLater,
-        Guard::Majority,
-        Guard::QuorumOfVotes,
-        Guard::VotesOfThisEpoch,
-        Guard::OdownNeeded,
-        Guard::Rank,
-        Guard::RetryPause,
-        Guard::OwnVoteFreed,
-        Guard::VotersReleased,
-        Guard::ReleasedUnacted,
-        Guard::ReleasedOfThisEpoch,
-        Guard::OpinionOfThisMaster,
-        Guard::OpinionsForgotten,
-        Guard::OpinionsExpire,
-        Guard::CredibleEpoch,
-        Guard::HigherConfigOnly,
-        Guard::LateFailoverEnds,
-        Guard::LaggardsTold,
-        Guard::OneSentinelPerAddress,
-        Guard::OneIdPerSentinel,
-        Guard::StaleHelloRecalled,
-        Guard::ConfigEndsFailover,
-        Guard::LaterVoteBinds,
-        Guard::OdownStands,
-        Guard::VotesCountedAgain,
-        Guard::ResetEndsFailover,
-        Guard::PromotedFirst,
-        Guard::LaggardLast,
-        Guard::PromotionInTenure,
-        Guard::PromotionEnds,
-        Guard::PromotionSeen,
-        Guard::PromotionCounts,
-        Guard::FreshInfoAwaited,
-        Guard::CandidateLives,
-        Guard::CandidateInfoFresh,
-        Guard::CandidateLinkTime,
-        Guard::EmptyNotPromoted,
-        Guard::DoubleNotPromoted,
-        Guard::PriorityZero,
-        Guard::ForeignNotPromoted,
-        Guard::StrayNotPromoted,
-        Guard::ForeignLeftAlone,
-        Guard::MasterSane,
-        Guard::Patience,
-        Guard::PeersConfirm,
-        Guard::ParallelSyncs,
-        Guard::RoleOfThisConfig,
-        Guard::DemotedIsDown,
-        Guard::HalfOpenReopened,
-        Guard::StallForgiven,
-        Guard::Tilt,
-        Guard::ResetConfirms,
-        Guard::RemovedFallsSilent,
-        Guard::RemovedStays,
-        Guard::QuorumSuffices,
-        Guard::OwnVoteCounts,
-        Guard::CandidateFound,
-        Guard::OrderObeyed,
-    ];
 }
 
 #[cfg(test)]

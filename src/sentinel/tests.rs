@@ -54,8 +54,8 @@ struct Desk {
     pings: BTreeMap<Address, &'static str>,
     /// What a host means to whoever connects now; 127.0.0.1 where nothing is said.
     ips: BTreeMap<String, String>,
-    /// Ports at which nothing is answered, though connections stand.
-    deaf: BTreeSet<u16>,
+    /// Links over which nothing is answered, though their connections stand.
+    deaf: BTreeSet<LinkId>,
     /// What is published on a node comes back from it.
     echoes: bool,
 }
@@ -169,7 +169,7 @@ impl Desk {
 
     /// What a living node or peer answers at once.
     fn serve(&mut self, link: LinkId, to: &Address, command: &Command) {
-        if self.deaf.contains(&to.port) {
+        if self.deaf.contains(&link) {
             return;
         }
         let is_peer = to.port > 26000;

@@ -164,7 +164,13 @@ pub(super) fn a_hello_that_waited_for_the_disk_does_not_go_once_another_master_i
         _ => None,
     });
     let said: Vec<&str> = said.collect();
-    assert!(!said.is_empty() && said.iter().all(|line| !line.contains(&stale)), "{said:?}");
+    assert!(said.iter().all(|line| !line.contains(&stale)), "{said:?}");
+    for port in [MASTER, REPLICA, OTHER_REPLICA, 26002, 26003] {
+        let hello = |(to, command): &(Address, Command)| {
+            to.port == port && matches!(command, Command::Hello { .. })
+        };
+        assert!(desk.sent[before..].iter().any(hello), "{port} hears what is so now");
+    }
 }
 
 #[test]
@@ -480,7 +486,7 @@ fn a_hello_that_was_under_way_on_a_lost_connection_holds_up_no_other() {
             let sent = desk.sent.iter().filter(|(to, _)| to.port == port);
             sent.filter(|(_, command)| matches!(command, Command::Hello { .. })).count()
         };
-        desk.deaf.insert(port);
+        desk.deaf.insert(desk.link_to(port));
         let before = hellos(&desk);
         while hellos(&desk) == before {
             desk.pass(100);
@@ -494,4 +500,116 @@ fn a_hello_that_was_under_way_on_a_lost_connection_holds_up_no_other() {
         desk.pass(5_000);
         assert!(hellos(&desk) > before, "{port}: {:?}", desk.sent);
     }
+}
+
+#[test]
+fn a_replica_that_dies_on_its_way_to_a_new_master_holds_up_the_others_no_longer() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(200);
+    let sent = |desk: &Desk| {
+        let order = (Command::Follow { master: at(REPLICA) },);
+        let to = desk.sent.iter().filter(|(_, command)| *command == order.0).map(|(to, _)| to.port);
+        to.collect::<BTreeSet<u16>>()
+    };
+    let first: Vec<u16> = sent(&desk).into_iter().collect();
+    assert_eq!(first.len(), 1, "one at a time: {first:?}");
+    desk.infos.remove(&at(first[0]));
+    desk.pass(4_000);
+    assert_eq!(sent(&desk).len(), 2, "{:?}", desk.events);
+}
+
+#[test]
+fn a_vote_that_was_given_at_an_address_is_not_the_next_ones_there_too() {
+    let mut desk = Desk::new(1, 3);
+    desk.pass(5_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_200);
+    for port in [26002, 26003] {
+        desk.answer_question(port, 1, "*", 0);
+    }
+    desk.pass(20);
+    assert!(desk.has(EventKind::TryFailover), "{:?}", desk.events);
+    desk.win();
+    // A copy of sentinel 2 lived there; now it has an id of its own.
+    for (of, port) in [(2, 26004), (5, 26002)] {
+        let line = format!("127.0.0.1,{port},{},0,mymaster,127.0.0.1,{MASTER},0", id(of));
+        desk.ask(Request::Hello(line));
+    }
+    desk.pass(200);
+    desk.win();
+    assert!(!desk.has(EventKind::ElectedLeader), "one process votes once: {:?}", desk.events);
+}
+
+#[test]
+fn a_newcomer_that_hears_nothing_any_more_begins_to_listen_anew() {
+    let mut group = GroupState::fresh(GroupSettings::new(at(MASTER), 2), None);
+    group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
+    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let mut desk =
+        Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() });
+    let links = |desk: &Desk| {
+        let of_nodes = desk.links.iter().filter(|(_, to)| to.port < 26000);
+        of_nodes.map(|(link, _)| *link).collect::<Vec<LinkId>>()
+    };
+    desk.hello(2, 0, MASTER, 0);
+    desk.pass(1_500);
+    for link in links(&desk) {
+        let event = LinkEvent::Unsubscribed { reason: "closed".into() };
+        desk.input(Input::Link { link, event });
+    }
+    desk.pass(4_000);
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(0, 0, 0)), "it has not listened for long");
+    for link in links(&desk) {
+        desk.input(Input::Link { link, event: LinkEvent::Subscribed });
+    }
+    desk.pass(3_000);
+    assert_eq!(desk.vote_for(2, 6), Some(opinion(0, 2, 6)));
+}
+
+#[test]
+fn half_open_connections_are_noticed_as_soon_after_many_as_after_the_first() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(20_000);
+    for _ in 0..12 {
+        let before = desk.link_to(MASTER);
+        desk.deaf.insert(before);
+        for _ in 0..100 {
+            desk.pass(20);
+            if desk.link_to(MASTER) != before {
+                break;
+            }
+        }
+        assert!(!desk.has(EventKind::Sdown), "it lives: {:?}", desk.events);
+        desk.pass(1_500);
+    }
+}
+
+#[test]
+fn what_a_node_refused_before_is_not_held_against_its_promotion() {
+    let mut desk = Desk::new(1, 2);
+    let ours = |master: u16| format!("run_id:{}\r\n{}", id(7), replica_info(master, 500, true));
+    desk.infos.insert(at(REPLICA), ours(MASTER));
+    desk.pass(12_000);
+    desk.infos.insert(at(REPLICA), ours(OTHER_REPLICA));
+    let follow = Command::Follow { master: at(MASTER) };
+    for _ in 0..90 {
+        desk.pass(1_000);
+        if desk.sent.contains(&(at(REPLICA), follow.clone())) {
+            break;
+        }
+    }
+    let refusal = Value::Array(vec![Value::error("LOADING Redis is loading the dataset")]);
+    desk.reply_from(REPLICA, follow, refusal);
+    desk.infos.insert(at(REPLICA), ours(MASTER));
+    desk.pass(500);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    desk.infos.insert(at(REPLICA), format!("role:master\r\nrun_id:{}\r\n", id(7)));
+    desk.pass(2_000);
+    assert_eq!(desk.promotions(), [REPLICA]);
+    assert!(desk.has(EventKind::SwitchMaster), "{:?} {:?}", desk.events, desk.said);
 }

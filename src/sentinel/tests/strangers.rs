@@ -73,6 +73,10 @@ fn a_replica_of_ours_that_now_follows_another_groups_master_is_left_alone() {
     desk.infos.insert(at(REPLICA), follower(71, 7100));
     desk.gives_time_for_repairs();
     assert!(desk.orders_to(REPLICA).is_empty(), "{:?}", desk.sent);
+    // What is removed claims nobody any more.
+    desk.ask(Request::Remove("other".into()));
+    desk.gives_time_for_repairs();
+    assert!(!desk.orders_to(REPLICA).is_empty(), "{:?}", desk.said);
 }
 
 #[test]
@@ -94,5 +98,7 @@ fn a_master_whose_replicas_are_all_strangers_is_left_alone() {
         desk.infos.insert(at(REPLICA), master_of(replica));
         desk.gives_time_for_repairs();
         assert_eq!(!desk.orders_to(REPLICA).is_empty(), is_ours, "{replica}: {:?}", desk.said);
+        let known = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
+        assert!(!known.contains("9999"), "a stranger's replicas are not ours: {known}");
     }
 }
