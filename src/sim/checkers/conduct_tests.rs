@@ -138,6 +138,18 @@ fn finds_a_vote_that_does_not_bind_not_even_across_a_restart() {
 }
 
 #[test]
+fn finds_somebody_who_stands_and_cannot_write() {
+    for (failures, rule) in [(1, ""), (2, "nobody stands who cannot write")] {
+        let mut court = Court::new(state(4, 0, None));
+        for _ in 0..failures {
+            let (revision, reason) = (Revision(1), "No space left on device".into());
+            court.hears(5, 0, &Input::PersistFailed { revision, reason }, true);
+        }
+        assert_eq!(court.writes(10, state(5, 0, Some((5, ME)))), rule);
+    }
+}
+
+#[test]
 fn a_vote_binds_until_its_candidate_gives_up() {
     for (candidate, epoch, rule) in [(1, 5, ""), (1, 4, "a vote binds"), (2, 5, "a vote binds")] {
         let mut court = Court::new(state(4, 0, None));
