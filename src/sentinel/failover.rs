@@ -376,7 +376,8 @@ impl Group {
         true
     }
 
-    /// Nobody acts any more on the votes that we have, our own and those of others, who are told so.
+    /// Nobody acts any more on the votes that we have: our own, and those of others, who are told
+    /// so.
     pub(super) fn give_up(&mut self, core: &mut Core) {
         let Some(Failover { epoch, state, .. }) = self.failover.take() else { return };
         let own = self.voted_for.as_ref() == Some(&core.my_id);

@@ -31,8 +31,7 @@ pub(super) const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
 pub(super) const MEMBERS_MAX: usize = 1_024;
 /// A link to a node whose name seems to mean another one is opened anew after so long, in ms.
 const RESOLVE_AGAIN_MS: u64 = 5_000;
-/// A step settles in a few rounds; more would be a defect of ours, which tests are to find, and
-/// which must not hang the process.
+/// A step settles in a few rounds; more is a defect that tests find, and must not hang the process.
 const ROUNDS_MAX: u32 = 32;
 
 /// A group as one sentinel sees it.
@@ -511,21 +510,6 @@ impl Group {
             let details = self.node_details(core, address);
             let payload = format!("{details} new reported role is {}", role.name());
             core.announce(kind, Some(&self.name), payload);
-        }
-    }
-
-    /// A node that was the master by another name is another process now, and so may the other be:
-    /// each is asked at once, and nothing is asked of them until they have told.
-    fn part_doubles(&mut self, before: &RunId, reborn: &Address, now: Instant) {
-        let is_master = *reborn == self.master.address;
-        let (master, nodes) = (&mut self.master, self.replicas.values_mut());
-        for node in nodes.filter(|node| is_master || node.address == *reborn) {
-            let other = if is_master { &node.run_id } else { &master.run_id };
-            if other.as_ref() == Some(before) {
-                node.parted_at = Some(now);
-                node.hasten_info();
-                master.hasten_info();
-            }
         }
     }
 

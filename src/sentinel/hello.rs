@@ -75,8 +75,8 @@ impl Hello {
 }
 
 /// Said to the other sentinels by one that takes no part any more in an election in which it stood:
-/// whoever gave it a vote there is free to vote for others. It goes the way of hellos, to those that
-/// we know only; a stock sentinel takes no notice of what has not eight fields.
+/// whoever gave it a vote there is free to vote for others. It goes the way of hellos, to those
+/// only that we know; a stock sentinel takes no notice of what has not eight fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GiveUp {
     /// Who stood.

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS, Node, Reconf};
-use super::types::{Address, Instant};
+use super::types::{Address, Instant, RunId};
 
 /// How long a node must have been steadily wrong before a sentinel that did not lead the last
 /// failover puts it right, in ms: time enough to hear of a newer configuration that makes it right.
@@ -89,6 +89,21 @@ impl Group {
                 || node.resolved.is_some() && node.resolved == master.resolved);
         let same_process = node.run_id.is_some() && node.run_id == master.run_id;
         node.address != master.address && (same_place || same_process && master.health.up)
+    }
+
+    /// A node that was the master by another name is another process now, and so may the other be:
+    /// each is asked at once, and nothing is asked of them until they have told.
+    pub(super) fn part_doubles(&mut self, before: &RunId, reborn: &Address, now: Instant) {
+        let is_master = *reborn == self.master.address;
+        let (master, nodes) = (&mut self.master, self.replicas.values_mut());
+        for node in nodes.filter(|node| is_master || node.address == *reborn) {
+            let other = if is_master { &node.run_id } else { &master.run_id };
+            if other.as_ref() == Some(before) {
+                node.parted_at = Some(now);
+                node.hasten_info();
+                master.hasten_info();
+            }
+        }
     }
 
     /// An address is no identity: it may have been given to a node of somebody else's, which must

@@ -11,6 +11,7 @@
 //! (the model of Redis), [`net`] (time and connections). What goes wrong is drawn in [`faults`].
 //! [`sweep`] lives many runs, [`minimise`] makes one that failed smaller.
 
+mod ailment;
 mod ambush;
 mod checkers;
 mod client;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::ailment::Ailment;
 use super::ambush::Ambush;
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
 use super::net::Weather;
-use super::node::{Ailment, Data};
+use super::node::Data;
 use super::operator::set;
 use super::plan::Shape;
 use super::sabotage::Sabotage;
