@@ -275,7 +275,6 @@ fn finds_a_leader_that_acts_on_what_it_gave_up_or_gives_up_what_it_acted_on() {
     for (of, epoch, rule) in [(0, 5, GIVEN_UP), (0, 4, ""), (1, 4, GIVEN_UP)] {
         for acts_first in [false, true] {
             let (mut court, state) = elected();
-            court.hello(0, &state, 5, 1, 0);
             let mut both = [Command::Promote, given_up(of, epoch)];
             if !acts_first {
                 both.reverse();
@@ -291,7 +290,6 @@ fn finds_somebody_who_gives_up_and_frees_nobody() {
     for (tells, rule) in [(true, ""), (false, "whoever gives up frees its voters")] {
         let mut court = Court::new();
         let state = court.stands(0, 5);
-        court.hello(0, &state, 5, 1, 0);
         court.announces(0, &state, EventKind::AbortNotElected, "master g 10.0.0.1 6379".into());
         if tells {
             let given_up = GiveUp { id: id(0), epoch: 5, group: GROUP.into() };

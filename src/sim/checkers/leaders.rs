@@ -76,8 +76,8 @@ impl Checkers {
     pub(super) fn gives_up(&mut self, speaker: &Speaker, given_up: &GiveUp) {
         let GiveUp { id, epoch, group } = given_up;
         let election = (speaker.number, group.clone(), *epoch);
-        let is_own = self.ids.get(&speaker.number).is_some_and(|ids| ids.contains(id));
-        if !is_own || self.acted_on.contains(&election) {
+        let before = self.ids.get(&speaker.number).is_some_and(|ids| ids.contains(id));
+        if id != speaker.id && !before || self.acted_on.contains(&election) {
             let how = format!("gives up epoch {epoch} of {group} for {id}, and acted in it");
             self.broken(speaker, Rule::WhatIsGivenUpIsNotActedOn, how);
         }

@@ -284,7 +284,9 @@ impl Book {
             return Err(stranger(event));
         };
         let Some(at) = address(host, port) else { return Err(stranger(event)) };
-        let mut news = false;
+        // Whom nobody was told of is new, where the word of that was taken back with the group.
+        let known = |page: &Page| page.peers.contains_key(id);
+        let mut news = !self.removing.is_empty() && !self.pages.values().any(known);
         for peer in self.pages.values_mut().filter_map(|page| page.peers.get_mut(id)) {
             news |= peer.at != at;
             peer.at = at.clone();

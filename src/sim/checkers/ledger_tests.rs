@@ -370,6 +370,20 @@ fn a_master_of_a_moment_may_be_forgotten_by_a_reset_that_is_written_with_it() {
 }
 
 #[test]
+fn that_somebody_moved_whose_group_is_being_removed_may_be_all_that_is_told_of_it() {
+    for (removes, rule) in [(true, ""), (false, ONCE)] {
+        let mut reader = Reader::new();
+        if removes {
+            let input = Input::Request { id: RequestId(1), request: Request::Remove("g".into()) };
+            reader.speaks(|checkers, speaker| checkers.hears_order(speaker, &input));
+        }
+        let moved = format!("{MASTER} ip 10.0.0.77 port 26379 for {}", id(7));
+        reader.announces(EventKind::SentinelAddressSwitch, &moved);
+        reader.finds(rule);
+    }
+}
+
+#[test]
 fn what_was_set_stays_so_until_it_is_set_again() {
     let quorum = |reader: &mut Reader, quorum| {
         reader.disk.groups.get_mut("g").expect("the group").settings.quorum = quorum;
