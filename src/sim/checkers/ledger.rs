@@ -213,7 +213,8 @@ impl Book {
         }
         match event.kind {
             EventKind::SentinelInvalidAddr => {
-                let mut known = false;
+                // That it was met may have been taken back with the group.
+                let mut known = removing;
                 for page in self.pages.values_mut() {
                     known |= page.peers.remove(of.name).is_some();
                 }

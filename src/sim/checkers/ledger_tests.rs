@@ -380,6 +380,11 @@ fn that_somebody_moved_whose_group_is_being_removed_may_be_all_that_is_told_of_i
         let moved = format!("{MASTER} ip 10.0.0.77 port 26379 for {}", id(7));
         reader.announces(EventKind::SentinelAddressSwitch, &moved);
         reader.finds(rule);
+        if removes {
+            let payload = format!("sentinel {} 10.0.0.77 26379 @ g 10.0.0.1 6379", id(7));
+            reader.announces(EventKind::SentinelInvalidAddr, &payload);
+            reader.finds("");
+        }
     }
 }
 

@@ -301,7 +301,8 @@ impl Checkers {
             let ear = seat.ears.get(at).filter(|ear| self.is_wrong(look, at, ear))?;
             let judged = page.judged(at).map_or(0, |told| told.at);
             let since = stirred.max(woke).max(mended).max(judged).max(ear.steady_since);
-            let since = since.max(ear.met_at);
+            // Before, it may have been the master itself by a name that lied.
+            let since = since.max(ear.met_at).max(ear.born_at);
             let patience_ms = match ear.info.as_ref()?.is_master {
                 true => PATIENCE_MS,
                 false if page.leads() => 0,

@@ -34,6 +34,8 @@ pub(in crate::sim) struct Ear {
     /// Since when its INFO has named the same role, and the same master.
     pub(super) role_since: Ms,
     pub(super) steady_since: Ms,
+    /// When it was last seen to be another process.
+    pub(super) born_at: Ms,
     /// The process that was last seen to be a replica.
     followed: Option<String>,
     /// Whom it last said to follow, and when.
@@ -178,6 +180,7 @@ impl Ear {
         if before.is_some_and(|before| before.run_id != info.run_id) {
             // What the process before it was sent is no order to this one.
             self.repointed = None;
+            self.born_at = at;
         }
         if before.is_none_or(|before| before.is_master != info.is_master) {
             (self.role_since, self.steady_since) = (at, at);
