@@ -251,6 +251,10 @@ impl Sentinel {
                 core.local_ips.insert(local_ip.clone());
                 node.connected(core, local_ip, remote_ip);
             }
+            LinkEvent::Resolved { ip } => {
+                node.means(ip);
+                return;
+            }
             LinkEvent::Down { reason } => {
                 node.lost(core);
                 if let LostReason::Rejected(error) = &reason
@@ -313,6 +317,7 @@ impl Sentinel {
                 link.health.replied(at);
                 return self.take_peer_reply(&id, &command, &reply);
             }
+            LinkEvent::Resolved { .. } => return,
             LinkEvent::Subscribed | LinkEvent::Unsubscribed { .. } | LinkEvent::Hello { .. } => {}
         }
         let groups = link.groups.clone();

@@ -38,7 +38,7 @@ pub(super) struct Node {
     pub(super) health: Health,
     /// Its hello channel is subscribed to.
     pub(super) subscribed: bool,
-    /// What its name was resolved to at the last connection.
+    /// What its name was resolved to at the last connection, or, if none ever stood, last.
     pub(super) resolved: Option<String>,
     /// Our own IP on the connection to it.
     pub(super) local_ip: Option<String>,
@@ -178,6 +178,13 @@ impl Node {
         self.info_asked_at = None;
         self.local_ip = Some(local_ip);
         self.resolved = Some(remote_ip);
+    }
+
+    /// Its name means this address. Where a connection told so, only another one tells otherwise.
+    pub(super) fn means(&mut self, ip: String) {
+        if self.local_ip.is_none() {
+            self.resolved = Some(ip);
+        }
     }
 
     pub(super) fn lost(&mut self, core: &Core) {

@@ -4,10 +4,11 @@
 mod overhear;
 mod sessions;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ambush::Ambush;
-use super::checkers::{Ear, Hellos, Said, Seat, Speaker, is_weighed};
+use super::checkers::{Ear, Hellos, Said, Seat, Speaker, followed_in, is_weighed};
 use super::clock::Skewed;
 use super::dice::Dice;
 use super::disk::{Disk, Memory};
@@ -85,6 +86,8 @@ struct Wire {
 #[derive(Debug)]
 struct Link {
     target: Box<Target>,
+    /// Its address, as it is to be read.
+    known_as: Address,
     commands: Wire,
     subscription: Wire,
     ear: Ear,
@@ -215,10 +218,10 @@ impl Host {
             self.disk.install(state.clone());
         }
         watch.story.introduce(&state.my_id, &self.proc);
-        if let Some(speaker) = self.speaker(net.now())
+        if let Some(disk) = self.read_disk(net)
             && !self.stock
         {
-            watch.checkers.started(&speaker);
+            watch.checkers.started(&self.speaker(net.now(), &disk));
         }
         let seed = self.dice.number();
         let (now, settings) = (self.now(net), self.settings.clone());
@@ -386,7 +389,7 @@ impl Host {
     fn run(&mut self, net: &mut Net, watch: &mut Watch) {
         while let Some(input) = self.inputs.pop_front() {
             let clock = self.now(net);
-            self.overhear(net.now(), watch, &input);
+            self.overhear(net, watch, &input);
             let debt = self.debt(&input);
             let Some(mind) = &mut self.mind else { return };
             if let Input::Persisted { .. } | Input::PersistFailed { .. } = input {
@@ -412,7 +415,7 @@ impl Host {
             if self.disk.is_settled() {
                 self.busy_since = None;
                 self.demand_debt(net.now(), watch);
-                self.look(net.now(), watch);
+                self.look(net, watch);
             }
         }
         self.set_alarm(net);
@@ -485,14 +488,21 @@ impl Host {
             Effect::Send { link, .. } => self.links.get(link),
             _ => None,
         };
-        let to = link.map(|link| &link.target.address);
+        let to = link.map(|link| &link.known_as);
         let receiver = link.and_then(|link| net.other_end(self.proc, link.commands.conn?));
         let question = match effect {
             Effect::Reply { id, .. } => self.asked.get(id).map(|asked| &asked.request),
             _ => None,
         };
-        if let Some(speaker) = self.speaker(now) {
-            let said = Said { effect, to, receiver, question };
+        let read = net.shown.effect(effect);
+        if let Some(disk) = self.read_disk(net) {
+            let speaker = self.speaker(now, &disk);
+            if self.is_puzzled(net) {
+                watch.checkers.puzzled(self.number);
+            }
+            let question = question.map(|question| self.read_question(net, question));
+            let question = question.as_deref();
+            let said = Said { effect: &read, to, receiver, question };
             match self.stock {
                 false => {
                     if is_weighed(effect) {
@@ -503,7 +513,7 @@ impl Host {
                 true => watch.checkers.stock_says(&speaker, &said),
             }
         }
-        watch.read_log(self.number, effect);
+        watch.read_log(self.number, &read);
         if watch.story.is_heard()
             && let Some(line) = told(effect, to, question, self.disk.content())
         {
@@ -520,8 +530,8 @@ impl Host {
                 TargetKind::Node => &mut ears,
                 TargetKind::Sentinel => &mut peers,
             };
-            if of_kind.insert(&link.target.address, &link.ear).is_some() {
-                twice.push(&link.target.address);
+            if of_kind.insert(&link.known_as, &link.ear).is_some() {
+                twice.push(&link.known_as);
             }
         }
         for address in twice {
@@ -532,11 +542,15 @@ impl Host {
         Seat { ears, peers, hellos: &self.hellos, settled }
     }
 
-    fn speaker(&self, now: Ms) -> Option<Speaker<'_>> {
-        let disk = self.disk.content()?;
+    /// What its disk remembers, as it is to be read.
+    fn read_disk(&self, net: &Net) -> Option<Cow<'_, State>> {
+        self.disk.content().map(|state| net.shown.state(state))
+    }
+
+    fn speaker<'a>(&self, now: Ms, disk: &'a State) -> Speaker<'a> {
         let since = self.busy_since.unwrap_or(now);
         let (waited_ms, number, id) = (self.waited_ms, self.number, &disk.my_id);
-        Some(Speaker { at: now, since, waited_ms, number, id, disk })
+        Speaker { at: now, since, waited_ms, number, id, disk }
     }
 
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too
@@ -557,9 +571,10 @@ impl Host {
 
     fn connect(&mut self, net: &mut Net, id: LinkId, target: Box<Target>) {
         let subscribe = target.kind == TargetKind::Node;
-        let ear = self.ears.remove(&target.address).unwrap_or_default().reopen(net.now());
+        let known_as = net.shown.node(&target.address);
+        let ear = self.ears.remove(&known_as).unwrap_or_default().reopen(net.now());
         let (commands, subscription) = (Wire::default(), Wire::default());
-        let link = Link { target, commands, subscription, ear };
+        let link = Link { target, known_as, commands, subscription, ear };
         self.links.insert(id, link);
         self.dial(net, id, false);
         if subscribe {
@@ -572,6 +587,11 @@ impl Host {
         if link.wire(subscription).conn.is_some() {
             return;
         }
+        if let Some(ip) = net.meaning(&link.target.address.host).filter(|_| !subscription) {
+            link.ear.means(ip, false);
+            let event = LinkEvent::Resolved { ip: ip.to_owned() };
+            self.inputs.push_back(Input::Link { link: id, event });
+        }
         let purpose = if subscription { Purpose::Subscribe } else { Purpose::Commands };
         let conn = net.dial(self.proc, &link.target.address, purpose, self.shape.connect_ms);
         link.wire(subscription).conn = Some(conn);
@@ -580,7 +600,7 @@ impl Host {
 
     fn disconnect(&mut self, net: &mut Net, id: LinkId) {
         let Some(link) = self.links.remove(&id) else { return };
-        self.ears.insert(link.target.address, link.ear.closed(net.now()));
+        self.ears.insert(link.known_as, link.ear.closed(net.now()));
         for conn in [link.commands.conn, link.subscription.conn].into_iter().flatten() {
             self.conns.remove(&conn);
             net.close(self.proc, conn);
@@ -589,7 +609,7 @@ impl Host {
 
     fn send(&mut self, net: &mut Net, id: LinkId, command: Command) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.ear.send(net.now(), &command);
+        link.ear.send(net.now(), &net.shown.command(&command));
         let Some(conn) = link.commands.conn.filter(|_| link.commands.up) else { return };
         if self.debt.as_ref().is_some_and(|(to, _)| *to == id)
             && matches!(command, Command::Hello { .. })
@@ -642,6 +662,7 @@ impl Host {
                     (true, _) => LinkEvent::Subscribed,
                     (false, Some(remote_ip)) => {
                         link.ear.connected(net.now(), true);
+                        link.ear.means(&remote_ip, true);
                         LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
                     }
                     // Closed again, as will be heard.
@@ -657,15 +678,22 @@ impl Host {
                     Packet::Reply(reply) => *reply,
                     _ => Value::Simple("PONG".into()),
                 };
-                link.ear.answer(net.now(), &command, &reply);
+                let (command_read, reply_read) =
+                    (net.shown.command(&command), net.shown.value(&reply));
+                link.ear.answer(net.now(), &command_read, &reply_read);
                 LinkEvent::Reply { command, reply }
             }
             Packet::Published(payload) => {
-                self.hellos.hear(net.now(), &payload);
+                self.hellos.hear(net.now(), &net.shown.text(&payload));
                 LinkEvent::Hello { payload }
             }
             _ => return,
         };
+        if let LinkEvent::Reply { command: Command::Info, reply } = &event {
+            let whom = followed_in(reply).filter(|_| !net.shown.is_empty());
+            let puzzles = whom.is_some_and(|whom| !self.knows_whom(net, &whom));
+            self.links.get_mut(&id).expect("it was there").ear.puzzles = puzzles;
+        }
         self.inputs.push_back(Input::Link { link: id, event });
     }
 

@@ -23,6 +23,7 @@ mod host;
 pub mod minimise;
 #[cfg(test)]
 mod mutants;
+mod names;
 mod net;
 mod node;
 mod operator;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::dice::Dice;
+use super::names::Names;
 use super::queue::Queue;
 use super::wire::{ConnId, Happening, Machine, Ms, News, Note, Packet, Proc, Purpose, Timer};
 use crate::sentinel::LostReason;
@@ -145,6 +146,8 @@ pub(super) struct Net {
     addresses: BTreeMap<Address, Proc>,
     /// What names resolve to on a good day.
     names: BTreeMap<String, String>,
+    /// How what sentinels say of nodes is to be read.
+    pub(super) shown: Names,
     /// By number; closed ones are gone.
     conns: Vec<Option<Box<Conn>>>,
     weather: Weather,
@@ -161,6 +164,7 @@ impl Net {
             hosts: Default::default(),
             addresses: BTreeMap::new(),
             names: BTreeMap::new(),
+            shown: Names::default(),
             conns: Vec::new(),
             weather: Weather::default(),
             machines: 0,
@@ -315,6 +319,12 @@ impl Net {
             self.transmit(id, End::Server, Packet::Greet(Box::new(purpose)));
         }
         id
+    }
+
+    /// What a name means; `None` if nobody says, or if it is none.
+    pub(super) fn meaning(&self, host: &str) -> Option<&str> {
+        let name = self.names.get_key_value(host)?.0;
+        self.resolve(name)
     }
 
     /// What a host name or IP means; `None` if nobody says.

@@ -67,7 +67,24 @@ impl World {
         let request = Request::MasterAddress(Shape::group_name(group));
         let told = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
         self.after_sentinel(n);
-        read_address(&told?)
+        read_address(&told?).map(|at| self.by_name(&at))
+    }
+
+    /// The name of the node that is at this address, where nodes have names and sentinels tell
+    /// their addresses; else the same.
+    pub(super) fn by_name(&self, told: &Address) -> Address {
+        let here = |n: &usize| {
+            let node = &self.nodes[*n];
+            node.address.port == told.port && self.net.ip(node.proc) == told.host
+        };
+        let is_shown = self.plan.shape.shows_ips;
+        let node = (0..self.nodes.len()).find(|n| is_shown && here(n));
+        node.map_or_else(|| told.clone(), |n| self.nodes[n].address.clone())
+    }
+
+    /// Whom a node follows.
+    pub(super) fn leader_of(&self, n: usize) -> Option<Address> {
+        self.nodes[n].following().map(|master| self.by_name(master))
     }
 
     /// Where another sentinel says that the master is; the operator asks one after the other until
@@ -177,8 +194,7 @@ impl World {
             }
             for n in self.plan.shape.nodes_of(group) {
                 // Or it follows an address at which nobody is any more.
-                let lost =
-                    self.nodes[n].following().is_some_and(|master| !self.is_somewhere(master));
+                let lost = self.leader_of(n).is_some_and(|master| !self.is_somewhere(&master));
                 let address = &self.nodes[n].address;
                 let left_alone =
                     *address != master && self.watch.left_alone.contains(&address.to_string());
@@ -186,7 +202,7 @@ impl World {
                     continue;
                 }
                 let master = self.told_master(group, usize::MAX);
-                if self.nodes[n].following() == Some(&master) {
+                if self.leader_of(n).as_ref() == Some(&master) {
                     continue;
                 }
                 self.watch.helps += 1;
@@ -207,7 +223,7 @@ impl World {
             let none_can = no_candidate.contains(&Shape::group_name(group));
             if self.is_somewhere(&told) {
                 // It follows another, and its `replica-priority` forbids to promote it.
-                if none_can && self.master_of(group, &[]).is_none() {
+                if none_can && (self.master_of(group, &[]).is_none() || self.is_misled(&told)) {
                     self.make_master(group, Some(&told));
                 }
                 continue;
@@ -225,6 +241,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// True if the node at this address was sent to itself, by a name that lied.
+    fn is_misled(&self, address: &Address) -> bool {
+        let node = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *address);
+        let follows_itself = node.is_some_and(|n| self.leader_of(n).as_ref() == Some(address));
+        self.plan.shape.named && follows_itself
     }
 
     /// True if sentinels are told in this run to forget.

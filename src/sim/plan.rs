@@ -51,6 +51,7 @@ impl Plan {
     /// The plan of this seed.
     pub fn draw(seed: u64, options: &Options) -> Plan {
         let mut shape = Shape::draw(options, &mut Dice::new(seed, "shape"));
+        shape.shows_ips = shape.named && Dice::new(seed, "shown names").one_in(3);
         let theme = themes::votes::draw(&mut shape, &mut Dice::new(seed, "theme of votes"));
         let targets = Targets::of(&shape);
         let (from, until) = (shape.warm_up_ms, shape.heal_at());
@@ -68,6 +69,10 @@ impl Plan {
             let old =
                 |fault: &Fault| matches!(fault.kind, FaultKind::CrashSentinel(_, Memory::Old));
             faults.retain(|fault| !old(fault));
+        }
+        if shape.shows_ips {
+            // What a lying name means is what peers and operators would be told.
+            faults.retain(|fault| !matches!(fault.kind, FaultKind::FalseName(..)));
         }
         faults.sort_by_key(|fault| fault.at);
         // What a theme began is seen to its end.
@@ -134,6 +139,8 @@ pub struct Shape {
     pub together: bool,
     /// Nodes are known by names, which have to be resolved.
     pub named: bool,
+    /// Sentinels show the addresses that names were resolved to: `announce-hostnames no`.
+    pub shows_ips: bool,
     /// When sentinels start, in ms; nodes do so in the beginning.
     pub sentinels_ms: Ms,
     /// Nothing fails before, in ms.
@@ -192,6 +199,7 @@ impl Default for Shape {
             parallel_syncs: 1,
             together: false,
             named: false,
+            shows_ips: false,
             sentinels_ms: 0,
             // An INFO period, a hello period, and some more.
             warm_up_ms: 13_000,
@@ -378,7 +386,7 @@ impl Shape {
         SentinelSettings {
             port: SENTINEL_PORT,
             resolve_hostnames: self.named,
-            announce_hostnames: self.named,
+            announce_hostnames: self.named && !self.shows_ips,
             ..SentinelSettings::default()
         }
     }

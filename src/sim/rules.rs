@@ -30,6 +30,31 @@ macro_rules! rules {
     };
 }
 
+impl Rule {
+    /// It is about votes and epochs only, whatever nodes are called.
+    pub(super) fn is_of_elections(self) -> bool {
+        matches!(
+            self,
+            Rule::OneVotePerEpoch
+                | Rule::AVoteBinds
+                | Rule::VotesAreForSentinelsOfTheGroup
+                | Rule::NoVoteWhileTheDiskFails
+                | Rule::NobodyStandsWhoCannotWrite
+                | Rule::NewcomersListenFirst
+                | Rule::NewcomersVoteInLaterEpochs
+                | Rule::AMajorityBeforePromotion
+                | Rule::OneLeaderPerEpoch
+                | Rule::LeadersActOneAfterTheOther
+                | Rule::ConfigurationsAreElected
+                | Rule::ConfigEpochsNeverGoBack
+                | Rule::EpochsNeverGoBack
+                | Rule::EpochsStayCredible
+                | Rule::OneWriteAtATime
+                | Rule::WhatIsRemovedStaysSo
+        )
+    }
+}
+
 rules! {
     /// What is said of a vote, an epoch or a configuration must not be taken back by a crash.
     DurableBeforeSpoken = "durable before spoken",

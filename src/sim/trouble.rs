@@ -6,7 +6,7 @@ use super::ailment::Ailment;
 use super::ambush::Ambush;
 use super::disk::Memory;
 use super::faults::{Fault, FaultKind, Order};
-use super::net::Weather;
+use super::net::{Weather, ip_of};
 use super::node::Data;
 use super::operator::set;
 use super::plan::Shape;
@@ -336,11 +336,21 @@ impl World {
         }
     }
 
+    /// From now on a node's name means this machine.
+    pub(super) fn name_node(&mut self, n: usize, machine: Machine) {
+        let shape = &self.plan.shape;
+        self.net.name(shape.node_name(n), machine);
+        if shape.shows_ips {
+            let at = Address::new(ip_of(machine), shape.node_port(n));
+            self.net.shown.learn(at, shape.node_address(n));
+        }
+    }
+
     pub(super) fn place_node(&mut self, n: usize, machine: Machine, port: u16) {
         let proc = Proc::Node(n);
         self.net.relocate(proc, machine, Some(port));
         if self.plan.shape.named {
-            self.net.name(self.plan.shape.node_name(n), machine);
+            self.name_node(n, machine);
             return;
         }
         let address = Address::new(self.net.ip(proc), port);

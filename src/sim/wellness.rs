@@ -39,9 +39,10 @@ impl World {
                 if !self.nodes[master].history().starts_with(node.history()) {
                     return Some(format!("node {n} holds what node {master} does not"));
                 }
-                if node.following() != Some(&address) || !node.in_sync() {
+                let follows = self.leader_of(n);
+                if follows.as_ref() != Some(&address) || !node.in_sync() {
                     let state = if node.in_sync() { "in sync" } else { "not in sync" };
-                    let follows = node.following().map_or("nobody".into(), Address::to_string);
+                    let follows = follows.map_or("nobody".into(), |master| master.to_string());
                     return Some(format!("node {n} follows {follows}, {state}, not {address}"));
                 }
             }
@@ -67,11 +68,12 @@ impl World {
             return Some("does not answer".into());
         };
         let settings = self.plan.shape.settings().map(|(name, value)| (name, value.to_string()));
-        let expected = [
-            ("ip", master.host.clone()),
-            ("port", master.port.to_string()),
-            ("flags", "master".to_owned()),
-        ];
+        let told = address_of(&entry).map(|at| self.by_name(&at));
+        if told.as_ref() != Some(master) {
+            let told = told.map_or("nobody".into(), |told| told.to_string());
+            return Some(format!("the master is {told}, not {master}"));
+        }
+        let expected = [("flags", "master".to_owned())];
         for (name, value) in expected.into_iter().chain(settings) {
             let found = field(&entry, name);
             if found != Some(&value) {
@@ -116,7 +118,10 @@ impl World {
         };
         let member = |entry: &Value| {
             let (name, at) = (field(entry, "name")?, address_of(entry)?);
-            let name = if peers { format!("{name} {at}") } else { at.to_string() };
+            let name = match peers {
+                true => format!("{name} {at}"),
+                false => self.by_name(&at).to_string(),
+            };
             Some((name, field(entry, "flags").map(str::to_owned)))
         };
         entries.iter().filter_map(member).collect()
@@ -144,7 +149,9 @@ impl World {
     pub(super) fn known_replicas(&mut self, n: usize, group: usize) -> Vec<Address> {
         let request = Request::Replicas(Shape::group_name(group));
         match self.hosts[n].ask(&mut self.net, &mut self.watch, request) {
-            Some(Value::Array(entries)) => entries.iter().filter_map(address_of).collect(),
+            Some(Value::Array(entries)) => {
+                entries.iter().filter_map(address_of).map(|at| self.by_name(&at)).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -177,7 +184,8 @@ impl World {
         match claim {
             Claim::Promoted { sentinel, master, since } => {
                 let shape = &self.plan.shape;
-                let Some(at) = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master)
+                let master = self.by_name(master);
+                let Some(at) = (0..self.nodes.len()).find(|n| self.nodes[*n].address == master)
                 else {
                     return;
                 };
@@ -221,7 +229,8 @@ impl World {
             }
             Claim::Sent { sentinel, node, master } => {
                 let shape = &self.plan.shape;
-                let at = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master);
+                let master = self.by_name(master);
+                let at = (0..self.nodes.len()).find(|n| self.nodes[*n].address == master);
                 // A stranger without replicas that says master at a given-away address looks just
                 // like an old master that is back.
                 let was_master = self.nodes[*node].master_at(now, true).is_some();
@@ -283,7 +292,7 @@ impl World {
             }
             let request = Request::MasterAddress(Shape::group_name(group));
             let reply = self.hosts[n].ask(&mut self.net, &mut self.watch, request)?;
-            let at = read_address(&reply)?;
+            let at = self.by_name(&read_address(&reply)?);
             (0..self.nodes.len()).find(|n| self.nodes[*n].address == at)
         });
         GroupEnd { told: told.collect(), masters }

@@ -161,7 +161,7 @@ impl World {
             let (proc, address) = (Proc::Node(n), shape.node_address(n));
             self.add(proc, Some(address.port));
             if shape.named {
-                self.net.name(shape.node_name(n), shape.machine_of(proc));
+                self.name_node(n, shape.machine_of(proc));
             }
             let first = shape.nodes_of(shape.group_of(n)).start;
             let master = (n != first).then(|| shape.node_address(first));

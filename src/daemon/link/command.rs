@@ -35,7 +35,15 @@ pub(super) async fn keep(
     let mut dialer = Dialer::new(target.address.clone());
     let mut keeper = Keeper { target, reporter, commands, connection: 0, auth_error: None };
     loop {
-        let (reason, stood) = match dialer.connect().await {
+        let found = dialer.resolve().await;
+        if let Some(ip) = dialer.news() {
+            keeper.reporter.tell(LinkEvent::Resolved { ip }, None).await;
+        }
+        let stream = match found {
+            Ok(()) => dialer.dial().await,
+            Err(reason) => Err(reason),
+        };
+        let (reason, stood) = match stream {
             Ok(stream) => {
                 keeper.connection += 1;
                 let since = Instant::now();

@@ -35,6 +35,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Dialer {
     address: Address,
     known: Vec<SocketAddr>,
+    /// What the name was last said to mean.
+    told: Option<IpAddr>,
     /// A lookup that has not answered yet. The system offers no way to end one, so a second is not
     /// started before the first is done.
     lookup: Option<AbortOnDropHandle<io::Result<Vec<SocketAddr>>>>,
@@ -43,12 +45,24 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(address: Address) -> Dialer {
-        Dialer { address, known: Vec::new(), lookup: None, pause: PAUSE_MIN }
+        Dialer { address, known: Vec::new(), told: None, lookup: None, pause: PAUSE_MIN }
+    }
+
+    /// The name is looked up, and then dialled.
+    pub(super) async fn connect(&mut self) -> Result<TcpStream, LostReason> {
+        self.resolve().await?;
+        self.dial().await
+    }
+
+    /// The address that a name means, if that is news.
+    pub(super) fn news(&mut self) -> Option<String> {
+        let ip = self.known.first()?.ip().to_canonical();
+        let is_name = self.address.host.parse::<IpAddr>().is_err();
+        (is_name && self.told.replace(ip) != Some(ip)).then(|| ip.to_string())
     }
 
     /// One attempt on each address that the name has, until one succeeds.
-    pub(super) async fn connect(&mut self) -> Result<TcpStream, LostReason> {
-        self.resolve().await?;
+    pub(super) async fn dial(&mut self) -> Result<TcpStream, LostReason> {
         let mut reason = LostReason::Unresolved("no address".into());
         for address in &self.known {
             match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
@@ -65,7 +79,7 @@ impl Dialer {
 
     /// Looks the name up again, since it may have moved. Without an answer the last good one is
     /// used.
-    async fn resolve(&mut self) -> Result<(), LostReason> {
+    pub(super) async fn resolve(&mut self) -> Result<(), LostReason> {
         let Address { host, port } = self.address.clone();
         if let Ok(ip) = host.parse::<IpAddr>() {
             self.known = vec![SocketAddr::new(ip, port)];
@@ -142,6 +156,11 @@ mod tests {
         assert!(stream.peer_addr().unwrap().ip().is_loopback());
         drop((listener, stream));
         assert_eq!(dialer.connect().await.unwrap_err(), LostReason::Refused);
+        assert!(dialer.news().is_some_and(|ip| ip.parse::<IpAddr>().unwrap().is_loopback()));
+        assert_eq!(dialer.news(), None, "it was told");
+        let mut dialer = Dialer::new(Address::new("127.0.0.1", port));
+        dialer.resolve().await.unwrap();
+        assert_eq!(dialer.news(), None, "an address is no news");
     }
 
     #[tokio::test]

@@ -254,6 +254,9 @@ fn a_master_that_is_known_by_name_and_by_address_is_not_sent_to_itself() {
             desk.sent.iter().filter(order).count()
         };
         assert_eq!(orders(MASTER), 0, "{run_ids} {far}: {:?}", desk.events);
+        let shown = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
+        let is_told_apart = !run_ids || far;
+        assert_eq!(shown.contains("redis.example"), is_told_apart, "{run_ids} {far}: {shown}");
         desk.ask(Request::Reset("mymaster".into()));
         desk.pass(10_000);
         let shown = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));

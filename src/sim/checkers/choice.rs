@@ -391,7 +391,7 @@ impl Checkers {
                     follows && info.priority > 0 && ages.kept_up(info)
                 }
             };
-            (answers && ours && !is_double(group, seat, info)).then_some((at, info))
+            (answers && ours && !ear.puzzles && !is_double(group, seat, info)).then_some((at, info))
         };
         self.candidates(speaker, group, seat).filter_map(fit).collect()
     }

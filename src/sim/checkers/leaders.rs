@@ -32,7 +32,13 @@ impl Checkers {
             let won = mine > others.div_ceil(2).max((*quorum as usize).saturating_sub(1));
             // Another group's node may have been there before.
             let is_there = known.zip(to).is_some_and(|(known, to)| known.replicas.contains(to));
-            Some((is_there, won, *epoch))
+            // Of two groups that know it, it is the one that told last that it promotes.
+            let page = self.ledger.page(speaker.number, group);
+            let told = page.and_then(|page| page.promotes_since());
+            let election = (speaker.number, (*group).clone(), *epoch);
+            let done = self.acted_on.contains(&election) || self.given_up.contains(&election);
+            let open = won && !done && known.is_some_and(|known| *epoch > known.config_epoch);
+            Some((told, open, is_there, won, *epoch))
         };
         let Some(group) = groups.iter().max_by_key(stood).cloned() else {
             let whom = to.map_or_else(|| "nobody knows whom".into(), Address::to_string);
@@ -90,6 +96,13 @@ impl Checkers {
         let place = (speaker.number, group.to_owned());
         let Some((epoch, _)) = self.candidacies.get(&place).copied() else { return };
         let election = (speaker.number, group.to_owned(), epoch);
+        // Where the disk failed it never stood, and its last candidacy is that of another failover.
+        let tried_at = self.ledger.page(speaker.number, group).map_or(0, |page| page.tried_at);
+        let stood = self.stood_at.get(&place).is_some_and(|stood_at| *stood_at >= tried_at);
+        // Nor has one a word to give whose id another may have.
+        if !stood || self.conduct.may_hear_itself(speaker) {
+            return;
+        }
         let known = speaker.disk.groups.get(group);
         let alone = known.is_none_or(|known| known.sentinels.is_empty());
         if !alone && !self.acted_on.contains(&election) && !self.given_up.contains(&election) {

@@ -48,6 +48,10 @@ pub(in crate::sim) struct Ear {
     pub(super) refused: bool,
     /// It answered the last PING that we may not ask.
     pub(super) locked: bool,
+    /// Its last INFO names its master in a way that this sentinel cannot know to be one of its nodes.
+    pub(in crate::sim) puzzles: bool,
+    /// What its name was told to mean, and by a connection or not.
+    meaning: Option<(String, bool)>,
 }
 
 /// An order to become a master.
@@ -104,15 +108,37 @@ impl Info {
     }
 }
 
+/// Whom an INFO follows, or the one at the end of a transaction.
+pub(in crate::sim) fn followed_in(reply: &Value) -> Option<Address> {
+    let info = match reply {
+        Value::Array(replies) => replies.last()?,
+        info => info,
+    };
+    Info::read(0, info.text()?)?.follows
+}
+
 impl Ear {
     /// Another link to the same address takes the place of the last one. Unless that was closed at
     /// this very moment the sentinel had forgotten who lives there.
     pub(in crate::sim) fn reopen(mut self, at: Ms) -> Ear {
         if self.closed_at != Some(at) {
             self.met_at = at;
+            self.meaning = None;
         }
         (self.up, self.opened_at) = (false, at);
         self
+    }
+
+    /// Its name means this address, as a connection tells or nobody but the resolver.
+    pub(in crate::sim) fn means(&mut self, ip: &str, by_connection: bool) {
+        if by_connection || self.meaning.as_ref().is_none_or(|(_, by_connection)| !by_connection) {
+            self.meaning = Some((ip.to_owned(), by_connection));
+        }
+    }
+
+    /// True if this address is known to be what its name means.
+    pub(in crate::sim) fn is_meant(&self, ip: &str) -> bool {
+        self.meaning.as_ref().is_some_and(|(meaning, _)| meaning == ip)
     }
 
     pub(in crate::sim) fn closed(mut self, at: Ms) -> Ear {

@@ -1,6 +1,9 @@
 //! What comes to a sentinel, shown to the checkers, and the answer that it may owe.
 
-use super::{Host, Watch};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::{Host, Link, Net, Watch};
 use crate::sentinel::types::{Address, EPOCH_JUMP_MAX, Epoch, RunId};
 use crate::sentinel::{Command, Input, LinkEvent, LinkId, Request, TargetKind};
 use crate::sim::rules::Rule;
@@ -8,26 +11,70 @@ use crate::sim::wire::Ms;
 
 impl Host {
     /// Shows to the checkers what comes in.
-    pub(super) fn overhear(&self, now: Ms, watch: &mut Watch, input: &Input) {
+    pub(super) fn overhear(&self, net: &Net, watch: &mut Watch, input: &Input) {
         let from = match input {
-            Input::Link { link, .. } => self.links.get(link).map(|link| &link.target.address),
+            Input::Link { link, .. } => self.links.get(link).map(|link| &link.known_as),
             _ => None,
         };
-        if let Some(speaker) = self.speaker(now)
+        if let Some(disk) = self.read_disk(net)
             && !self.stock
         {
+            let speaker = self.speaker(net.now(), &disk);
             let disk = (self.disk.has_failed(), self.disk.is_settled());
-            watch.checkers.hears(&speaker, from, input, disk);
+            let read = match input {
+                Input::Request { id, request } if !net.shown.is_empty() => {
+                    let request = self.read_question(net, request).into_owned();
+                    Cow::Owned(Input::Request { id: *id, request })
+                }
+                _ => net.shown.input(input),
+            };
+            if self.is_puzzled(net) {
+                watch.checkers.puzzled(self.number);
+            }
+            watch.checkers.hears(&speaker, from, &read, disk);
         }
     }
 
+    /// True if it knows a node by its name and by its address, where sentinels show addresses.
+    pub(super) fn is_puzzled(&self, net: &Net) -> bool {
+        if net.shown.is_empty() {
+            return false;
+        }
+        let mut once = BTreeSet::new();
+        let mut nodes = self.links.values().filter(|l| l.target.kind == TargetKind::Node);
+        nodes.any(|link| !once.insert(&link.known_as))
+    }
+
+    /// A question as it is to be read: about nobody, if it cannot know about whom.
+    pub(super) fn read_question<'a>(&self, net: &Net, question: &'a Request) -> Cow<'a, Request> {
+        let Request::IsMasterDown { host, port, epoch, candidate } = question else {
+            return net.shown.request(question);
+        };
+        let at = u16::try_from(*port).map(|port| Address::new(host, port));
+        if at.is_ok_and(|at| self.knows_whom(net, &at)) {
+            return net.shown.request(question);
+        }
+        let (host, port, epoch, candidate) = ("nobody".into(), *port, *epoch, candidate.clone());
+        Cow::Owned(Request::IsMasterDown { host, port, epoch, candidate })
+    }
+
+    /// True if it can know whom an address means that others show: what a name means is unknown
+    /// until it is told, and so is the name of an address.
+    pub(super) fn knows_whom(&self, net: &Net, at: &Address) -> bool {
+        let node = net.shown.node(at);
+        let is_known = |link: &Link| {
+            link.known_as == node && (link.target.address == *at || link.ear.is_meant(&at.host))
+        };
+        net.shown.is_empty() || self.links.values().any(is_known)
+    }
+
     /// Now and then it is asked what it should have done by now.
-    pub(super) fn look(&self, now: Ms, watch: &mut Watch) {
+    pub(super) fn look(&self, net: &Net, watch: &mut Watch) {
         if !self.stock
-            && watch.checkers.is_to_be_looked_at(self.number, now)
-            && let Some(speaker) = self.speaker(now)
+            && watch.checkers.is_to_be_looked_at(self.number, net.now())
+            && let Some(disk) = self.read_disk(net)
         {
-            watch.checkers.look(&speaker, &self.seat());
+            watch.checkers.look(&self.speaker(net.now(), &disk), &self.seat());
         }
     }
 

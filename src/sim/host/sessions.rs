@@ -30,7 +30,7 @@ impl Host {
                 Ok(request) => {
                     session.busy = true;
                     if let Request::Hello(payload) = &request {
-                        self.hellos.hear(net.now(), payload);
+                        self.hellos.hear(net.now(), &net.shown.text(payload));
                     }
                     self.submit(request, Some(conn));
                 }

@@ -112,7 +112,7 @@ pub(in super::super) struct Page {
     pub(super) stage: Stage,
     /// When that was told, and the beginning of that failover.
     pub(super) staged_at: Ms,
-    pub(super) tried_at: Ms,
+    pub(in super::super) tried_at: Ms,
     /// An operator ordered the present failover, or the last one.
     pub(in super::super) forced: bool,
     /// When it told that it was elected, where that had to wait for nothing.
@@ -170,6 +170,11 @@ impl Page {
             "slave" => self.replicas.get_mut(of.name),
             _ => self.peers.get_mut(of.name),
         }
+    }
+
+    /// When it told that it awaits a promotion, while it does.
+    pub(in super::super) fn promotes_since(&self) -> Option<Ms> {
+        (self.stage == Stage::Awaits).then_some(self.staged_at)
     }
 
     /// A failover goes on that has promoted nobody yet.
