@@ -437,3 +437,51 @@ fn finds_a_failover_that_outlives_a_newer_configuration() {
         court.finds(rule);
     }
 }
+
+#[test]
+fn who_never_stood_or_whose_id_another_may_have_owes_nobody_a_word() {
+    let abort = |court: &mut Court, state: &State| {
+        let master = "master g 10.0.0.1 6379".to_owned();
+        court.announces_at(5, 0, state, EventKind::AbortNotElected, master);
+    };
+    // The disk failed: nothing was told of a vote for itself since an operator's order.
+    let mut court = Court::new();
+    let state = disk(4, 0, None);
+    let (at, id) = (1, id(0));
+    court.0.started(&Speaker { at, since: at, waited_ms: 0, number: 0, id: &id, disk: &state });
+    court.announces(0, &state, EventKind::Monitor, "master g 10.0.0.1 6379 quorum 2".into());
+    let state = court.stands(0, 5);
+    let done = Effect::Reply { id: RequestId(1), reply: Value::ok() };
+    court.says(0, &state, done, Some(Request::Failover(GROUP.into())));
+    let master = "master g 10.0.0.1 6379".to_owned();
+    court.announces_at(5, 0, &state, EventKind::TryFailover, master);
+    abort(&mut court, &state);
+    court.stands(0, 6);
+    court.finds("");
+    // It has moved, and may hear itself.
+    let mut court = Court::new();
+    court.0.moved(0, 1);
+    let state = court.stands(0, 5);
+    abort(&mut court, &state);
+    let payload = format!("{id} 6");
+    court.announces_at(90_000, 0, &disk(6, 0, Some((6, 0))), EventKind::VoteForLeader, payload);
+    court.finds("");
+}
+
+#[test]
+fn a_promotion_is_of_the_group_whose_election_is_open() {
+    // Another group knows the node, too: it was there before two nodes changed their places.
+    const OTHER: &str = "h";
+    let mut court = Court::new();
+    court.0.groups.insert(OTHER.into(), BTreeSet::from([address(2)]));
+    let mut state = court.stands(0, 5);
+    court.votes(2, &disk(5, 0, Some((5, 0))), 5, 0);
+    let mut other = state.groups[GROUP].clone();
+    (other.config_epoch, other.replicas) = (7, vec![address(2)]);
+    state.groups.insert(OTHER.into(), other);
+    court.0.candidacies.insert((0, OTHER.into()), (7, 2));
+    let votes = BTreeMap::from([(id(0), id(0)), (id(2), id(0))]);
+    court.0.votes.insert((OTHER.into(), 7), votes);
+    court.sends(0, &state, Command::Promote);
+    court.finds("");
+}

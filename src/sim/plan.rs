@@ -71,8 +71,11 @@ impl Plan {
             faults.retain(|fault| !old(fault));
         }
         if shape.shows_ips {
-            // What a lying name means is what peers and operators would be told.
-            faults.retain(|fault| !matches!(fault.kind, FaultKind::FalseName(..)));
+            // What a lying name means is what peers and operators would be told, and remember, as
+            // they would remember where a node was that moved.
+            let misleads =
+                |fault: &Fault| matches!(fault.kind, FaultKind::FalseName(..) | FaultKind::Move(_));
+            faults.retain(|fault| !misleads(fault));
         }
         faults.sort_by_key(|fault| fault.at);
         // What a theme began is seen to its end.

@@ -263,3 +263,32 @@ fn a_master_that_is_known_by_name_and_by_address_is_not_sent_to_itself() {
         assert!(!shown.contains("redis.example"), "{shown}");
     }
 }
+
+#[test]
+fn what_a_name_means_is_known_before_a_connection_stands() {
+    // The master is down when the sentinel starts; others, who met it before, show its address.
+    let mut desk = named(false);
+    let group = desk.sentinel.groups.get_mut("mymaster").expect("the group");
+    (group.master.resolved, group.master.local_ip) = (None, None);
+    let name = Address::new("redis.example", MASTER);
+    let link = *desk.links.iter().find(|(_, to)| **to == name).expect("a link").0;
+    desk.input(Input::Link { link, event: LinkEvent::Down { reason: LostReason::Refused } });
+    desk.infos.remove(&name);
+    let asks = |desk: &mut Desk| {
+        let (host, port) = ("203.0.113.5".to_owned(), i64::from(MASTER));
+        desk.ask(Request::IsMasterDown { host, port, epoch: 0, candidate: None })
+    };
+    desk.pass(1_500);
+    assert_eq!(asks(&mut desk), Some(opinion(0, 0, 0)), "nobody told what the name means");
+    let ip = "203.0.113.5".to_owned();
+    desk.input(Input::Link { link, event: LinkEvent::Resolved { ip } });
+    assert_eq!(asks(&mut desk), Some(opinion(1, 0, 0)));
+    assert_eq!(master_of(&mut desk), "203.0.113.5");
+    // What a connection told stands until another tells otherwise.
+    let remote_ip = "203.0.113.6".to_owned();
+    let event = LinkEvent::Up { local_ip: "127.0.0.1".into(), remote_ip };
+    desk.input(Input::Link { link, event });
+    let ip = "203.0.113.7".to_owned();
+    desk.input(Input::Link { link, event: LinkEvent::Resolved { ip } });
+    assert_eq!(master_of(&mut desk), "203.0.113.6");
+}
