@@ -4,11 +4,10 @@
 mod overhear;
 mod sessions;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ambush::Ambush;
-use super::checkers::{Ear, Hellos, Said, Seat, Speaker, followed_in, is_weighed};
+use super::checkers::{Ear, Hellos, Said, followed_in, is_weighed};
 use super::clock::Skewed;
 use super::dice::Dice;
 use super::disk::{Disk, Memory};
@@ -500,7 +499,9 @@ impl Host {
             if self.is_puzzled(net) {
                 watch.checkers.puzzled(self.number);
             }
-            let question = question.map(|question| self.read_question(net, question));
+            // Whoever says down knows of whom.
+            let known = |question: &&Request| says_down(effect) || self.understands(net, question);
+            let question = question.filter(known).map(|question| net.shown.request(question));
             let question = question.as_deref();
             let said = Said { effect: &read, to, receiver, question };
             match self.stock {
@@ -519,38 +520,6 @@ impl Host {
         {
             watch.story.tell(now, &self.proc, || line);
         }
-    }
-
-    /// What it was told until now.
-    fn seat(&self) -> Seat<'_> {
-        let (mut ears, mut peers) = (BTreeMap::new(), BTreeMap::new());
-        let mut twice = Vec::new();
-        for link in self.links.values() {
-            let of_kind = match link.target.kind {
-                TargetKind::Node => &mut ears,
-                TargetKind::Sentinel => &mut peers,
-            };
-            if of_kind.insert(&link.known_as, &link.ear).is_some() {
-                twice.push(&link.known_as);
-            }
-        }
-        for address in twice {
-            ears.remove(address);
-            peers.remove(address);
-        }
-        let settled = self.disk.is_settled();
-        Seat { ears, peers, hellos: &self.hellos, settled }
-    }
-
-    /// What its disk remembers, as it is to be read.
-    fn read_disk(&self, net: &Net) -> Option<Cow<'_, State>> {
-        self.disk.content().map(|state| net.shown.state(state))
-    }
-
-    fn speaker<'a>(&self, now: Ms, disk: &'a State) -> Speaker<'a> {
-        let since = self.busy_since.unwrap_or(now);
-        let (waited_ms, number, id) = (self.waited_ms, self.number, &disk.my_id);
-        Speaker { at: now, since, waited_ms, number, id, disk }
     }
 
     /// One timer is under way, for the earliest deadline that was asked for; whoever comes too
@@ -717,6 +686,12 @@ impl Host {
         };
         self.inputs.push_back(Input::Link { link: id, event });
     }
+}
+
+/// The answer that a master is down.
+fn says_down(effect: &Effect) -> bool {
+    let Effect::Reply { reply: Value::Array(items), .. } = effect else { return false };
+    items.first() == Some(&Value::Integer(1))
 }
 
 #[cfg(test)]

@@ -8,12 +8,15 @@ use super::faults::{Fault, FaultKind, Order};
 use super::host::Host;
 use super::plan::Shape;
 use super::wellness::field;
-use super::wire::{Note, Proc};
+use super::wire::{Ms, Note, Proc};
 use super::words;
 use super::world::{PROBE_MS, World};
 use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
+
+/// So long after all is healed sentinels should be of one mind, in ms.
+const DISAGREE_MS: Ms = 60_000;
 
 impl World {
     /// Says to sentinels what an operator has to say, in order; comes again while one is out of
@@ -151,6 +154,9 @@ impl World {
     /// that it was told to watch since; one that died before it answered may not have its settings.
     pub(super) fn adopt_forgotten(&mut self) {
         self.bring_back_masters();
+        if self.healed_at.is_some_and(|at| self.net.now() > at + DISAGREE_MS) {
+            self.settle_quarrels();
+        }
         let groups = self.plan.shape.groups;
         for at in 0..self.hosts.len() * groups {
             let (n, group) = (at / groups, at % groups);
@@ -208,6 +214,33 @@ impl World {
                 self.watch.helps += 1;
                 self.tell(|_| format!("an operator sends node {n} to {master}"));
                 self.nodes[n].follow(&mut self.net, master);
+            }
+        }
+    }
+
+    /// Sentinels go on naming different masters, as their logs say ("one of us was told wrong"):
+    /// those that do not name the one with the most data are told anew.
+    fn settle_quarrels(&mut self) {
+        for group in 0..self.plan.shape.groups {
+            let told: Vec<_> = (0..self.hosts.len()).map(|n| self.told_by(n, group)).collect();
+            if told.iter().flatten().collect::<BTreeSet<_>>().len() < 2 {
+                continue;
+            }
+            let leads = |n: &usize| {
+                let node = &self.nodes[*n];
+                self.net.running(node.proc) && node.following().is_none()
+            };
+            let masters = self.plan.shape.nodes_of(group).filter(leads);
+            let Some(n) = masters.max_by_key(|n| self.nodes[*n].history().len()) else { continue };
+            let master = self.nodes[n].address.clone();
+            for (n, told) in told.into_iter().enumerate() {
+                let name = Shape::group_name(group);
+                if told.is_some_and(|told| told != master)
+                    && self.order(n, Request::Remove(name.clone())).is_some()
+                {
+                    self.watch.checkers.removed(n, &name);
+                    self.monitor_again(n, group, master.clone());
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
-//! What comes to a sentinel, shown to the checkers, and the answer that it may owe.
+//! What comes to a sentinel, shown to the checkers with what they must know of it, and the answer that it
+//! may owe.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Host, Link, Net, Watch};
+use crate::config::state::State;
 use crate::sentinel::types::{Address, EPOCH_JUMP_MAX, Epoch, RunId};
 use crate::sentinel::{Command, Input, LinkEvent, LinkId, Request, TargetKind};
+use crate::sim::checkers::{Seat, Speaker};
 use crate::sim::rules::Rule;
 use crate::sim::wire::Ms;
 
@@ -22,9 +25,9 @@ impl Host {
             let speaker = self.speaker(net.now(), &disk);
             let disk = (self.disk.has_failed(), self.disk.is_settled());
             let read = match input {
-                Input::Request { id, request } if !net.shown.is_empty() => {
-                    let request = self.read_question(net, request).into_owned();
-                    Cow::Owned(Input::Request { id: *id, request })
+                // About nobody, for it.
+                Input::Request { request, .. } if !self.understands(net, request) => {
+                    Cow::Owned(Input::Wake)
                 }
                 _ => net.shown.input(input),
             };
@@ -45,17 +48,11 @@ impl Host {
         nodes.any(|link| !once.insert(&link.known_as))
     }
 
-    /// A question as it is to be read: about nobody, if it cannot know about whom.
-    pub(super) fn read_question<'a>(&self, net: &Net, question: &'a Request) -> Cow<'a, Request> {
-        let Request::IsMasterDown { host, port, epoch, candidate } = question else {
-            return net.shown.request(question);
-        };
-        let at = u16::try_from(*port).map(|port| Address::new(host, port));
-        if at.is_ok_and(|at| self.knows_whom(net, &at)) {
-            return net.shown.request(question);
-        }
-        let (host, port, epoch, candidate) = ("nobody".into(), *port, *epoch, candidate.clone());
-        Cow::Owned(Request::IsMasterDown { host, port, epoch, candidate })
+    /// True if it can know whom a question is about.
+    pub(super) fn understands(&self, net: &Net, question: &Request) -> bool {
+        let Request::IsMasterDown { host, port, .. } = question else { return true };
+        let port = u16::try_from(*port);
+        net.shown.is_empty() || port.is_ok_and(|p| self.knows_whom(net, &Address::new(host, p)))
     }
 
     /// True if it can know whom an address means that others show: what a name means is unknown
@@ -76,6 +73,38 @@ impl Host {
         {
             watch.checkers.look(&self.speaker(net.now(), &disk), &self.seat());
         }
+    }
+
+    /// What it was told until now.
+    pub(super) fn seat(&self) -> Seat<'_> {
+        let (mut ears, mut peers) = (BTreeMap::new(), BTreeMap::new());
+        let mut twice = Vec::new();
+        for link in self.links.values() {
+            let of_kind = match link.target.kind {
+                TargetKind::Node => &mut ears,
+                TargetKind::Sentinel => &mut peers,
+            };
+            if of_kind.insert(&link.known_as, &link.ear).is_some() {
+                twice.push(&link.known_as);
+            }
+        }
+        for address in twice {
+            ears.remove(address);
+            peers.remove(address);
+        }
+        let settled = self.disk.is_settled();
+        Seat { ears, peers, hellos: &self.hellos, settled }
+    }
+
+    /// What its disk remembers, as it is to be read.
+    pub(super) fn read_disk(&self, net: &Net) -> Option<Cow<'_, State>> {
+        self.disk.content().map(|state| net.shown.state(state))
+    }
+
+    pub(super) fn speaker<'a>(&self, now: Ms, disk: &'a State) -> Speaker<'a> {
+        let since = self.busy_since.unwrap_or(now);
+        let (waited_ms, number, id) = (self.waited_ms, self.number, &disk.my_id);
+        Speaker { at: now, since, waited_ms, number, id, disk }
     }
 
     /// Whoever shows an older configuration than ours is to be told the newer one at once: over
