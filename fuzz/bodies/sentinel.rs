@@ -266,7 +266,7 @@ fn link(desk: &Desk, source: &mut Source<'_>) -> LinkId {
 }
 
 fn link_event(source: &mut Source<'_>) -> LinkEvent {
-    match source.below(6) {
+    match source.below(7) {
         0 => LinkEvent::Up { local_ip: ip(source), remote_ip: ip(source) },
         1 => LinkEvent::Down {
             reason: match source.below(6) {
@@ -285,6 +285,7 @@ fn link_event(source: &mut Source<'_>) -> LinkEvent {
             let command = command(source);
             LinkEvent::Reply { command, reply: value(source, 0) }
         }
+        5 => LinkEvent::Resolved { ip: ip(source) },
         _ => LinkEvent::Hello { payload: source.text() },
     }
 }
