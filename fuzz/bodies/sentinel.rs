@@ -285,7 +285,7 @@ fn link_event(source: &mut Source<'_>) -> LinkEvent {
             let command = command(source);
             LinkEvent::Reply { command, reply: value(source, 0) }
         }
-        5 => LinkEvent::Resolved { ip: ip(source) },
+        5 => LinkEvent::Resolved { ips: vec![ip(source), ip(source)] },
         _ => LinkEvent::Hello { payload: source.text() },
     }
 }

@@ -94,8 +94,8 @@ impl Sentinel {
             let down = Value::Integer(i64::from(down && !in_tilt));
             Value::Array(vec![down, Value::bulk(leader), Value::Integer(epoch as i64)])
         };
-        let Some(group) = self.groups.values_mut().find(|group| group.master.is_at(&address))
-        else {
+        let name = self.asked_after(&address);
+        let Some(group) = name.and_then(|name| self.groups.get_mut(&name)) else {
             let reply = reply(false, "*", 0);
             return self.core.out.emit(Effect::Reply { id, reply });
         };
@@ -116,6 +116,17 @@ impl Sentinel {
             false => self.core.out.emit(effect),
         }
         self.touch(Subject::Group(name));
+    }
+
+    /// The group whose master is meant by an address: what a connection told comes before what was
+    /// only looked up, and that must be plain.
+    fn asked_after(&self, address: &Address) -> Option<GroupName> {
+        let mut known = self.groups.values().filter(|group| group.master.is_at(address));
+        let mut likely = self.groups.values().filter(|group| group.master.may_be_at(address));
+        match (known.next(), likely.next(), likely.next()) {
+            (Some(group), ..) | (None, Some(group), None) => Some(group.name.clone()),
+            _ => None,
+        }
     }
 
     /// A manual failover: like any other it needs a majority, but no ODOWN.

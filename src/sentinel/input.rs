@@ -51,11 +51,12 @@ pub enum LinkEvent {
         /// The peer's IP address on this connection: what its name was resolved to.
         remote_ip: String,
     },
-    /// What a name means, told before a connection is tried: a node that is down has its address
-    /// all the same, by which others may ask after it. Not told of an address.
+    /// What a name means, told before a connection is tried, and again when that changes: a node
+    /// that is down has its addresses all the same, by which others may ask after it. Not told of
+    /// an address.
     Resolved {
-        /// The IP address.
-        ip: String,
+        /// All IP addresses, at least one.
+        ips: Vec<String>,
     },
     /// The command connection is lost, or could not be made; the daemon goes on trying. Commands
     /// without a reply will get none.

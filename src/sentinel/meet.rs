@@ -16,6 +16,8 @@ use crate::config::rules::valid_host;
 /// How long two sentinels may name different masters in one epoch, in ms, before that is said: by
 /// then whoever can see that it is wrong has given in.
 const DISPUTE_MS: u64 = 10_000;
+/// Said where two sentinels name different masters of one configuration, for that long.
+pub(crate) const TOLD_WRONG: &str = "one of us was told wrong";
 /// Who speaks with our id for so long, in ms, is there.
 const DOUBLE_SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
 /// How the log says that we are known by another id from now on; the old one is to be forgotten.
@@ -306,7 +308,7 @@ impl Group {
         if due {
             let text = format!(
                 "{} ({}) names {} as the master of {} and I name {ours}, in the same configuration \
-                 epoch {}: one of us was told wrong. REMOVE the group from that sentinel and \
+                 epoch {}: {TOLD_WRONG}. REMOVE the group from that sentinel and \
                  MONITOR it with the right master, or order a FAILOVER",
                 hello.id.short(),
                 hello.sender,

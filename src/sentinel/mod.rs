@@ -53,6 +53,7 @@ pub use effect::{Command, Effect, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
 pub(crate) use meet::NEW_ID;
+pub(crate) use meet::TOLD_WRONG;
 #[cfg(test)]
 pub(crate) use mutant::{Guard, without};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
@@ -251,8 +252,8 @@ impl Sentinel {
                 core.local_ips.insert(local_ip.clone());
                 node.connected(core, local_ip, remote_ip);
             }
-            LinkEvent::Resolved { ip } => {
-                node.means(ip);
+            LinkEvent::Resolved { ips } => {
+                node.looked_up = ips;
                 return;
             }
             LinkEvent::Down { reason } => {

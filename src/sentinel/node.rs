@@ -38,8 +38,11 @@ pub(super) struct Node {
     pub(super) health: Health,
     /// Its hello channel is subscribed to.
     pub(super) subscribed: bool,
-    /// What its name was resolved to at the last connection, or, if none ever stood, last.
+    /// What its name was resolved to at the last connection.
     pub(super) resolved: Option<String>,
+    /// What its name means by the last lookup, which may lie: good enough to be asked after, and
+    /// for nothing else.
+    pub(super) looked_up: Vec<String>,
     /// Our own IP on the connection to it.
     pub(super) local_ip: Option<String>,
     pub(super) run_id: Option<RunId>,
@@ -105,6 +108,7 @@ impl Node {
             address,
             subscribed: false,
             resolved: None,
+            looked_up: Vec::new(),
             local_ip: None,
             run_id: None,
             info: None,
@@ -180,11 +184,10 @@ impl Node {
         self.resolved = Some(remote_ip);
     }
 
-    /// Its name means this address. Where a connection told so, only another one tells otherwise.
-    pub(super) fn means(&mut self, ip: String) {
-        if self.local_ip.is_none() {
-            self.resolved = Some(ip);
-        }
+    /// True if a question about this address may mean it: its name was looked up, and no connection
+    /// has confirmed that yet.
+    pub(super) fn may_be_at(&self, address: &Address) -> bool {
+        self.address.port == address.port && self.looked_up.contains(&address.host)
     }
 
     pub(super) fn lost(&mut self, core: &Core) {

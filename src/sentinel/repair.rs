@@ -50,7 +50,6 @@ impl Group {
             return;
         }
         self.watch_progress(core);
-        self.forget_doubles(core);
         if self.master_is_sane(core) || !core.holds(Guard::MasterSane) {
             let faulty = self.replicas.iter().filter(|(_, node)| self.fault(core, node).is_some());
             for address in faulty.map(|(address, _)| address.clone()).collect::<Vec<_>>() {
@@ -90,35 +89,6 @@ impl Group {
                 || node.resolved.is_some() && node.resolved == master.resolved);
         let same_process = node.run_id.is_some() && node.run_id == master.run_id;
         node.address != master.address && (same_place || same_process && master.health.up)
-    }
-
-    /// A node that became known by its address, before any connection told what its name means, is
-    /// known by both: until both show one process at one address. Then one entry is forgotten, that
-    /// of the name if the address is the master's. A name that means another node after all is told
-    /// again by the master of that.
-    fn forget_doubles(&mut self, core: &mut Core) {
-        let doubles = |named: &Node, other: &Node| {
-            other.address.port == named.address.port
-                && other.address.host != named.address.host
-                && named.resolved.as_ref() == Some(&other.address.host)
-                && named.run_id.is_some()
-                && named.run_id == other.run_id
-                && named.health.up
-                && other.health.up
-        };
-        let nodes = || std::iter::once(&self.master).chain(self.replicas.values());
-        let pair = nodes().find_map(|named| Some((named, nodes().find(|o| doubles(named, o))?)));
-        let Some((named, other)) = pair else { return };
-        let (lasting, double) = match other.address == self.master.address {
-            true => (other.address.clone(), named.address.clone()),
-            false => (named.address.clone(), other.address.clone()),
-        };
-        let text = format!("{double} and {lasting} are one node: it is known as the latter only");
-        core.say(Level::Notice, Some(&self.name), text);
-        if let Some(node) = self.replicas.remove(&double) {
-            core.disconnect(node.link());
-        }
-        core.out.touch();
     }
 
     /// A node that was the master by another name is another process now, and so may the other be:

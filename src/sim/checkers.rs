@@ -161,8 +161,8 @@ pub(super) struct Checkers {
     orders: Orders,
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
-    /// Sentinels that know, or knew, a node both by its name and by its address: of what they say of
-    /// nodes it is not known which of the two entries it is about.
+    /// Sentinels that know, or knew, a node both by its name and by its address: of what they say
+    /// of nodes it is not known which of the two entries it is about.
     puzzled: BTreeSet<usize>,
     violation: Option<Violation>,
 }

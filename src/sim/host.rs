@@ -558,7 +558,7 @@ impl Host {
         }
         if let Some(ip) = net.meaning(&link.target.address.host).filter(|_| !subscription) {
             link.ear.means(ip, false);
-            let event = LinkEvent::Resolved { ip: ip.to_owned() };
+            let event = LinkEvent::Resolved { ips: vec![ip.to_owned()] };
             self.inputs.push_back(Input::Link { link: id, event });
         }
         let purpose = if subscription { Purpose::Subscribe } else { Purpose::Commands };
@@ -660,7 +660,7 @@ impl Host {
         };
         if let LinkEvent::Reply { command: Command::Info, reply } = &event {
             let whom = followed_in(reply).filter(|_| !net.shown.is_empty());
-            let puzzles = whom.is_some_and(|whom| !self.knows_whom(net, &whom));
+            let puzzles = whom.is_some_and(|whom| !self.knows_whom(net, &whom, false));
             self.links.get_mut(&id).expect("it was there").ear.puzzles = puzzles;
         }
         self.inputs.push_back(Input::Link { link: id, event });

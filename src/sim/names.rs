@@ -229,7 +229,7 @@ mod tests {
         ] {
             assert_eq!(names.text(text), read);
         }
-        let bulk = |text: &str| Value::bulk(text.to_owned());
+        let bulk = |text: &str| Value::bulk(text);
         let fields = ["name", "10.0.0.4:6379", "ip", "10.0.0.4", "port", "6379"].map(bulk);
         let read = ["name", "node0.test:6379", "ip", "node0.test", "port", "6379"].map(bulk);
         assert_eq!(*names.value(&Value::Array(fields.into())), Value::Array(read.into()));

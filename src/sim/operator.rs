@@ -218,10 +218,13 @@ impl World {
         }
     }
 
-    /// Sentinels go on naming different masters, as their logs say ("one of us was told wrong"):
-    /// those that do not name the one with the most data are told anew.
+    /// The logs say that sentinels name different masters of one configuration: those that do not
+    /// name the one with the most data are told anew.
     fn settle_quarrels(&mut self) {
         for group in 0..self.plan.shape.groups {
+            if !self.watch.quarrels.contains(&Shape::group_name(group)) {
+                continue;
+            }
             let told: Vec<_> = (0..self.hosts.len()).map(|n| self.told_by(n, group)).collect();
             if told.iter().flatten().collect::<BTreeSet<_>>().len() < 2 {
                 continue;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::checkers::Checkers;
 use super::story::{Fingerprint, Story};
-use crate::sentinel::{Effect, Event, EventKind, IF_THAT_IS_THE_MASTER, LEFT_ALONE, NEW_ID};
+use crate::sentinel::{
+    Effect, Event, EventKind, IF_THAT_IS_THE_MASTER, LEFT_ALONE, NEW_ID, TOLD_WRONG,
+};
 
 /// Who watches and listens to all sentinels.
 pub(super) struct Watch {
@@ -19,6 +21,8 @@ pub(super) struct Watch {
     pub(super) left_alone: BTreeSet<String>,
     /// Sentinels whose log says that a group's master follows one that they do not know.
     pub(super) led_away: BTreeSet<(usize, String)>,
+    /// Groups of whose master the logs say that sentinels do not agree.
+    pub(super) quarrels: BTreeSet<String>,
     /// Groups for which a failover found nobody to promote.
     pub(super) no_candidate: BTreeSet<String>,
     pub(super) switches: u64,
@@ -43,6 +47,9 @@ impl Watch {
                 if text.contains(IF_THAT_IS_THE_MASTER) =>
             {
                 self.led_away.insert((sentinel, group.to_string()));
+            }
+            Effect::Say { text, group: Some(group), .. } if text.contains(TOLD_WRONG) => {
+                self.quarrels.insert(group.to_string());
             }
             Effect::Say { text, .. } if text.contains(NEW_ID) => self.renamed = true,
             _ => {}

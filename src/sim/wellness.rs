@@ -86,7 +86,11 @@ impl World {
             (self.nodes[n].address.to_string(), flags)
         });
         let nodes: BTreeMap<_, _> = nodes.collect();
-        let known = self.members(n, Request::Replicas(name()));
+        let mut known = self.members(n, Request::Replicas(name()));
+        if self.plan.shape.shows_ips {
+            // It may be known by its name, and, where others told it, by its address.
+            known.remove(&master.to_string());
+        }
         self.ghosts |= known.keys().any(|at| !nodes.contains_key(at));
         if let Some(wrong) = differs("replicas", &nodes, &known) {
             return Some(wrong);

@@ -108,6 +108,7 @@ pub(super) fn reply(value: &Value) -> String {
     match value {
         Value::Array(items) => items.iter().map(reply).collect::<Vec<String>>().join(" "),
         Value::Integer(number) => number.to_string(),
+        Value::Error(text) => text.clone(),
         other => other.text().map_or_else(|| format!("{other:?}"), str::to_owned),
     }
 }

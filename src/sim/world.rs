@@ -111,6 +111,7 @@ impl World {
                 left_alone: BTreeSet::new(),
                 led_away: BTreeSet::new(),
                 no_candidate: BTreeSet::new(),
+                quarrels: BTreeSet::new(),
                 switches: 0,
                 renamed: false,
                 helps: 0,

@@ -36,8 +36,8 @@ pub(super) async fn keep(
     let mut keeper = Keeper { target, reporter, commands, connection: 0, auth_error: None };
     loop {
         let found = dialer.resolve().await;
-        if let Some(ip) = dialer.news() {
-            keeper.reporter.tell(LinkEvent::Resolved { ip }, None).await;
+        if let Some(ips) = dialer.news() {
+            keeper.reporter.tell(LinkEvent::Resolved { ips }, None).await;
         }
         let stream = match found {
             Ok(()) => dialer.dial().await,

@@ -36,7 +36,7 @@ pub(super) struct Dialer {
     address: Address,
     known: Vec<SocketAddr>,
     /// What the name was last said to mean.
-    told: Option<IpAddr>,
+    told: Vec<String>,
     /// A lookup that has not answered yet. The system offers no way to end one, so a second is not
     /// started before the first is done.
     lookup: Option<AbortOnDropHandle<io::Result<Vec<SocketAddr>>>>,
@@ -45,7 +45,7 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(address: Address) -> Dialer {
-        Dialer { address, known: Vec::new(), told: None, lookup: None, pause: PAUSE_MIN }
+        Dialer { address, known: Vec::new(), told: Vec::new(), lookup: None, pause: PAUSE_MIN }
     }
 
     /// The name is looked up, and then dialled.
@@ -54,11 +54,17 @@ impl Dialer {
         self.dial().await
     }
 
-    /// The address that a name means, if that is news.
-    pub(super) fn news(&mut self) -> Option<String> {
-        let ip = self.known.first()?.ip().to_canonical();
+    /// The addresses that a name means, if that is news.
+    pub(super) fn news(&mut self) -> Option<Vec<String>> {
         let is_name = self.address.host.parse::<IpAddr>().is_err();
-        (is_name && self.told.replace(ip) != Some(ip)).then(|| ip.to_string())
+        let found = self.known.iter().map(|found| found.ip().to_canonical().to_string());
+        let mut found: Vec<String> = found.filter(|_| is_name).collect();
+        found.sort();
+        if found == self.told {
+            return None;
+        }
+        self.told.clone_from(&found);
+        Some(found)
     }
 
     /// One attempt on each address that the name has, until one succeeds.
@@ -156,7 +162,8 @@ mod tests {
         assert!(stream.peer_addr().unwrap().ip().is_loopback());
         drop((listener, stream));
         assert_eq!(dialer.connect().await.unwrap_err(), LostReason::Refused);
-        assert!(dialer.news().is_some_and(|ip| ip.parse::<IpAddr>().unwrap().is_loopback()));
+        let loopback = |ip: &String| ip.parse::<IpAddr>().unwrap().is_loopback();
+        assert!(dialer.news().is_some_and(|ips| ips.iter().all(loopback)));
         assert_eq!(dialer.news(), None, "it was told");
         let mut dialer = Dialer::new(Address::new("127.0.0.1", port));
         dialer.resolve().await.unwrap();

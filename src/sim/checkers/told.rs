@@ -48,10 +48,11 @@ pub(in crate::sim) struct Ear {
     pub(super) refused: bool,
     /// It answered the last PING that we may not ask.
     pub(super) locked: bool,
-    /// Its last INFO names its master in a way that this sentinel cannot know to be one of its nodes.
+    /// Its last INFO names its master in a way that this sentinel cannot know to be one of its
+    /// nodes.
     pub(in crate::sim) puzzles: bool,
-    /// What its name was told to mean, and by a connection or not.
-    meaning: Option<(String, bool)>,
+    /// What its name was told to mean by the last connection, and by the last lookup.
+    meanings: [Option<String>; 2],
 }
 
 /// An order to become a master.
@@ -123,7 +124,7 @@ impl Ear {
     pub(in crate::sim) fn reopen(mut self, at: Ms) -> Ear {
         if self.closed_at != Some(at) {
             self.met_at = at;
-            self.meaning = None;
+            self.meanings = [None, None];
         }
         (self.up, self.opened_at) = (false, at);
         self
@@ -131,14 +132,13 @@ impl Ear {
 
     /// Its name means this address, as a connection tells or nobody but the resolver.
     pub(in crate::sim) fn means(&mut self, ip: &str, by_connection: bool) {
-        if by_connection || self.meaning.as_ref().is_none_or(|(_, by_connection)| !by_connection) {
-            self.meaning = Some((ip.to_owned(), by_connection));
-        }
+        self.meanings[usize::from(!by_connection)] = Some(ip.to_owned());
     }
 
-    /// True if this address is known to be what its name means.
-    pub(in crate::sim) fn is_meant(&self, ip: &str) -> bool {
-        self.meaning.as_ref().is_some_and(|(meaning, _)| meaning == ip)
+    /// True if a connection told that this is what its name means, or, if that is enough, a lookup.
+    pub(in crate::sim) fn is_meant(&self, ip: &str, by_lookup: bool) -> bool {
+        let meanings = &self.meanings[..1 + usize::from(by_lookup)];
+        meanings.iter().flatten().any(|meaning| meaning == ip)
     }
 
     pub(in crate::sim) fn closed(mut self, at: Ms) -> Ear {

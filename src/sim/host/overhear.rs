@@ -1,5 +1,5 @@
-//! What comes to a sentinel, shown to the checkers with what they must know of it, and the answer that it
-//! may owe.
+//! What comes to a sentinel, shown to the checkers with what they must know of it, and the answer
+//! that it may owe.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,15 +52,18 @@ impl Host {
     pub(super) fn understands(&self, net: &Net, question: &Request) -> bool {
         let Request::IsMasterDown { host, port, .. } = question else { return true };
         let port = u16::try_from(*port);
-        net.shown.is_empty() || port.is_ok_and(|p| self.knows_whom(net, &Address::new(host, p)))
+        net.shown.is_empty()
+            || port.is_ok_and(|p| self.knows_whom(net, &Address::new(host, p), true))
     }
 
     /// True if it can know whom an address means that others show: what a name means is unknown
-    /// until it is told, and so is the name of an address.
-    pub(super) fn knows_whom(&self, net: &Net, at: &Address) -> bool {
+    /// until it is told, by a connection or, if that is enough, by a lookup, and so is the name of
+    /// an address.
+    pub(super) fn knows_whom(&self, net: &Net, at: &Address, by_lookup: bool) -> bool {
         let node = net.shown.node(at);
         let is_known = |link: &Link| {
-            link.known_as == node && (link.target.address == *at || link.ear.is_meant(&at.host))
+            link.known_as == node
+                && (link.target.address == *at || link.ear.is_meant(&at.host, by_lookup))
         };
         net.shown.is_empty() || self.links.values().any(is_known)
     }
