@@ -218,6 +218,23 @@ fn it_ends_in_time_whatever_its_nodes_do() {
 }
 
 #[test]
+fn a_master_that_is_down_from_the_beginning_is_known_by_what_its_name_means() {
+    let more = "sentinel resolve-hostnames yes\nsentinel monitor named localhost 1 1\n\
+                sentinel down-after-milliseconds named 300\n";
+    let daemon = Daemon::start(Syntax::Conf, free_port(), more);
+    let is_down = |host: &str| {
+        let question = ["SENTINEL", "IS-MASTER-DOWN-BY-ADDR", host, "1", "0", "*"];
+        let Reply::Array(items) = daemon.call(&question) else { panic!("no opinion") };
+        items[0] == Reply::Integer(1)
+    };
+    wait_until(10, "it is down by its name", || is_down("localhost"));
+    assert!(is_down("127.0.0.1"), "peers that met it ask by address");
+    assert!(!is_down("192.0.2.1"), "nobody is there");
+    let shown = daemon.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "named"]);
+    assert!(format!("{shown:?}").contains("localhost"), "no connection has told better: {shown:?}");
+}
+
+#[test]
 fn shutdown_ends_it_too_and_a_hangup_does_not() {
     let mut daemon = Daemon::start(Syntax::Yaml, free_port(), "");
     let hangup = Command::new("kill").args(["-HUP", &daemon.process.pid().to_string()]).status();
