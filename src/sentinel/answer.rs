@@ -121,12 +121,12 @@ impl Sentinel {
     /// The group whose master is meant by an address: what a connection told comes before what was
     /// only looked up, and that must be plain.
     fn asked_after(&self, address: &Address) -> Option<GroupName> {
-        let mut known = self.groups.values().filter(|group| group.master.is_at(address));
-        let mut likely = self.groups.values().filter(|group| group.master.may_be_at(address));
-        match (known.next(), likely.next(), likely.next()) {
-            (Some(group), ..) | (None, Some(group), None) => Some(group.name.clone()),
-            _ => None,
-        }
+        let known = self.groups.values().find(|group| group.master.is_at(address));
+        let group = known.or_else(|| {
+            let mut likely = self.groups.values().filter(|group| group.master.may_be_at(address));
+            likely.next().filter(|_| likely.next().is_none())
+        });
+        group.map(|group| group.name.clone())
     }
 
     /// A manual failover: like any other it needs a majority, but no ODOWN.

@@ -52,8 +52,7 @@ pub use durable::reconcile;
 pub use effect::{Command, Effect, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
-pub(crate) use meet::NEW_ID;
-pub(crate) use meet::TOLD_WRONG;
+pub(crate) use meet::{NEW_ID, TOLD_WRONG};
 #[cfg(test)]
 pub(crate) use mutant::{Guard, without};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};

@@ -184,8 +184,8 @@ impl Node {
         self.resolved = Some(remote_ip);
     }
 
-    /// True if a question about this address may mean it: its name was looked up, and no connection
-    /// has confirmed that yet.
+    /// True if a question about this address may mean it: so its name was last looked up, whether
+    /// or not a connection has confirmed that.
     pub(super) fn may_be_at(&self, address: &Address) -> bool {
         self.address.port == address.port && self.looked_up.contains(&address.host)
     }

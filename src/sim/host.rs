@@ -658,8 +658,10 @@ impl Host {
             }
             _ => return,
         };
-        if let LinkEvent::Reply { command: Command::Info, reply } = &event {
-            let whom = followed_in(reply).filter(|_| !net.shown.is_empty());
+        if let LinkEvent::Reply { command: Command::Info, reply } = &event
+            && !net.shown.is_empty()
+        {
+            let whom = followed_in(reply);
             let puzzles = whom.is_some_and(|whom| !self.knows_whom(net, &whom, false));
             self.links.get_mut(&id).expect("it was there").ear.puzzles = puzzles;
         }

@@ -188,6 +188,9 @@ impl Names {
     }
 
     pub(super) fn state<'a>(&self, state: &'a State) -> Cow<'a, State> {
+        if self.nodes.is_empty() {
+            return Cow::Borrowed(state);
+        }
         let is_shown = |at: &Address| self.nodes.contains_key(at);
         let mut groups = state.groups.values();
         if !groups.any(|g| is_shown(&g.settings.master) || g.replicas.iter().any(is_shown)) {

@@ -85,8 +85,8 @@ impl World {
         node.map_or_else(|| told.clone(), |n| self.nodes[n].address.clone())
     }
 
-    /// Whom a node follows.
-    pub(super) fn leader_of(&self, n: usize) -> Option<Address> {
+    /// The master that a node follows.
+    pub(super) fn master_followed(&self, n: usize) -> Option<Address> {
         self.nodes[n].following().map(|master| self.by_name(master))
     }
 
@@ -200,7 +200,8 @@ impl World {
             }
             for n in self.plan.shape.nodes_of(group) {
                 // Or it follows an address at which nobody is any more.
-                let lost = self.leader_of(n).is_some_and(|master| !self.is_somewhere(&master));
+                let lost =
+                    self.master_followed(n).is_some_and(|master| !self.is_somewhere(&master));
                 let address = &self.nodes[n].address;
                 let left_alone =
                     *address != master && self.watch.left_alone.contains(&address.to_string());
@@ -208,7 +209,7 @@ impl World {
                     continue;
                 }
                 let master = self.told_master(group, usize::MAX);
-                if self.leader_of(n).as_ref() == Some(&master) {
+                if self.master_followed(n).as_ref() == Some(&master) {
                     continue;
                 }
                 self.watch.helps += 1;
@@ -282,7 +283,8 @@ impl World {
     /// True if the node at this address was sent to itself, by a name that lied.
     fn is_misled(&self, address: &Address) -> bool {
         let node = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *address);
-        let follows_itself = node.is_some_and(|n| self.leader_of(n).as_ref() == Some(address));
+        let follows_itself =
+            node.is_some_and(|n| self.master_followed(n).as_ref() == Some(address));
         self.plan.shape.named && follows_itself
     }
 

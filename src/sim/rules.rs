@@ -31,7 +31,7 @@ macro_rules! rules {
 }
 
 impl Rule {
-    /// It is about votes and epochs only, whatever nodes are called.
+    /// It can be judged whatever nodes are called: it is about votes, epochs and groups.
     pub(super) fn is_of_elections(self) -> bool {
         matches!(
             self,

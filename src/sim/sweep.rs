@@ -166,7 +166,7 @@ impl fmt::Display for Summary {
             (
                 "elections",
                 format!(
-                    "{}, {} of them won; {} of these not judged (memories lost, copied)",
+                    "{}, {} of them won; {} of these not judged (memories lost or copied)",
                     n(self.elections),
                     n(self.won),
                     n(self.unjudged)

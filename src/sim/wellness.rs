@@ -39,7 +39,7 @@ impl World {
                 if !self.nodes[master].history().starts_with(node.history()) {
                     return Some(format!("node {n} holds what node {master} does not"));
                 }
-                let follows = self.leader_of(n);
+                let follows = self.master_followed(n);
                 if follows.as_ref() != Some(&address) || !node.in_sync() {
                     let state = if node.in_sync() { "in sync" } else { "not in sync" };
                     let follows = follows.map_or("nobody".into(), |master| master.to_string());
@@ -188,8 +188,7 @@ impl World {
         match claim {
             Claim::Promoted { sentinel, master, since } => {
                 let shape = &self.plan.shape;
-                let master = self.by_name(master);
-                let Some(at) = (0..self.nodes.len()).find(|n| self.nodes[*n].address == master)
+                let Some(at) = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master)
                 else {
                     return;
                 };
@@ -233,8 +232,7 @@ impl World {
             }
             Claim::Sent { sentinel, node, master } => {
                 let shape = &self.plan.shape;
-                let master = self.by_name(master);
-                let at = (0..self.nodes.len()).find(|n| self.nodes[*n].address == master);
+                let at = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master);
                 // A stranger without replicas that says master at a given-away address looks just
                 // like an old master that is back.
                 let was_master = self.nodes[*node].master_at(now, true).is_some();

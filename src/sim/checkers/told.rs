@@ -109,12 +109,8 @@ impl Info {
     }
 }
 
-/// Whom an INFO follows, or the one at the end of a transaction.
-pub(in crate::sim) fn followed_in(reply: &Value) -> Option<Address> {
-    let info = match reply {
-        Value::Array(replies) => replies.last()?,
-        info => info,
-    };
+/// Whom the node follows that says this INFO.
+pub(in crate::sim) fn followed_in(info: &Value) -> Option<Address> {
     Info::read(0, info.text()?)?.follows
 }
 

@@ -65,7 +65,7 @@ impl Host {
             link.known_as == node
                 && (link.target.address == *at || link.ear.is_meant(&at.host, by_lookup))
         };
-        net.shown.is_empty() || self.links.values().any(is_known)
+        self.links.values().any(is_known)
     }
 
     /// Now and then it is asked what it should have done by now.
