@@ -500,7 +500,9 @@ impl Host {
                 watch.checkers.puzzled(self.number);
             }
             // Whoever says down knows of whom.
-            let known = |question: &&Request| says_down(effect) || self.understands(net, question);
+            let known = |question: &&Request| {
+                overhear::says_down(effect) || self.understands(net, question)
+            };
             let question = question.filter(known).map(|question| net.shown.request(question));
             let question = question.as_deref();
             let said = Said { effect: &read, to, receiver, question };
@@ -688,12 +690,6 @@ impl Host {
         };
         self.inputs.push_back(Input::Link { link: id, event });
     }
-}
-
-/// The answer that a master is down.
-fn says_down(effect: &Effect) -> bool {
-    let Effect::Reply { reply: Value::Array(items), .. } = effect else { return false };
-    items.first() == Some(&Value::Integer(1))
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Host, Link, Net, Watch};
 use crate::config::state::State;
+use crate::resp::Value;
 use crate::sentinel::types::{Address, EPOCH_JUMP_MAX, Epoch, RunId};
-use crate::sentinel::{Command, Input, LinkEvent, LinkId, Request, TargetKind};
+use crate::sentinel::{Command, Effect, Input, LinkEvent, LinkId, Request, TargetKind};
 use crate::sim::checkers::{Seat, Speaker};
 use crate::sim::rules::Rule;
 use crate::sim::wire::Ms;
@@ -145,6 +146,12 @@ impl Host {
             watch.checkers.fail(now, Rule::WhoeverLagsIsToldAtOnce, how);
         }
     }
+}
+
+/// The answer that a master is down.
+pub(super) fn says_down(effect: &Effect) -> bool {
+    let Effect::Reply { reply: Value::Array(items), .. } = effect else { return false };
+    items.first() == Some(&Value::Integer(1))
 }
 
 /// Whence a hello comes, from whom, its epoch, its group and the configuration epoch.
