@@ -362,9 +362,10 @@ fn many(first: u64, total: u64, jobs: usize, options: &Options, keep_going: bool
     }
     say(format_args!("{summary}"));
     say(format_args!(
-        "{:<14}{:.1} s on {jobs} threads, {}",
+        "{:<14}{:.1} s on {jobs} thread{}, {}",
         "time",
         took.as_secs_f64(),
+        if jobs == 1 { "" } else { "s" },
         Rate(&summary, took)
     ));
     let first = summary.failures.first_key_value();

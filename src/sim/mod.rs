@@ -52,6 +52,7 @@ pub use checkers::Violation;
 pub use disk::Memory;
 pub use faults::{Fault, FaultKind, Order};
 pub use node::Data;
+pub use operator::Help;
 pub use plan::{Plan, Shape};
 pub use sabotage::Sabotage;
 pub use story::{Line, Telling};
@@ -97,8 +98,8 @@ pub struct Outcome {
     pub won: u64,
     /// See `won`.
     pub unjudged: u64,
-    /// How often the model operator did what no sentinel could know to do.
-    pub helps: u64,
+    /// What the model operator did that no sentinel could know to do.
+    pub helps: BTreeSet<Help>,
     /// `+switch-master` events of all sentinels.
     pub switches: u64,
     /// From healing until all was well, in virtual ms; `None` if it never was.

@@ -2,6 +2,7 @@
 //! sentinel can know.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::client::read_address;
 use super::faults::{Fault, FaultKind, Order};
@@ -17,6 +18,36 @@ use crate::sentinel::types::Address;
 
 /// So long after all is healed sentinels should be of one mind, in ms.
 const DISAGREE_MS: Ms = 60_000;
+
+/// What an operator does that no sentinel could know to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Help {
+    /// `RESET *`: something is gone for good.
+    Reset,
+    /// `MONITOR`, after a REMOVE if need be: a file was lost or old, or names the wrong master.
+    Monitor,
+    /// `SET`: a sentinel does not have the settings of the group.
+    Set,
+    /// `REPLICAOF`: a node is known to no sentinel, or left alone.
+    ReplicaOf,
+    /// `SLAVEOF NO ONE`: there is no master, and no sentinel may make one.
+    NoOne,
+    /// A node gets its old address again, without which sentinels cannot find each other.
+    AddressBack,
+}
+
+impl fmt::Display for Help {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Help::Reset => "RESET",
+            Help::Monitor => "MONITOR",
+            Help::Set => "SET",
+            Help::ReplicaOf => "REPLICAOF",
+            Help::NoOne => "SLAVEOF NO ONE",
+            Help::AddressBack => "an address back",
+        })
+    }
+}
 
 impl World {
     /// Says to sentinels what an operator has to say, in order; comes again while one is out of
@@ -56,7 +87,7 @@ impl World {
     }
 
     pub(super) fn reset_all(&mut self) {
-        self.watch.helps += 1;
+        self.watch.helps.insert(Help::Reset);
         for n in 0..self.hosts.len() {
             self.errands.push_back((n, Request::Reset("*".into())));
         }
@@ -119,7 +150,7 @@ impl World {
         let worth =
             |n: &usize| (Some(&self.nodes[*n].address) == told, self.nodes[*n].history().len());
         let n = running.max_by_key(worth)?;
-        self.watch.helps += 1;
+        self.watch.helps.insert(Help::NoOne);
         self.tell(|_| format!("an operator says SLAVEOF NO ONE to node {n}"));
         self.nodes[n].become_master(&mut self.net);
         Some(self.nodes[n].address.clone())
@@ -138,7 +169,6 @@ impl World {
     }
 
     fn set_again(&mut self, n: usize, group: usize) {
-        self.watch.helps += 1;
         self.errands.push_back((n, set(group, &self.plan.shape.settings())));
     }
 
@@ -181,8 +211,10 @@ impl World {
             }
             if led_away || matches!(answer, Some(Value::Error(_))) {
                 let master = named.unwrap_or_else(|| self.told_master(group, n));
+                self.watch.helps.insert(Help::Monitor);
                 self.monitor_again(n, group, master);
             } else if answer.is_some_and(|answer| !self.is_set(&answer)) {
+                self.watch.helps.insert(Help::Set);
                 self.set_again(n, group);
             }
         }
@@ -212,7 +244,7 @@ impl World {
                 if self.master_followed(n).as_ref() == Some(&master) {
                     continue;
                 }
-                self.watch.helps += 1;
+                self.watch.helps.insert(Help::ReplicaOf);
                 self.tell(|_| format!("an operator sends node {n} to {master}"));
                 self.nodes[n].follow(&mut self.net, master);
             }
@@ -243,6 +275,7 @@ impl World {
                     && self.order(n, Request::Remove(name.clone())).is_some()
                 {
                     self.watch.checkers.removed(n, &name);
+                    self.watch.helps.insert(Help::Monitor);
                     self.monitor_again(n, group, master.clone());
                 }
             }
@@ -270,7 +303,7 @@ impl World {
             }
             for n in self.plan.shape.nodes_of(group) {
                 if self.plan.shape.node_address(n) == told {
-                    self.watch.helps += 1;
+                    self.watch.helps.insert(Help::AddressBack);
                     self.tell(|_| format!("an operator gives node {n} its address back: {told}"));
                     self.kill(Proc::Node(n), false);
                     self.place_node(n, self.plan.shape.machine_of(Proc::Node(n)), told.port);

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::wire::Ms;
-use super::{Options, Outcome, Plan, Telling, run};
+use super::{Help, Options, Outcome, Plan, Telling, run};
 
 /// So many of the runs that broke a rule are kept, those with the lowest seeds.
 pub const FAILURES_MAX: usize = 20;
@@ -46,8 +46,10 @@ pub struct Summary {
     pub writes_acked: u64,
     /// Of these, how many the master did not hold in the end.
     pub writes_lost: u64,
-    /// In how many runs the model operator had to help.
+    /// In how many runs the model operator had to help, in any way, and in each.
     pub helped: u64,
+    /// See `helped`.
+    pub helps: BTreeMap<Help, u64>,
     /// Runs that were given up.
     pub captured: u64,
     /// One fingerprint of all runs, whatever their order: two machines need compare no more.
@@ -126,7 +128,10 @@ impl Summary {
             *sum += more;
         }
         self.hash = self.hash.wrapping_add(mix(outcome.seed ^ mix(outcome.hash)));
-        self.helped += u64::from(outcome.helps > 0);
+        self.helped += u64::from(!outcome.helps.is_empty());
+        for help in &outcome.helps {
+            *self.helps.entry(*help).or_default() += 1;
+        }
         self.captured += u64::from(outcome.captured);
         self.converged.add(outcome.converged_ms);
         self.replaced.add(outcome.replaced_ms);
@@ -157,6 +162,11 @@ impl fmt::Display for Summary {
             0 => "",
             _ => ": expected, replication is asynchronous",
         };
+        // An order of the plan is none of these.
+        let helps: Vec<_> =
+            self.helps.iter().map(|(help, runs)| format!("{help} {}", n(*runs))).collect();
+        let helps =
+            if helps.is_empty() { String::new() } else { format!(": {}", helps.join(", ")) };
         let lines = [
             ("virtual time", span(self.virtual_ms)),
             (
@@ -184,16 +194,16 @@ impl fmt::Display for Summary {
                 ),
             ),
             ("well again", format!("after healing: {}{never}", self.converged)),
-            ("helped", format!("an operator had to, in {} runs", n(self.helped))),
+            ("helped", format!("an operator had to, in {}{helps}", of_runs(self.helped))),
             (
                 "replaced",
-                format!("dead masters, in {} runs: {}", n(self.replaced.count()), self.replaced),
+                format!("dead masters, in {}: {}", of_runs(self.replaced.count()), self.replaced),
             ),
             (
                 "given up",
                 match self.captured {
                     0 => "no run".into(),
-                    runs => format!("{} runs: a stranger was taken for an old master", n(runs)),
+                    runs => format!("{}: a stranger was taken for an old master", of_runs(runs)),
                 },
             ),
             ("hash of all", format!("{:016x}", self.hash)),
@@ -207,6 +217,14 @@ impl fmt::Display for Summary {
             write!(f, "\n{:>14}  {rule} (first in seed {seed})", n(*count))?;
         }
         Ok(())
+    }
+}
+
+/// So many runs, in words.
+fn of_runs(count: u64) -> String {
+    match count {
+        1 => "1 run".to_owned(),
+        _ => format!("{} runs", grouped(count)),
     }
 }
 
@@ -439,8 +457,21 @@ mod tests {
     fn a_run_that_was_given_up_is_counted_as_such() {
         let given_up = Outcome { captured: true, converged_ms: None, ..outcome(1, None) };
         let text = summary_of([given_up].iter()).to_string();
-        assert!(text.contains("1 runs: a stranger was taken for an old master"), "{text}");
+        assert!(text.contains("1 run: a stranger was taken for an old master"), "{text}");
         assert!(!text.contains("never"), "{text}");
+    }
+
+    #[test]
+    fn what_the_operator_did_is_counted_by_kind() {
+        let helped = |seed, helps: &[Help]| Outcome {
+            helps: helps.iter().copied().collect(),
+            ..outcome(seed, None)
+        };
+        let of = |outcomes: &[Outcome]| summary_of(outcomes.iter()).to_string();
+        let two = of(&[helped(1, &[Help::Reset, Help::Set]), helped(2, &[Help::Reset])]);
+        assert!(two.contains("an operator had to, in 2 runs: RESET 2, SET 1\n"), "{two}");
+        let none = of(&[outcome(1, None)]);
+        assert!(none.contains("an operator had to, in 0 runs\n"), "{none}");
     }
 
     #[test]

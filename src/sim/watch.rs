@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::checkers::Checkers;
+use super::operator::Help;
 use super::story::{Fingerprint, Story};
 use crate::sentinel::{
     Effect, Event, EventKind, IF_THAT_IS_THE_MASTER, LEFT_ALONE, NEW_ID, TOLD_WRONG,
@@ -26,8 +27,8 @@ pub(super) struct Watch {
     /// Groups for which a failover found nobody to promote.
     pub(super) no_candidate: BTreeSet<String>,
     pub(super) switches: u64,
-    /// How often the operator did what no sentinel could know to do.
-    pub(super) helps: u64,
+    /// What the operator did that no sentinel could know to do.
+    pub(super) helps: BTreeSet<Help>,
     /// A sentinel has taken another id, and is still known by the old one.
     pub(super) renamed: bool,
 }
