@@ -61,7 +61,10 @@ impl Sentinel {
             change => {
                 let reply = self.change(change);
                 let effect = Effect::Reply { id, reply };
-                self.core.out.emit_durable_or(effect, Some(Value::error(NOT_SAVED)));
+                match self.core.holds(Guard::ChangeOnDisk) {
+                    true => self.core.out.emit_durable_or(effect, Some(Value::error(NOT_SAVED))),
+                    false => self.core.out.emit(effect),
+                }
                 return self.announce_new_groups();
             }
         };
@@ -149,7 +152,9 @@ impl Sentinel {
         if self.core.out.failure().is_some() {
             return Value::error(NOT_SAVED);
         }
-        group.start_failover(&mut self.core, true);
+        if self.core.holds(Guard::OrderBegins) {
+            group.start_failover(&mut self.core, true);
+        }
         let name = group.name.clone();
         self.touch(Subject::Group(name));
         Value::ok()
@@ -253,7 +258,9 @@ impl Sentinel {
         let relink = changes.iter().any(Change::concerns_links);
         for change in changes {
             let shown = change.shown();
-            change.apply(&mut group.settings);
+            if self.core.holds(Guard::SetHolds) {
+                change.apply(&mut group.settings);
+            }
             let payload = format!("{} {shown}", group.master_details(&self.core));
             self.core.announce(EventKind::Set, Some(&name), payload);
         }

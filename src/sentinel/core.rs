@@ -142,6 +142,7 @@ impl Core {
 
     /// True if somebody who has been silent since then has been so for longer than `ms`.
     pub(super) fn silent_beyond(&mut self, since: Option<Instant>, ms: u64) -> bool {
+        let ms = if self.holds(Guard::DownAfter) { ms } else { ms / 4 };
         since.is_some_and(|since| self.due_watched(since.plus(ms.saturating_add(1))))
     }
 
@@ -195,7 +196,8 @@ impl Core {
 
     /// Takes over a newer epoch; an older one changes nothing.
     pub(super) fn adopt_epoch(&mut self, epoch: Epoch) {
-        if epoch > self.current_epoch {
+        let newer = epoch > self.current_epoch;
+        if newer || epoch < self.current_epoch && !self.holds(Guard::HigherEpochOnly) {
             self.current_epoch = epoch;
             self.out.touch();
             self.announce_durable(EventKind::NewEpoch, None, epoch.to_string());

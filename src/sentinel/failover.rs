@@ -340,7 +340,8 @@ impl Group {
     fn promoted(&mut self, core: &mut Core, replica: Address) {
         let Some(failover) = self.failover.take() else { return };
         assert!(failover.epoch > self.config_epoch, "configuration epochs never go back");
-        self.config_epoch = failover.epoch;
+        let own = core.holds(Guard::ConfigOfItsEpoch);
+        self.config_epoch = failover.epoch + u64::from(!own);
         core.out.touch();
         let details = self.node_details(core, &replica);
         core.announce_durable(EventKind::PromotedSlave, Some(&self.name), details);

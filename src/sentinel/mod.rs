@@ -53,8 +53,9 @@ pub use effect::{Command, Effect, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
 pub(crate) use meet::{NEW_ID, TOLD_WRONG};
+pub(crate) use mutant::Guard;
 #[cfg(test)]
-pub(crate) use mutant::{Guard, without};
+pub(crate) use mutant::without;
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 pub use request::Request;
 #[cfg(test)]
@@ -369,7 +370,8 @@ impl Group {
             Command::Ping => {
                 let was_unwell =
                     std::mem::replace(&mut node.unwell, matches!(reply, Value::Error(_)));
-                if node.health.pong(core.moment(), reply) {
+                let heard = core.holds(Guard::PongCounts);
+                if heard && node.health.pong(core.moment(), reply) {
                     node.rebooted_at = None;
                     node.complaint = None;
                     if was_unwell {

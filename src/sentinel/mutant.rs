@@ -170,6 +170,26 @@ guards! {
     CandidateFound,
     /// A failover that is ordered, and can be done, is done.
     OrderObeyed,
+    /// One that was answered OK begins.
+    OrderBegins,
+    /// What an operator changes is answered once it is on disk.
+    ChangeOnDisk,
+    /// What SET was told holds.
+    SetHolds,
+    /// Only a higher epoch is taken over.
+    HigherEpochOnly,
+    /// A configuration has the epoch in which its leader was elected.
+    ConfigOfItsEpoch,
+    /// A newer configuration with the same master is no switch.
+    SwitchesOnly,
+    /// Whoever has more of the master's history is promoted first.
+    OffsetCounts,
+    /// Silence that is shorter than `down-after` is no death.
+    DownAfter,
+    /// Whoever answers PING lives.
+    PongCounts,
+    /// Whoever refuses to be asked lives.
+    RefusalLives,
 }
 
 /// Which guards hold: all, but for one that a test switched off.

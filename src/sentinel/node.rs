@@ -5,6 +5,7 @@ use super::effect::Command;
 use super::event::Level;
 use super::health::Health;
 use super::info::{Info, Role};
+use super::mutant::Guard;
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
 use crate::config::settings::GroupSettings;
 
@@ -198,7 +199,9 @@ impl Node {
 
     /// It refused us, and lives: with us something is wrong, or with what it was told of us.
     pub(super) fn shut_out(&mut self, core: &mut Core, group: &GroupName, error: &str) {
-        self.health.shut_out(core.moment());
+        if core.holds(Guard::RefusalLives) {
+            self.health.shut_out(core.moment());
+        }
         self.complain(core, group, error);
     }
 

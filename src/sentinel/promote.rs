@@ -66,7 +66,7 @@ impl Group {
             let promoted =
                 info.is_some_and(|i| i.role == Role::Master) && core.holds(Guard::PromotedFirst);
             let priority = info.map_or(u32::MAX, |i| i.priority);
-            let offset = info.map_or(0, |i| i.offset);
+            let offset = info.filter(|_| core.holds(Guard::OffsetCounts)).map_or(0, |i| i.offset);
             let run_id = node.run_id.clone();
             let behind = self.fell_behind(core, node) && core.holds(Guard::LaggardLast);
             // One node under two addresses may as well be one name that means another's machine.

@@ -4,8 +4,11 @@
 //! the other way round: each rule is broken by one of them, or by a test.
 //!
 //! `WATCHFIRE_MUTANTS=<n>` searches the first n seeds for every guard, and prints what it finds;
-//! `WATCHFIRE_MUTANTS_ONLY=<name>,<name>` does so for some guards.
+//! `WATCHFIRE_MUTANTS_ONLY=<name>,<name>` does so for some guards, and prints all rules that are
+//! broken in these seeds, not only the first.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -26,7 +29,7 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::OneWriteAtATime, "one write at a time", 0..30),
     (Guard::DiskForVote, "no vote while the disk fails", 4..34),
     (Guard::DiskForElection, "a vote binds", 251..281),
-    (Guard::OneVotePerEpoch, "panicked at src/sentinel/election.rs", 11..41),
+    (Guard::OneVotePerEpoch, "newcomers vote in later epochs", 23..53),
     (Guard::VoteAboveConfig, "votes are for what is to come", 315..345),
     (Guard::VoteBinds, "a vote binds", 1..31),
     (Guard::VoteBindsCandidate, "a vote binds", 4..34),
@@ -93,7 +96,62 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::OwnVoteCounts, "dead masters are replaced", 2..32),
     (Guard::CandidateFound, "whoever can be promoted is found", 0..30),
     (Guard::OrderObeyed, "whoever can be promoted is found", 4..34),
+    (Guard::OrderBegins, "a failover that is ordered is tried", 4..34),
+    (Guard::ChangeOnDisk, "durable before answered", 6..36),
+    (Guard::SetHolds, "durable before answered", 6..36),
+    (Guard::HigherEpochOnly, "each change is told once", 0..30),
+    (Guard::ConfigOfItsEpoch, "configurations are elected", 0..30),
+    (Guard::SwitchesOnly, "a switch leads from master to master", 0..30),
+    (Guard::OffsetCounts, "the best replica is promoted", 5..35),
+    (Guard::DownAfter, "only silence is down", 0..30),
+    (Guard::PongCounts, "no failover without cause", 0..30),
+    (Guard::RefusalLives, "who refuses us lives", 21..51),
 ];
+
+/// What such a run goes on to break, if the first rule does not end it: rules about what comes of
+/// all this, before which others are always broken.
+const BEHIND: &[(Guard, &str, Range<u64>)] = &[
+    (Guard::OneVotePerEpoch, "one vote per epoch", 57..87),
+    (Guard::VotesOfThisEpoch, "one leader per epoch", 56..86),
+    (Guard::VoteBinds, "leaders act one after the other", 259..289),
+    (Guard::HigherEpochOnly, "epochs never go back", 0..30),
+    (Guard::HigherEpochOnly, "who listens knows what is on disk", 0..30),
+    (Guard::SwitchesOnly, "who listens knows what who asks is told", 6..36),
+    (Guard::PromotionEnds, "a failover comes to an end", 94..124),
+    (Guard::StallForgiven, "nothing is decided right after a stall", 4..34),
+    (Guard::PongCounts, "silence is noticed in time", 21..51),
+    (Guard::CredibleEpoch, "whoever can be elected stands in time", 2..32),
+    (Guard::OneWriteAtATime, "nodes are put right in time", 13..43),
+    (Guard::OneWriteAtATime, "clients are told the master", 1..31),
+    (Guard::SetHolds, "what is set is shown", 6..36),
+];
+
+thread_local! {
+    /// The rules that the run of this thread has broken so far, if that does not end it.
+    static BROKEN: RefCell<Option<BTreeSet<&'static str>>> = const { RefCell::new(None) };
+}
+
+/// Rules that hold a run within its time: after them it ends, whatever is wanted.
+const LAST: [Rule; 4] =
+    [Rule::NoCircles, Rule::AllIsWellAgain, Rule::AllStaysWell, Rule::DeadMastersAreReplaced];
+
+/// The run goes on although it broke this rule, to see what else it breaks.
+pub(super) fn goes_on_after(rule: Rule) -> bool {
+    BROKEN.with_borrow_mut(|broken| match broken {
+        Some(broken) => {
+            broken.insert(rule.name());
+            !LAST.contains(&rule)
+        }
+        None => false,
+    })
+}
+
+/// All rules that the run of this seed breaks, not only the first.
+fn all_broken(seed: u64) -> BTreeSet<&'static str> {
+    BROKEN.set(Some(BTreeSet::new()));
+    live(&Plan::draw(seed, &Options::default()), Telling::Silent, None);
+    BROKEN.take().expect("nobody else takes it")
+}
 
 /// The first of these seeds whose run breaks a rule without the guard and keeps it with the guard.
 fn first_broken(guard: Guard, seeds: Range<u64>) -> Option<(u64, String)> {
@@ -135,6 +193,17 @@ fn each_guard_off_is_caught_by_a_run() {
 }
 
 #[test]
+fn what_comes_of_it_is_noticed_too() {
+    for_each(BEHIND, |(guard, rule, seeds)| {
+        let breaks = |seed: &u64| without(*guard, || all_broken(*seed)).contains(rule);
+        let seed = seeds.clone().find(breaks);
+        let seed = seed.unwrap_or_else(|| panic!("{guard:?} off never breaks {rule:?}"));
+        assert!(all_broken(seed).is_empty(), "seed {seed} breaks rules with all guards");
+        println!("without {guard:?} seed {seed} goes on to break {rule:?}");
+    });
+}
+
+#[test]
 fn no_guard_is_forgotten() {
     let by_runs = CAUGHT.iter().map(|(guard, ..)| *guard);
     let caught: Vec<Guard> = by_runs.chain(CAUGHT_BY_TESTS.iter().map(|(g, _)| *g)).collect();
@@ -159,21 +228,21 @@ fn tests() -> String {
     found
 }
 
-/// Every rule is shown to fire: by a mutant above, or by a test that breaks it and expects its
-/// name. There are no exceptions.
+/// Every rule is shown to fire: by a mutant above, or, where a core has no guard that could be
+/// off, by a test that breaks it and expects its name. There are no exceptions.
 #[test]
 fn every_rule_can_be_broken() {
     let tests = tests();
     let shown = |rule: &&Rule| {
         let name = rule.name();
-        CAUGHT.iter().any(|(_, broken, _)| *broken == name) || tests.contains(&format!("\"{name}"))
+        let mut mutants = CAUGHT.iter().chain(BEHIND);
+        mutants.any(|(_, broken, _)| *broken == name) || tests.contains(&format!("\"{name}"))
     };
     let silent: Vec<_> = Rule::ALL.iter().filter(|rule| !shown(rule)).collect();
     assert!(silent.is_empty(), "nothing shows that these can be broken: {silent:?}");
-    let unknown: Vec<_> = CAUGHT
-        .iter()
-        .filter(|(_, broken, _)| Rule::named(broken).is_none() && !broken.starts_with("panicked"))
-        .collect();
+    let is_rule = |name: &str| Rule::named(name).is_some() || name.starts_with("panicked");
+    let unknown = CAUGHT.iter().chain(BEHIND).filter(|(_, broken, _)| !is_rule(broken));
+    let unknown: Vec<_> = unknown.collect();
     assert!(unknown.is_empty(), "these are no rules: {unknown:?}");
 }
 
@@ -190,5 +259,18 @@ fn what_breaks_without_each_guard_is_searched_for_on_demand() {
     for_each(&guards, |guard| match first_broken(*guard, 0..count) {
         Some((seed, rule)) => println!("without {guard:?} seed {seed} breaks {rule:?}"),
         None => println!("without {guard:?} {count} seeds break nothing"),
+    });
+    if only.is_none() {
+        return;
+    }
+    for_each(&guards, |guard| {
+        let mut known = BTreeSet::new();
+        for seed in 0..count {
+            for rule in without(*guard, || all_broken(seed)) {
+                if known.insert(rule) {
+                    println!("without {guard:?} seed {seed} breaks, in the end, {rule:?}");
+                }
+            }
+        }
     });
 }
