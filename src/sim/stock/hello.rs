@@ -22,9 +22,9 @@ fn unsigned(text: &str) -> Epoch {
     if minus { number.wrapping_neg() } else { number }
 }
 
-fn address(host: &str, port: &str) -> Option<Address> {
+fn address(host: &str, port: &str, names_allowed: bool) -> Option<Address> {
     let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
-    valid_host(host, false).then(|| Address::new(host, port))
+    valid_host(host, names_allowed).then(|| Address::new(host, port))
 }
 
 impl Stock {
@@ -40,7 +40,8 @@ impl Stock {
         let Some((name, _)) = self.groups.get_key_value(name) else { return };
         let name = name.clone();
         let Some(id) = RunId::parse(id).filter(|id| *id != self.core.my_id) else { return };
-        self.meet(&name, &id, address(ip, port));
+        let names_allowed = self.core.settings.resolve_hostnames;
+        self.meet(&name, &id, address(ip, port, names_allowed));
         let epoch = unsigned(epoch);
         let core = &mut self.core;
         if epoch > core.current_epoch {
@@ -57,7 +58,7 @@ impl Stock {
         }
         // Where only the number changes, nothing is written.
         group.config_epoch = config_epoch;
-        let Some(to) = address(master_ip, master_port) else { return };
+        let Some(to) = address(master_ip, master_port, names_allowed) else { return };
         if to != group.settings.master {
             let at = &peer.instance.address;
             let details = peer_details(&id, at, &name, &group.settings.master);

@@ -8,7 +8,8 @@
 //! * each group has a link of its own to each peer;
 //! * a host reconnects links, and command link and subscription are only reopened together;
 //! * garbage for an id is refused in hellos, though not in vote requests, and our own id too;
-//! * host names, scripts and the event `+slave-reconf-sent-be` do not exist.
+//! * a host name is looked up by the link that connects, and by nobody else;
+//! * scripts and the event `+slave-reconf-sent-be` do not exist.
 
 mod answer;
 mod core;
