@@ -197,7 +197,7 @@ impl Core {
     /// Takes over a newer epoch; an older one changes nothing.
     pub(super) fn adopt_epoch(&mut self, epoch: Epoch) {
         let newer = epoch > self.current_epoch;
-        if newer || epoch < self.current_epoch && !self.holds(Guard::HigherEpochOnly) {
+        if newer || (epoch < self.current_epoch && !self.holds(Guard::HigherEpochOnly)) {
             self.current_epoch = epoch;
             self.out.touch();
             self.announce_durable(EventKind::NewEpoch, None, epoch.to_string());

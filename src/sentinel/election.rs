@@ -113,13 +113,14 @@ impl Group {
 
     /// A sentence if this sentinel takes no part in elections yet.
     pub(super) fn why_no_part(&self, core: &Core) -> Option<String> {
-        if let Some((other, _)) = core.double.as_ref().filter(|_| core.may_be_double()) {
+        let doubtful = core.may_be_double() && core.holds(Guard::DoubleStandsBack);
+        if let Some((other, _)) = core.double.as_ref().filter(|_| doubtful) {
             return Some(format!(
                 "I take no part in elections of {} for now: {other} speaks with my id",
                 self.name
             ));
         }
-        self.listening.map(|_| {
+        self.listening.filter(|_| core.holds(Guard::NewcomerListens)).map(|_| {
             format!(
                 "I take no part in elections of {} yet: I remember no other sentinel of it, and \
                  listen first",

@@ -136,9 +136,7 @@ impl Group {
     /// A sentence if no election can be won: we take no part yet, so many sentinels are down, or no
     /// epoch is left.
     pub(super) fn why_no_election(&self, core: &Core) -> Option<String> {
-        if let Some(why) = self.why_no_part(core)
-            && core.holds(Guard::NewcomerListens)
-        {
+        if let Some(why) = self.why_no_part(core) {
             return Some(why);
         }
         if self.next_epoch(core).is_none() {

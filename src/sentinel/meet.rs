@@ -327,7 +327,7 @@ impl Group {
         self.config_epoch = hello.config_epoch;
         core.out.touch();
         self.config_in = core.out.newest();
-        if self.master.is_at(&hello.master) && core.holds(Guard::SwitchesOnly) {
+        if self.master.is_at(&hello.master) && core.holds(Guard::SameMasterNoSwitch) {
             self.recall_hellos(core);
             let late = self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch);
             if late && core.holds(Guard::LateFailoverEnds) {

@@ -41,7 +41,6 @@ mod settle;
 mod stall;
 #[cfg(test)]
 mod tests;
-
 mod timers;
 pub mod types;
 mod view;
@@ -53,13 +52,10 @@ pub use effect::{Command, Effect, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
 pub(crate) use meet::{NEW_ID, TOLD_WRONG};
-pub(crate) use mutant::Guard;
 #[cfg(test)]
-pub(crate) use mutant::without;
+pub(crate) use mutant::{Guard, without};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 pub use request::Request;
-#[cfg(test)]
-pub(crate) use tests::CAUGHT_BY_TESTS;
 pub use types::{Clock, Epoch, GroupName, Instant, LinkId, RequestId, Revision};
 pub use view::{GroupView, NodeView, View};
 
@@ -370,7 +366,7 @@ impl Group {
             Command::Ping => {
                 let was_unwell =
                     std::mem::replace(&mut node.unwell, matches!(reply, Value::Error(_)));
-                let heard = core.holds(Guard::PongCounts);
+                let heard = core.holds(mutant::Guard::PongCounts);
                 if heard && node.health.pong(core.moment(), reply) {
                     node.rebooted_at = None;
                     node.complaint = None;

@@ -3,8 +3,9 @@
 
 macro_rules! guards {
     ($($(#[doc = $what:literal])+ $guard:ident,)+) => {
-        /// A guard of the core; its doc comment says what holds while it is on. What the simulator,
-        /// or a unit test, finds without it stands in the table of `sim/mutants.rs`.
+        /// A guard of the core; its doc comment says what holds while it is on. What the simulator
+        /// finds without it stands in `sim/mutants.rs`, and the tests of one sentinel that fail in
+        /// `tests/guards.rs`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Guard {
             $($(#[doc = $what])+ $guard,)+
@@ -94,6 +95,8 @@ guards! {
     OneSentinelPerAddress,
     /// Of two sentinels with one id both take another.
     OneIdPerSentinel,
+    /// Until then neither of them stands for election.
+    DoubleStandsBack,
     /// A hello that waits for the disk does not go once another master is known.
     StaleHelloRecalled,
     /// Another master ends a failover of the last one.
@@ -170,7 +173,7 @@ guards! {
     CandidateFound,
     /// A failover that is ordered, and can be done, is done.
     OrderObeyed,
-    /// One that was answered OK begins.
+    /// A failover that was answered OK begins.
     OrderBegins,
     /// What an operator changes is answered once it is on disk.
     ChangeOnDisk,
@@ -181,7 +184,7 @@ guards! {
     /// A configuration has the epoch in which its leader was elected.
     ConfigOfItsEpoch,
     /// A newer configuration with the same master is no switch.
-    SwitchesOnly,
+    SameMasterNoSwitch,
     /// Whoever has more of the master's history is promoted first.
     OffsetCounts,
     /// Silence that is shorter than `down-after` is no death.

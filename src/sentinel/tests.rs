@@ -16,8 +16,6 @@ use super::*;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 
-pub(crate) use guards::CAUGHT as CAUGHT_BY_TESTS;
-
 const MASTER: u16 = 7001;
 const REPLICA: u16 = 7002;
 const OTHER_REPLICA: u16 = 7003;

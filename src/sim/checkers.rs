@@ -4,6 +4,7 @@
 mod choice;
 mod conduct;
 mod excuses;
+mod identities;
 mod leaders;
 mod ledger;
 mod orders;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use choice::Progress;
 use conduct::Conduct;
+use identities::Identities;
 use ledger::{Ledger, Page, Told};
 use orders::Orders;
 use prompt::Prompt;
@@ -113,6 +115,7 @@ pub(super) struct Checkers {
     /// How many sentinels there are.
     sentinels: usize,
     season: Season,
+    identities: Identities,
     leaders: BTreeMap<(Group, Epoch), usize>,
     votes: BTreeMap<(Group, Epoch), BTreeMap<RunId, RunId>>,
     config_epochs: BTreeMap<(usize, Group), Epoch>,
@@ -133,8 +136,6 @@ pub(super) struct Checkers {
     ids: BTreeMap<usize, BTreeSet<RunId>>,
     /// Groups that a sentinel was told to remove.
     removed: BTreeSet<(usize, Group)>,
-    /// Ids that two sentinels had at once: a vote by or for one of them counts for both.
-    twins: BTreeSet<RunId>,
     /// Who was told, while things fail, that who is silent is gone: RESET, REMOVE and MONITOR.
     shrunk: BTreeSet<(usize, Group)>,
     /// Elections that one of these won, or one who did not know all, maybe with a minority of all.
@@ -173,6 +174,7 @@ impl Checkers {
             groups,
             sentinels,
             season: Season::Calm,
+            identities: Identities::default(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             config_epochs: BTreeMap::new(),
@@ -185,7 +187,6 @@ impl Checkers {
             tuned: BTreeMap::new(),
             ids: BTreeMap::new(),
             removed: BTreeSet::new(),
-            twins: BTreeSet::new(),
             shrunk: BTreeSet::new(),
             split: BTreeSet::new(),
             forgotten: Vec::new(),
@@ -235,6 +236,7 @@ impl Checkers {
     ) {
         self.read_book(speaker, disk_fails, disk_idle);
         self.hears_order(speaker, input);
+        self.identities.hears(speaker, input);
         self.conduct.hears(speaker, from, input, (disk_fails, disk_idle), &self.ledger);
         self.prompt.hears(speaker, input);
         self.orders.hears(speaker, input);
@@ -269,6 +271,7 @@ impl Checkers {
         self.stood_at.retain(|(number, _), _| *number != sentinel);
         self.owed.retain(|(number, _), _| *number != sentinel);
         self.progress.forget(sentinel);
+        self.identities.died(sentinel);
         self.conduct.died(sentinel);
         self.close_book(sentinel);
         self.prompt.died(sentinel);
@@ -337,6 +340,9 @@ impl Checkers {
         }
         match said.effect {
             Effect::Send { command: Command::Hello { payload }, .. } => {
+                if let Some((rule, how)) = self.identities.says(speaker, payload) {
+                    self.broken(speaker, rule, how);
+                }
                 self.hello(speaker, payload);
             }
             Effect::Send {
@@ -369,7 +375,12 @@ impl Checkers {
                 self.prompt.note(speaker, event);
                 self.event(speaker, event);
             }
-            Effect::Persist { .. } => self.prompt.writes(speaker),
+            Effect::Persist { state, .. } => {
+                if let Some((rule, how)) = self.identities.writes(speaker, state) {
+                    self.broken(speaker, rule, how);
+                }
+                self.prompt.writes(speaker);
+            }
             Effect::Say { text, group: Some(group), .. } if text.contains(LEFT_ALONE) => {
                 self.prompt.leaves_alone(speaker.number, group);
             }
@@ -506,7 +517,7 @@ impl Checkers {
         self.votes_again(speaker.number, group, epoch);
         let votes = self.votes.entry((group.into(), epoch)).or_default();
         let first = votes.entry(speaker.id.clone()).or_insert_with(|| leader.clone()).clone();
-        if first != *leader && !self.twins.contains(speaker.id) {
+        if first != *leader && !self.identities.twins.contains(speaker.id) {
             let (now, before) = (leader.short(), first.short());
             let how = format!("{how} for {now} in {group}, epoch {epoch}, after one for {before}");
             self.broken(speaker, Rule::OneVotePerEpoch, how);

@@ -2,10 +2,11 @@
 //! clients, networks, disks and clocks, in virtual time. One seed decides everything, so every
 //! failure can be played again.
 //!
-//! A run has three parts. It warms up until all sentinels have met. Then things fail, in a mix of
-//! the seed's own: crashes at bad moments, freezes, partitions in one or both directions, delays,
-//! resets, slow and failing disks, operators. Then all is healed, and within a stated bound all
-//! must be well and stay so. [`checkers`] listens all the time.
+//! A run warms up until all sentinels have met. Then things fail, in a mix of the seed's own:
+//! crashes at bad moments, freezes, partitions in one or both directions, delays, resets, slow and
+//! failing disks, operators. Then all is healed, and within a stated bound all must be well and
+//! stay so. Some runs have a last [`trial`]: all masters die once more. [`checkers`] listens all
+//! the time.
 //!
 //! Read [`World`](world) first, then [`host`] (the model of the daemon around the core), [`node`]
 //! (the model of Redis), [`net`] (time and connections). What goes wrong is drawn in [`faults`].

@@ -32,7 +32,8 @@ pub enum Help {
     ReplicaOf,
     /// `SLAVEOF NO ONE`: there is no master, and no sentinel may make one.
     NoOne,
-    /// A node gets its old address again, without which sentinels cannot find each other.
+    /// A master that moved gets its old address again: nobody can replace it, or there are
+    /// sentinels that cannot find each other without it.
     AddressBack,
 }
 

@@ -40,6 +40,8 @@ impl Rule {
                 | Rule::VotesAreForSentinelsOfTheGroup
                 | Rule::NoVoteWhileTheDiskFails
                 | Rule::NobodyStandsWhoCannotWrite
+                | Rule::NobodyStandsWhoseIdAnotherHas
+                | Rule::AnIdThatIsGivenUpStaysSo
                 | Rule::NewcomersListenFirst
                 | Rule::NewcomersVoteInLaterEpochs
                 | Rule::AMajorityBeforePromotion
@@ -94,6 +96,10 @@ rules! {
     NoVoteWhileTheDiskFails = "no vote while the disk fails",
     /// A leader must be able to keep its vote and write its configuration.
     NobodyStandsWhoCannotWrite = "nobody stands who cannot write",
+    /// A vote for that id elects both.
+    NobodyStandsWhoseIdAnotherHas = "nobody stands whose id another has",
+    /// The others know the newer one, and count both.
+    AnIdThatIsGivenUpStaysSo = "an id that is given up stays so",
     /// Whoever has no memory may have voted in a former life.
     NewcomersListenFirst = "newcomers listen first",
     /// Whoever has no memory may have voted in every epoch of which it hears.

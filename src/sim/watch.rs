@@ -16,7 +16,7 @@ pub(super) struct Watch {
     pub(super) print: Fingerprint,
     pub(super) effects: u64,
     pub(super) inputs: u64,
-    /// Failovers begun (`+try-failover`) and switches of a leader or observer (`+switch-master`).
+    /// Failovers begun (`+try-failover`).
     pub(super) tries: u64,
     /// Addresses of nodes of which the log says that they are left alone.
     pub(super) left_alone: BTreeSet<String>,
@@ -26,6 +26,7 @@ pub(super) struct Watch {
     pub(super) quarrels: BTreeSet<String>,
     /// Groups for which a failover found nobody to promote.
     pub(super) no_candidate: BTreeSet<String>,
+    /// Switches of leaders and observers (`+switch-master`).
     pub(super) switches: u64,
     /// What the operator did that no sentinel could know to do.
     pub(super) helps: BTreeSet<Help>,

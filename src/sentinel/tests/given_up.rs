@@ -86,6 +86,17 @@ pub(super) fn a_voter_is_free_of_that_vote_only() {
 }
 
 #[test]
+fn nobody_else_gives_up_for_us() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    let epoch = desk.sentinel.view().current_epoch();
+    desk.gives_up(1, epoch);
+    let vote = desk.vote_for(2, epoch as i64 + 1);
+    assert_eq!(vote, Some(opinion(1, 1, epoch as i64)), "our own vote binds us all the same");
+}
+
+#[test]
 fn a_voter_that_is_freed_lets_those_that_come_first_stand_first() {
     let mut desk = Desk::new(9, 2);
     desk.pass(2_000);

@@ -6,7 +6,7 @@ use super::super::{Guard, without};
 use super::*;
 
 /// Guards, and for each the test that catches its absence.
-pub(crate) const CAUGHT: &[(Guard, fn())] = &[
+const CAUGHT: &[(Guard, fn())] = &[
     (Guard::PromotionOnDisk, whoever_is_alone_promotes_once_its_vote_is_on_disk),
     (Guard::DiskForVote, a_vote_asked_for_while_the_disk_fails_is_not_given_later),
     (Guard::DiskForElection, nobody_stands_for_election_whose_disk_fails),
@@ -33,6 +33,7 @@ pub(crate) const CAUGHT: &[(Guard, fn())] = &[
     (Guard::LateFailoverEnds, a_newer_configuration_of_the_same_master_ends_an_older_failover),
     (Guard::LaggardsTold, super::a_newer_configuration_is_adopted_and_an_older_one_corrected),
     (Guard::OneIdPerSentinel, whoever_hears_its_own_id_from_elsewhere_takes_another),
+    (Guard::DoubleStandsBack, whoever_may_share_its_id_does_not_stand),
     (Guard::PromotionInTenure, votes_that_come_after_a_stall_promote_nobody),
     (Guard::PromotionEnds, a_promotion_without_effect_is_given_up),
     (Guard::PromotionSeen, what_was_said_before_the_order_shows_no_promotion),
@@ -381,6 +382,18 @@ fn whoever_hears_its_own_id_from_elsewhere_takes_another() {
         desk.ask(own_hello(26_009));
     }
     assert_ne!(desk.sentinel.view().my_id(), &id(1));
+}
+
+#[test]
+fn whoever_may_share_its_id_does_not_stand() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.ask(own_hello(26_009));
+    desk.master_dies();
+    assert!(!desk.has(EventKind::TryFailover), "a vote for us elects both: {:?}", desk.events);
+    let refused = desk.ask(Request::Failover("mymaster".into()));
+    let why = "127.0.0.1:26009 speaks with my id";
+    assert!(matches!(&refused, Some(Value::Error(text)) if text.contains(why)), "{refused:?}");
 }
 
 #[test]

@@ -427,6 +427,29 @@ fn a_leader_puts_right_at_once_who_followed_an_older_master_only() {
 }
 
 #[test]
+fn a_leader_that_still_repoints_gives_time_to_whom_a_later_one_may_have_promoted() {
+    let mut desk = Desk::new(1, 2);
+    let runs = |info: String| format!("run_id:{}\r\n{info}", id(9));
+    desk.infos.insert(at(OTHER_REPLICA), runs(replica_info(MASTER, 400, true)));
+    desk.pass(12_000);
+    desk.ask(Request::Failover("mymaster".into()));
+    desk.win();
+    assert_eq!(desk.promotions(), [REPLICA]);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    // The old master never follows, so there is always something left to repoint.
+    desk.infos.insert(at(OTHER_REPLICA), runs(replica_info(REPLICA, 400, true)));
+    desk.pass(3_000);
+    let order = (at(OTHER_REPLICA), Command::Follow { master: at(REPLICA) });
+    let orders = |desk: &Desk| desk.sent.iter().filter(|sent| **sent == order).count();
+    let before = orders(&desk);
+    desk.infos.insert(at(OTHER_REPLICA), runs("role:master\r\n".into()));
+    desk.pass(3_000);
+    assert_eq!(orders(&desk), before, "news of its promotion may be on the way");
+    desk.pass(12_000);
+    assert!(orders(&desk) > before, "but not for ever");
+}
+
+#[test]
 fn who_did_not_lead_gives_nodes_their_time_anew_with_each_configuration() {
     let mut desk = Desk::new(1, 2);
     desk.infos.insert(at(OTHER_REPLICA), replica_info(MASTER, 400, false));

@@ -16,12 +16,13 @@ impl Checkers {
         self.removed.retain(|(number, _)| *number != sentinel);
         self.given_up.retain(|(number, ..)| *number != sentinel);
         self.acted_on.retain(|(number, ..)| *number != sentinel);
+        self.identities.excuse(sentinel);
         self.conduct.excuse(sentinel);
     }
 
     /// Two sentinels have this id from now on.
     pub(in crate::sim) fn cloned(&mut self, id: &RunId) {
-        self.twins.insert(id.clone());
+        self.identities.cloned(id);
         self.conduct.cloned();
     }
 
@@ -71,7 +72,7 @@ impl Checkers {
     /// True if nothing can be asked of this election: somebody took part who had the id of another,
     /// or has forgotten it.
     pub(super) fn excuses(&self, group: &str, epoch: Epoch) -> bool {
-        let twin = |id: &RunId| self.twins.contains(id);
+        let twin = |id: &RunId| self.identities.twins.contains(id);
         let is_in =
             |(of, from, to): &(Group, Epoch, Epoch)| of == group && (*from..=*to).contains(&epoch);
         let votes = self.votes.get(&(group.to_owned(), epoch));

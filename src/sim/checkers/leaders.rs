@@ -114,7 +114,7 @@ impl Checkers {
     pub(super) fn has_kept_word(&mut self, speaker: &Speaker, group: &str) {
         let Some(epoch) = self.owed.remove(&(speaker.number, group.to_owned())) else { return };
         // Votes for an id that two may have are not its own to free.
-        if self.twins.is_empty() && !self.conduct.may_hear_itself(speaker) {
+        if self.identities.twins.is_empty() && !self.conduct.may_hear_itself(speaker) {
             let how = format!("gave up epoch {epoch} of {group}, and told none of its voters");
             self.broken(speaker, Rule::WhoeverGivesUpFreesItsVoters, how);
         }

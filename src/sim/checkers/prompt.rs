@@ -267,7 +267,7 @@ impl Checkers {
         let reached = voters - group.sentinels.keys().filter(silent).count();
         let needed = (voters / 2 + 1).max(group.settings.quorum as usize);
         let listens = group.sentinels.is_empty() || self.conduct.may_hear_itself(speaker);
-        if page.fails_over() || reached < needed || listens || !self.twins.is_empty() {
+        if page.fails_over() || reached < needed || listens || !self.identities.twins.is_empty() {
             return None;
         }
         let lead_ms = LEAD_MS.max(LEAD_WRITES * self.prompt.write_ms(speaker.number));

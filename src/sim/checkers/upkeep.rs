@@ -170,7 +170,9 @@ impl Checkers {
         if lives && ear.locked && ear.up && !(kind == "master" && follows) {
             let how = format!("calls {at} down, which answers that it may not be asked");
             self.broken(speaker, Rule::WhoRefusesUsLives, how);
-        } else if lives && (kind == "slave" || kind == "sentinel" && self.twins.is_empty()) {
+        } else if lives
+            && (kind == "slave" || kind == "sentinel" && self.identities.twins.is_empty())
+        {
             let how = format!("calls {at} down, which has answered");
             self.broken(speaker, Rule::OnlySilenceIsDown, how);
         }
