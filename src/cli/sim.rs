@@ -53,7 +53,8 @@ A run that broke a rule is made smaller: as few faults and as short a time as st
 The command line to see what is left is printed. It tells the same on every machine, as long as the
 program is built from the same sources.
 
-10,000 runs take a minute or two on two cores, a million some hours: 60 to 90 runs a second and core.
+10,000 runs take a minute or two on two cores, a million some hours: 60 to 90 runs a second and
+core.
 
 Ctrl-C breaks many runs off: those that have begun get 3 s to end, and all that have ended are
 summed up. A second one ends at once. A run that takes longer than 60 s, and so may never end, is
