@@ -460,8 +460,7 @@ impl Group {
         let is_master = *address == self.master.address;
         let expected = if is_master { Role::Master } else { Role::Slave };
         let reboot_period = self.settings.master_reboot_down_after_ms;
-        let master_now = self.master.resolved.clone();
-        let master_address = self.master.address.clone();
+        let follows_ours = info.master.as_ref().is_some_and(|at| self.master.seems_at(at));
         let Some(node) = self.node_mut(address) else { return };
         let now = core.now();
         let rebooted = match (&node.run_id, &info.run_id) {
@@ -488,10 +487,6 @@ impl Group {
             node.settled_since = now;
         }
         let role = info.role;
-        let follows_ours = info.master.as_ref().is_some_and(|m| {
-            m.port == master_address.port
-                && (m.host == master_address.host || master_now.as_ref() == Some(&m.host))
-        });
         if role == Role::Slave && follows_ours {
             node.followed = true;
             node.own_run_id.clone_from(&node.run_id);

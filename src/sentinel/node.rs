@@ -155,6 +155,12 @@ impl Node {
         same_host && self.address.port == address.port
     }
 
+    /// The same; until a connection has told what its name means, the last lookup is good enough to
+    /// see who follows it.
+    pub(super) fn seems_at(&self, address: &Address) -> bool {
+        self.is_at(address) || (self.resolved.is_none() && self.may_be_at(address))
+    }
+
     /// It is the very process that followed a master of this group.
     pub(super) fn is_ours(&self) -> bool {
         self.own_run_id.is_some() && self.own_run_id == self.run_id

@@ -137,7 +137,7 @@ impl Group {
     }
 
     fn holds_address(&self, address: &Address) -> bool {
-        self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
+        self.master.seems_at(address) || self.replicas.values().any(|node| node.is_at(address))
     }
 
     fn repair_node(&mut self, core: &mut Core, address: &Address) {

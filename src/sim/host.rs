@@ -509,7 +509,7 @@ impl Host {
             match self.stock {
                 false => {
                     if is_weighed(effect) {
-                        watch.checkers.weigh(&speaker, &said, &self.seat(net));
+                        watch.checkers.weigh(&speaker, &said, &self.seat());
                     }
                     watch.checkers.says(&speaker, &said);
                 }

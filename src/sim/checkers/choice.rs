@@ -399,13 +399,9 @@ impl Checkers {
     /// Where somebody can be promoted without any doubt, nobody says that there is none.
     fn weigh_refusal(&mut self, speaker: &Speaker, place: &Place, since: Ms, seat: &Seat) {
         let Some(group) = speaker.disk.groups.get(&place.1) else { return };
-        let master = seat.ears.get(&group.settings.master);
-        // By a name alone nobody knows whom replicas mean, which give the address of their master.
-        if seat.shows_ips && !master.is_some_and(|ear| ear.is_met()) {
-            return;
-        }
+        let master = seat.ears.get(&group.settings.master).and_then(|ear| ear.info.as_ref());
         // Who follows a stranger has a master already.
-        let led_away = master.and_then(|ear| ear.info.as_ref()).is_some_and(|info| !info.is_master);
+        let led_away = master.is_some_and(|info| !info.is_master);
         if speaker.waited_ms > 0 || !seat.settled || led_away || self.is_tuned(speaker, &place.1) {
             return;
         }

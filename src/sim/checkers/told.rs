@@ -131,11 +131,6 @@ impl Ear {
         self.meanings[usize::from(!by_connection)] = Some(ip.to_owned());
     }
 
-    /// True if a connection has told what its name means.
-    pub(in crate::sim) fn is_met(&self) -> bool {
-        self.meanings[0].is_some()
-    }
-
     /// True if a connection told that this is what its name means, or, if that is enough, a lookup.
     pub(in crate::sim) fn is_meant(&self, ip: &str, by_lookup: bool) -> bool {
         let meanings = &self.meanings[..1 + usize::from(by_lookup)];
@@ -308,8 +303,6 @@ pub(in crate::sim) struct Seat<'a> {
     pub(in crate::sim) hellos: &'a Hellos,
     /// Nothing that it decided waits for its disk: it has said all that it knows.
     pub(in crate::sim) settled: bool,
-    /// Nodes have names, and are shown by their addresses.
-    pub(in crate::sim) shows_ips: bool,
 }
 
 /// True for what is judged by what the sentinel was told.

@@ -75,12 +75,12 @@ impl Host {
             && watch.checkers.is_to_be_looked_at(self.number, net.now())
             && let Some(disk) = self.read_disk(net)
         {
-            watch.checkers.look(&self.speaker(net.now(), &disk), &self.seat(net));
+            watch.checkers.look(&self.speaker(net.now(), &disk), &self.seat());
         }
     }
 
     /// What it was told until now.
-    pub(super) fn seat(&self, net: &Net) -> Seat<'_> {
+    pub(super) fn seat(&self) -> Seat<'_> {
         let (mut ears, mut peers) = (BTreeMap::new(), BTreeMap::new());
         let mut twice = Vec::new();
         for link in self.links.values() {
@@ -97,7 +97,7 @@ impl Host {
             peers.remove(address);
         }
         let settled = self.disk.is_settled();
-        Seat { ears, peers, hellos: &self.hellos, settled, shows_ips: !net.shown.is_empty() }
+        Seat { ears, peers, hellos: &self.hellos, settled }
     }
 
     /// What its disk remembers, as it is to be read.
