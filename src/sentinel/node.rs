@@ -42,7 +42,7 @@ pub(super) struct Node {
     /// What its name was resolved to at the last connection.
     pub(super) resolved: Option<String>,
     /// What its name means by the last lookup, which may lie: good enough to be asked after, and
-    /// for nothing else.
+    /// where no connection has told, to see who follows it; for nothing else.
     pub(super) looked_up: Vec<String>,
     /// Our own IP on the connection to it.
     pub(super) local_ip: Option<String>,
