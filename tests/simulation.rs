@@ -284,7 +284,11 @@ fn ctrl_c_breaks_off_and_sums_up() {
         assert!(Instant::now() < deadline, "it never listens to Ctrl-C");
         std::thread::sleep(Duration::from_millis(10));
     }
-    kill_process(Pid::from_child(&process), Signal::INT).expect("it runs");
+    // As `timeout -s INT` does it: to the program, and once more to all of its group.
+    for _ in 0..3 {
+        kill_process(Pid::from_child(&process), Signal::INT).expect("nobody has waited for it");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let output = process.wait_with_output().expect("it ends");
     let text = String::from_utf8(output.stdout).expect("plain text");
     assert_eq!(output.status.code(), Some(130), "{text}");

@@ -381,14 +381,21 @@ fn many(first: u64, total: u64, jobs: usize, options: &Options, keep_going: bool
     if interrupted { ExitCode::from(INTERRUPTED) } else { code(summary.broken == 0) }
 }
 
+/// What comes within this time is the same Ctrl-C: `timeout -s INT` says it to the program and then
+/// to all that it began.
+const ONE_PRESS: Duration = Duration::from_millis(500);
+
 /// Becomes true with the first Ctrl-C. If it was true already, Ctrl-C ends the program.
 fn interrupt() -> Arc<AtomicBool> {
     let interrupt = Arc::new(AtomicBool::new(false));
     let heard = interrupt.clone();
     let listen = async move {
         let Ok(mut signals) = signal(SignalKind::interrupt()) else { return };
+        let mut first = None::<Instant>;
         while signals.recv().await.is_some() {
-            if heard.swap(true, Ordering::Relaxed) {
+            let is_same = first.is_some_and(|first| first.elapsed() < ONE_PRESS);
+            first.get_or_insert_with(Instant::now);
+            if heard.swap(true, Ordering::Relaxed) && !is_same {
                 complain(format_args!("\nInterrupted."));
                 std::process::exit(INTERRUPTED.into());
             }

@@ -50,6 +50,9 @@ pub(super) struct Core {
     pub(super) peers: BTreeMap<RunId, PeerLink>,
     /// The groups that have a node at an address: mostly one, but addresses are given away.
     holders: BTreeMap<Address, Vec<GroupName>>,
+    /// What the names of nodes mean, by the last connection, or by the last lookup where none has
+    /// told; see [`Core::note_meaning`].
+    meanings: BTreeMap<LinkId, Vec<String>>,
     /// Links to peers were opened since [`Core::has_new_peers`] was last asked.
     opened: bool,
     /// Our own IPs on connections so far.
@@ -85,6 +88,7 @@ impl Core {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             holders: BTreeMap::new(),
+            meanings: BTreeMap::new(),
             opened: false,
             local_ips: BTreeSet::new(),
             double: None,
@@ -263,12 +267,43 @@ impl Core {
                 self.holders.remove(&node.1);
             }
         }
+        self.forget_meaning(link);
         self.out.emit(Effect::Disconnect { link });
     }
 
     /// True if a group other than this one has a node at this address, too.
     pub(super) fn is_held_by_another(&self, address: &Address, group: &GroupName) -> bool {
         self.holders.get(address).is_some_and(|groups| groups.iter().any(|g| g != group))
+    }
+
+    /// Notes all IPs that the name of this link's node may mean.
+    pub(super) fn note_meaning(&mut self, link: LinkId, ips: Vec<String>) {
+        self.meanings.insert(link, ips);
+    }
+
+    /// Takes back what was noted of this link.
+    pub(super) fn forget_meaning(&mut self, link: LinkId) -> Option<Vec<String>> {
+        self.meanings.remove(&link)
+    }
+
+    /// True if a group other than this one has a node whose name means this address, or seems to. A
+    /// node that has our own node's name is that node: two groups may watch the same one.
+    pub(super) fn is_meant_by_another(
+        &self,
+        address: &Address,
+        group: &GroupName,
+        own_name: &Address,
+    ) -> bool {
+        let is_claim = |(link, ips): (&LinkId, &Vec<String>)| match self.links.get(link) {
+            Some(Owner::Node(node)) => {
+                node.0 != *group
+                    && node.1.port == address.port
+                    && !node.1.host.eq_ignore_ascii_case(&own_name.host)
+                    && ips.contains(&address.host)
+            }
+            _ => false,
+        };
+        self.meanings.iter().any(is_claim)
     }
 
     /// Sends at once: questions show nothing that would have to be durable.

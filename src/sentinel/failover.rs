@@ -361,7 +361,10 @@ impl Group {
         // Where all votes are needed, one sentinel still bound to the loser of the last election
         // loses the next: there must come a time in which nobody has stood for as long as a vote
         // binds.
-        let all_free_ms = 2 * TENURE_MS * u64::from(self.voters());
+        let all_free_ms = match core.holds(Guard::PauseFreesAll) {
+            true => 2 * TENURE_MS * u64::from(self.voters()),
+            false => TENURE_MS,
+        };
         let pause = retry_ms(self.attempts, all_free_ms);
         let pause = pause / 2 + core.chance.below(pause / 2 + 1);
         if core.holds(Guard::RetryPause) {

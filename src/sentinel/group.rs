@@ -460,7 +460,7 @@ impl Group {
         let is_master = *address == self.master.address;
         let expected = if is_master { Role::Master } else { Role::Slave };
         let reboot_period = self.settings.master_reboot_down_after_ms;
-        let follows_ours = info.master.as_ref().is_some_and(|at| self.master.seems_at(at));
+        let follows_ours = info.master.as_ref().is_some_and(|at| self.master.is_at(at));
         let Some(node) = self.node_mut(address) else { return };
         let now = core.now();
         let rebooted = match (&node.run_id, &info.run_id) {
@@ -490,6 +490,9 @@ impl Group {
         if role == Role::Slave && follows_ours {
             node.followed = true;
             node.own_run_id.clone_from(&node.run_id);
+        }
+        if let (Some(run_id), Some(master)) = (&info.run_id, &info.master) {
+            node.last_followed = Some((run_id.clone(), master.clone()));
         }
         node.info = Some(info);
         node.info_at = Some(now);
@@ -607,6 +610,7 @@ impl Group {
         }
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             node.followed = false;
+            node.last_followed = None;
             node.reconf = None;
             node.settled_since = core.now();
             node.hasten_info();

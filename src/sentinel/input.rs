@@ -52,8 +52,8 @@ pub enum LinkEvent {
         remote_ip: String,
     },
     /// What a name means, told before a connection is tried, and again when that changes: a node
-    /// that is down has its addresses all the same, by which others may ask after it. Not told of
-    /// an address.
+    /// that is down has its addresses all the same, by which others may ask after it, and others
+    /// follow it. Not told of an address.
     Resolved {
         /// All IP addresses, at least one.
         ips: Vec<String>,

@@ -246,9 +246,15 @@ impl Sentinel {
         match event {
             LinkEvent::Up { local_ip, remote_ip } => {
                 core.local_ips.insert(local_ip.clone());
+                if remote_ip != address.host {
+                    core.note_meaning(node.link(), vec![remote_ip.clone()]);
+                }
                 node.connected(core, local_ip, remote_ip);
             }
             LinkEvent::Resolved { ips } => {
+                if node.resolved.is_none() {
+                    core.note_meaning(node.link(), ips.clone());
+                }
                 node.looked_up = ips;
                 return;
             }

@@ -15,6 +15,23 @@ macro_rules! guards {
         impl Guard {
             /// Every guard.
             pub(crate) const ALL: &[Guard] = &[$(Guard::$guard,)+];
+
+            /// Those without which thousands of drawn runs break nothing: what they prevent is
+            /// drawn too rarely, or does no harm that a rule speaks of. Tests of one sentinel miss
+            /// each of them.
+            pub(crate) const RARE: &[Guard] = &[
+                Guard::OthersReplicasTell,
+                Guard::DisputedLeftAlone,
+                Guard::LedAwayLeft,
+                Guard::DemotedTells,
+                Guard::PauseFreesAll,
+                Guard::NotToItself,
+                Guard::OfThisConnection,
+                Guard::CopyingCounts,
+                Guard::NoRepairInFailover,
+                Guard::RefusedWaits,
+                Guard::PromotedHasTime,
+            ];
         }
     };
 }
@@ -135,12 +152,36 @@ guards! {
     DoubleNotPromoted,
     /// `replica-priority 0` is respected.
     PriorityZero,
+    /// Until a connection tells what a name means, the last lookup shows who follows its node.
+    LookupShowsFollowers,
     /// A replica of somebody else's master is not promoted.
     ForeignNotPromoted,
     /// A master that never followed ours is not promoted.
     StrayNotPromoted,
     /// Nodes of somebody else's are not sent anywhere.
     ForeignLeftAlone,
+    /// A master that says that it has replicas none of which is ours is somebody else's.
+    OthersReplicasTell,
+    /// A master at an address that another group has, too, is ours only if it followed ours.
+    DisputedLeftAlone,
+    /// A master that nobody elected and that follows a stranger is not made a master again.
+    LedAwayLeft,
+    /// Whom our demoted master follows may lead the group.
+    DemotedTells,
+    /// The pause after a lost election grows until all votes may be free.
+    PauseFreesAll,
+    /// A node that is the master by another name is not sent to itself.
+    NotToItself,
+    /// What a node said on an earlier connection sends it nowhere.
+    OfThisConnection,
+    /// A replica that copies the master's data counts for `parallel-syncs`.
+    CopyingCounts,
+    /// Nodes are not put right during a failover.
+    NoRepairInFailover,
+    /// A node that refused an order is not sent it again at once.
+    RefusedWaits,
+    /// A leader gives time to a replica of its own that says master: another may have promoted it.
+    PromotedHasTime,
     /// Nodes are sent to a master that lives and says that it is one.
     MasterSane,
     /// A node that is wrong is put right after a time in which news could have come.

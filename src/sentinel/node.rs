@@ -1,5 +1,7 @@
 //! A data node as one sentinel sees it: health, INFO, role.
 
+use std::net::IpAddr;
+
 use super::core::{Core, Moment};
 use super::effect::Command;
 use super::event::Level;
@@ -42,7 +44,8 @@ pub(super) struct Node {
     /// What its name was resolved to at the last connection.
     pub(super) resolved: Option<String>,
     /// What its name means by the last lookup, which may lie: good enough to be asked after, and
-    /// where no connection has told, to see who follows it; for nothing else.
+    /// where no connection has told, to see who follows it, as long as the lookup says so; for
+    /// nothing else.
     pub(super) looked_up: Vec<String>,
     /// Our own IP on the connection to it.
     pub(super) local_ip: Option<String>,
@@ -76,8 +79,12 @@ pub(super) struct Node {
     heard_at: Instant,
     /// It has followed the group's present master: its data are of this history.
     pub(super) followed: bool,
-    /// Its run id when it was last seen to follow a master of this group: that node is ours.
+    /// Its run id when it was last seen to follow a master of this group, by that master's
+    /// configured address or what a connection told of its name: that node is ours.
     pub(super) own_run_id: Option<RunId>,
+    /// Its run id and whom it followed when it last said, under this configuration, that it follows
+    /// somebody: what that means is judged when it is asked.
+    pub(super) last_followed: Option<(RunId, Address)>,
     /// The run id of the foreign node at this address of which it was said that it is left alone.
     pub(super) left_alone: Option<RunId>,
     pub(super) reconf: Option<Reconf>,
@@ -132,6 +139,7 @@ impl Node {
             heard_at: now,
             followed: false,
             own_run_id: None,
+            last_followed: None,
             left_alone: None,
             reconf: None,
             refused: None,
@@ -155,18 +163,25 @@ impl Node {
         same_host && self.address.port == address.port
     }
 
-    /// The same; until a connection has told what its name means, the last lookup is good enough to
-    /// see who follows it.
+    /// By the last lookup this node is meant by that address, and no connection has told what its
+    /// name means.
     pub(super) fn seems_at(&self, address: &Address) -> bool {
-        self.is_at(address) || (self.resolved.is_none() && self.may_be_at(address))
+        self.resolved.is_none() && self.may_be_at(address)
     }
 
-    /// It is the very process that followed a master of this group.
+    /// Its name has not been looked up yet, or not with success: only the name itself means it.
+    pub(super) fn is_unknown_name(&self) -> bool {
+        self.resolved.is_none()
+            && self.looked_up.is_empty()
+            && self.address.host.parse::<IpAddr>().is_err()
+    }
+
+    /// It is the very process that was seen to follow a master of this group.
     pub(super) fn is_ours(&self) -> bool {
         self.own_run_id.is_some() && self.own_run_id == self.run_id
     }
 
-    /// It is the very process that followed the present master.
+    /// It is the very process that was seen to follow the present master.
     pub(super) fn has_followed(&self) -> bool {
         self.followed && self.is_ours()
     }
@@ -274,8 +289,12 @@ impl Node {
 
     /// Closes its connection and opens another.
     pub(super) fn reopen(&mut self, core: &mut Core, group: &GroupName, settings: &GroupSettings) {
+        let meaning = core.forget_meaning(self.health.link);
         core.disconnect(self.health.link);
         let link = core.connect_node(group, &self.address, settings);
+        if let Some(ips) = meaning {
+            core.note_meaning(link, ips);
+        }
         self.health.relink(core, link);
         self.heard_at = core.now();
         self.info_in_flight = false;

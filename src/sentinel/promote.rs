@@ -32,7 +32,7 @@ impl Group {
     ///
     /// Where an operator asked for it (`forced`) and there is no master, old data are his decision.
     pub(super) fn best_replica(&self, core: &Core, forced: bool) -> Result<Address, Vec<String>> {
-        if let Some(master) = self.led_away() {
+        if let Some(master) = self.led_away(core) {
             let (name, quorum) = (&self.name, self.settings.quorum);
             return Err(vec![format!(
                 "{} follows {master}, which works and is no node of this group: \
@@ -110,10 +110,11 @@ impl Group {
         }
         let foreign = info.role == Role::Slave && self.is_foreign(core, node);
         if foreign && core.holds(Guard::ForeignNotPromoted) {
-            return Some("it follows a master that is no node of this group".into());
+            let whom = info.master.as_ref().map_or("a master".to_owned(), Address::to_string);
+            return Some(format!("it follows {whom}, {}", self.no_node_of_ours()));
         }
         let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
-        let stray = info.role == Role::Master && !node.has_followed() && !heads;
+        let stray = info.role == Role::Master && !self.has_followed(core, node) && !heads;
         if stray && core.holds(Guard::StrayNotPromoted) {
             return Some("it is a master of its own, not a replica of this group".into());
         }
@@ -161,8 +162,8 @@ impl Group {
 
     /// The master that our master follows over a link that works, if we do not know it, and no
     /// sentinel has elected ours: then our file may be older than what was elected since.
-    fn led_away(&self) -> Option<&Address> {
-        if self.config_epoch > 0 {
+    fn led_away(&self, core: &Core) -> Option<&Address> {
+        if self.config_epoch > 0 || !core.holds(Guard::LedAwayLeft) {
             return None;
         }
         let info = self.master.info.as_ref().filter(|info| info.role == Role::Slave)?;
@@ -178,6 +179,6 @@ impl Group {
     fn demoted_to(&self, core: &Core) -> Option<&Address> {
         let lives = self.master.health.up && self.master.info_within(core, FRESH_MS);
         let info = self.master.info.as_ref().filter(|info| lives && info.role == Role::Slave)?;
-        info.master.as_ref()
+        info.master.as_ref().filter(|_| core.holds(Guard::DemotedTells))
     }
 }

@@ -46,7 +46,7 @@ pub(super) enum Fault {
 impl Group {
     /// Puts right what is wrong and due.
     pub(super) fn repair(&mut self, core: &mut Core) {
-        if core.in_tilt() || self.failover.is_some() {
+        if core.in_tilt() || (self.failover.is_some() && core.holds(Guard::NoRepairInFailover)) {
             return;
         }
         self.watch_progress(core);
@@ -67,7 +67,7 @@ impl Group {
     }
 
     pub(super) fn fault(&self, core: &Core, node: &Node) -> Option<Fault> {
-        if self.is_the_master(node) {
+        if self.is_the_master(node) && core.holds(Guard::NotToItself) {
             return None;
         }
         let info = node.info.as_ref()?;
@@ -114,7 +114,7 @@ impl Group {
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) => {
                 let elsewhere = core.is_held_by_another(master, &self.name);
-                let ours = self.holds_address(master)
+                let ours = (self.holds_address(master) || self.seems_to_hold(core, master))
                     && !self.replicas.values().any(|node| {
                         node.is_at(master)
                             && node.role() == Some(Role::Master)
@@ -133,11 +133,34 @@ impl Group {
         let disputed = core.is_held_by_another(&node.address, &self.name);
         let slaves = node.info.as_ref().map_or(&[][..], |info| &info.slaves);
         let others = !slaves.is_empty() && !slaves.iter().any(|at| self.holds_address(at));
-        (disputed && !node.is_ours()) || others
+        let of_others = others && core.holds(Guard::OthersReplicasTell);
+        (disputed && !node.is_ours() && core.holds(Guard::DisputedLeftAlone)) || of_others
     }
 
     fn holds_address(&self, address: &Address) -> bool {
-        self.master.seems_at(address) || self.replicas.values().any(|node| node.is_at(address))
+        self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
+    }
+
+    /// By the last lookup a node of ours lives at this address: no connection has told what its
+    /// name means, and no other group knows a node of its own there.
+    fn seems_to_hold(&self, core: &Core, address: &Address) -> bool {
+        let mut nodes = std::iter::once(&self.master).chain(self.replicas.values());
+        nodes.any(|node| self.seems_at(core, node, address))
+    }
+
+    fn seems_at(&self, core: &Core, node: &Node, address: &Address) -> bool {
+        node.seems_at(address)
+            && !core.is_held_by_another(address, &self.name)
+            && !core.is_meant_by_another(address, &self.name, &node.address)
+            && core.holds(Guard::LookupShowsFollowers)
+    }
+
+    /// It is the very process that followed the present master, as that is known or seems.
+    pub(super) fn has_followed(&self, core: &Core, node: &Node) -> bool {
+        let seems_so = |(run_id, master): &(RunId, Address)| {
+            node.run_id.as_ref() == Some(run_id) && self.seems_at(core, &self.master, master)
+        };
+        node.has_followed() || node.last_followed.as_ref().is_some_and(seems_so)
     }
 
     fn repair_node(&mut self, core: &mut Core, address: &Address) {
@@ -153,7 +176,8 @@ impl Group {
             return;
         }
         let since = node.settled_since;
-        if node.info_at.is_some_and(|at| at < node.health.opened_at) {
+        let is_old = node.info_at.is_some_and(|at| at < node.health.opened_at);
+        if is_old && core.holds(Guard::OfThisConnection) {
             // Said on an earlier connection: by now somebody else may live there.
             return;
         }
@@ -163,7 +187,8 @@ impl Group {
             return;
         }
         // A node that followed our master and now says master may know a newer configuration.
-        let leading = self.repoint.is_some() && !(fault == Fault::Master && node.has_followed());
+        let promoted = fault == Fault::Master && self.has_followed(core, node);
+        let leading = self.repoint.is_some() && !(promoted && core.holds(Guard::PromotedHasTime));
         let seen_since = node.info_at.is_some_and(|at| at >= since);
         if !leading && !seen_since {
             return;
@@ -177,7 +202,8 @@ impl Group {
             }
             _ => SETTLED_MS,
         };
-        let refused_until = node.refused_at.map(|at| at.plus(REFUSED_PAUSE_MS));
+        let refused_at = node.refused_at.filter(|_| core.holds(Guard::RefusedWaits));
+        let refused_until = refused_at.map(|at| at.plus(REFUSED_PAUSE_MS));
         if !core.due(since.plus(patience_ms)) || refused_until.is_some_and(|at| !core.due(at)) {
             return;
         }
@@ -201,8 +227,21 @@ impl Group {
         core.announce_durable(kind, Some(&self.name), details);
     }
 
+    /// Said of whom a foreign node follows.
+    pub(super) fn no_node_of_ours(&self) -> String {
+        let nodes = std::iter::once(&self.master).chain(self.replicas.values());
+        let unknown: Vec<_> = nodes.filter(|node| node.is_unknown_name()).collect();
+        let but = unknown.iter().map(|node| node.address.host.as_str()).collect::<Vec<_>>();
+        let but = match but.is_empty() {
+            true => String::new(),
+            false => format!(" (though nobody can tell yet what {} means)", but.join(", ")),
+        };
+        format!("which is no node of this group{but}")
+    }
+
     /// Says once why a foreign node is left alone.
     fn leave_alone(&mut self, core: &mut Core, address: &Address) {
+        let no_node_of_ours = self.no_node_of_ours();
         let Some(node) = self.replicas.get_mut(address) else { return };
         let id = node.run_id.clone();
         if node.left_alone == id {
@@ -210,7 +249,7 @@ impl Group {
         }
         node.left_alone = id;
         let whose = match node.info.as_ref().and_then(|info| info.master.as_ref()) {
-            Some(master) => format!("follows {master}, which is no node of this group"),
+            Some(master) => format!("follows {master}, {no_node_of_ours}"),
             None => "is a master that has replicas, or an address, of another group".to_owned(),
         };
         let text = format!(
@@ -232,7 +271,7 @@ impl Group {
                 && node.sdown_since.is_none()
                 && now.since(node.settled_since) < patience_ms
                 && node.info.as_ref().is_some_and(|info| !info.link_up);
-            node.reconf.is_some() || copying
+            node.reconf.is_some() || (copying && core.holds(Guard::CopyingCounts))
         };
         self.replicas.values().filter(syncing).count() as u32
     }

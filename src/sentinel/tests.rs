@@ -6,6 +6,7 @@ mod given_up;
 mod guards;
 mod lessons;
 mod links;
+mod lookups;
 mod promises;
 mod strangers;
 

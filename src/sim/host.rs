@@ -664,7 +664,7 @@ impl Host {
             && !net.shown.is_empty()
         {
             let whom = followed_in(reply);
-            let puzzles = whom.is_some_and(|whom| !self.knows_whom(net, &whom, false));
+            let puzzles = whom.is_some_and(|whom| !self.knows_whom(net, &whom));
             self.links.get_mut(&id).expect("it was there").ear.puzzles = puzzles;
         }
         self.inputs.push_back(Input::Link { link: id, event });

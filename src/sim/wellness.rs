@@ -73,6 +73,9 @@ impl World {
             let told = told.map_or("nobody".into(), |told| told.to_string());
             return Some(format!("the master is {told}, not {master}"));
         }
+        if let Some(state) = field(&entry, "failover-state") {
+            return Some(format!("a failover is in state {state}"));
+        }
         let expected = [("flags", "master".to_owned())];
         for (name, value) in expected.into_iter().chain(settings) {
             let found = field(&entry, name);
@@ -105,10 +108,7 @@ impl World {
         let others: BTreeMap<_, _> = others.collect();
         let known = self.members(n, Request::Sentinels(name()));
         self.ghosts |= known.keys().any(|of| !others.contains_key(of));
-        if let Some(wrong) = differs("sentinels", &others, &known) {
-            return Some(wrong);
-        }
-        field(&entry, "failover-state").map(|state| format!("a failover is in state {state}"))
+        differs("sentinels", &others, &known)
     }
 
     /// The replicas or the other sentinels that a sentinel names, and their flags. A replica's name

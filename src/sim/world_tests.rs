@@ -68,6 +68,77 @@ fn finds_replicas_that_hold_what_their_master_does_not() {
     assert_eq!(wrong.as_deref(), Some("node 1 holds what node 0 does not"));
 }
 
+/// What keeps a world from being well so many ms after this was done to it.
+#[track_caller]
+fn is_wrong(change: impl FnOnce(&mut World), ms: Ms, wrong: &str) {
+    let mut world = lived(15_000);
+    assert_eq!(world.what_is_wrong(), None);
+    change(&mut world);
+    if ms > 0 {
+        live(&mut world, 15_000 + ms);
+    }
+    let found = world.what_is_wrong().unwrap_or_default();
+    assert!(found.contains(wrong), "{found:?} is not {wrong:?}");
+}
+
+fn follows(world: &mut World, node: usize, master: usize) {
+    let master = world.nodes[master].address.clone();
+    world.nodes[node].follow(&mut world.net, master);
+}
+
+/// Sentinel 0 is asked; its answer may wait for its disk.
+fn asks(world: &mut World, request: Request) {
+    world.hosts[0].ask(&mut world.net, &mut world.watch, request);
+}
+
+/// Sentinel 0 begins anew with this node as the master.
+fn watches(world: &mut World, node: usize, quorum: u32) {
+    let Address { host, port } = world.nodes[node].address.clone();
+    let (name, port, quorum) = (Shape::group_name(0), port.to_string(), quorum.to_string());
+    asks(world, Request::Remove(name.clone()));
+    asks(world, Request::Monitor { name, host, port, quorum });
+}
+
+#[test]
+fn finds_each_thing_that_keeps_a_world_from_being_well() {
+    is_wrong(|world| follows(world, 0, 1), 0, "no node of g0 is a master");
+    let promote = |world: &mut World| drop(world.nodes[1].become_master(&mut world.net));
+    is_wrong(promote, 0, "nodes 0 and 1 of g0 are masters");
+    is_wrong(|world| follows(world, 2, 1), 0, "node 2 follows");
+    let begins_anew = |world: &mut World| {
+        follows(world, 2, 1);
+        follows(world, 2, 0);
+    };
+    is_wrong(begins_anew, 0, "not in sync");
+    is_wrong(|world| world.shell(Proc::Sentinel(0)).frozen = 1, 0, "sentinel 0, g0: is frozen");
+    is_wrong(|world| watches(world, 1, 2), 0, "has not written what it decided");
+    is_wrong(|world| watches(world, 1, 2), 100, "sentinel 0, g0: the master is");
+    is_wrong(|world| watches(world, 0, 1), 100, "quorum is 1, not 2");
+    let meets = |world: &mut World| {
+        let Address { host, port } = world.nodes[0].address.clone();
+        let hello = format!("10.9.9.9,26379,{},0,g0,{host},{port},0", "c".repeat(40));
+        asks(world, Request::Hello(hello));
+    };
+    is_wrong(meets, 100, "names the sentinels");
+    let cut = |world: &mut World| world.net.cut_between(Proc::Sentinel(0), Proc::Node(0));
+    is_wrong(cut, 5, "flags is");
+    let cut = |world: &mut World| world.net.cut_between(Proc::Sentinel(0), Proc::Node(1));
+    is_wrong(cut, 5, "says slave,disconnected of");
+    let options = vec!["down-after-milliseconds".to_owned(), "1234".to_owned()];
+    let set = Request::Set { name: Shape::group_name(0), options };
+    is_wrong(|world| asks(world, set), 100, "down-after-milliseconds is 1234, not");
+    // For a moment only: a failover that was ordered takes some milliseconds.
+    let wrong_after = |ms: Ms| {
+        let mut world = lived(15_000);
+        asks(&mut world, Request::Failover(Shape::group_name(0)));
+        live(&mut world, 15_000 + ms);
+        world.what_is_wrong().unwrap_or_default()
+    };
+    let wrong: Vec<String> = (1..20).map(wrong_after).collect();
+    let is_state = |wrong: &String| wrong.contains("a failover is in state");
+    assert!(wrong.iter().any(is_state), "{wrong:?}");
+}
+
 #[test]
 fn finds_a_promotion_that_is_told_and_not_true() {
     let mut world = lived(15_000);

@@ -48,6 +48,27 @@ const CAUGHT: &[(Guard, fn())] = &[
     (Guard::ForeignNotPromoted, a_replica_of_somebody_else_is_passed_over_and_left_alone),
     (Guard::StrayNotPromoted, a_master_that_never_was_a_replica_is_passed_over),
     (Guard::ForeignLeftAlone, a_replica_of_somebody_else_is_passed_over_and_left_alone),
+    (Guard::LookupShowsFollowers, LOOKUP),
+    (
+        Guard::OthersReplicasTell,
+        super::strangers::a_master_whose_replicas_are_all_strangers_is_left_alone,
+    ),
+    (Guard::DisputedLeftAlone, DISPUTED),
+    (Guard::LedAwayLeft, LED_AWAY),
+    (Guard::DemotedTells, super::the_node_that_our_demoted_master_follows_may_lead_the_group),
+    (Guard::PauseFreesAll, after_many_lost_elections_all_votes_may_be_free),
+    (Guard::NotToItself, TO_ITSELF),
+    (
+        Guard::OfThisConnection,
+        super::strangers::what_a_node_said_on_an_earlier_connection_sends_nobody_anywhere,
+    ),
+    (
+        Guard::CopyingCounts,
+        super::promises::a_replica_that_copies_the_data_holds_up_the_next_one_whoever_sent_it,
+    ),
+    (Guard::NoRepairInFailover, nobody_is_sent_to_the_old_master_while_a_new_one_is_chosen),
+    (Guard::RefusedWaits, super::a_node_that_refuses_is_asked_again_after_a_pause),
+    (Guard::PromotedHasTime, PROMOTED),
     (Guard::MasterSane, nobody_is_sent_to_a_master_that_is_down),
     (Guard::Patience, super::a_returning_old_master_is_taken_back_after_all_have_confirmed),
     (Guard::PeersConfirm, a_master_too_many_is_given_time_unless_all_have_confirmed),
@@ -72,6 +93,16 @@ const CAUGHT: &[(Guard, fn())] = &[
 const STALE_HELLO: fn() =
     super::lessons::a_hello_that_waited_for_the_disk_does_not_go_once_another_master_is_known;
 const LAGGARD: fn() = super::a_replica_that_lost_its_master_before_comes_last_whatever_its_priority;
+const LOOKUP: fn() =
+    super::lookups::who_follows_what_the_masters_name_means_is_ours_before_a_connection_stands;
+const DISPUTED: fn() =
+    super::strangers::who_follows_a_master_that_another_group_claims_is_left_alone_and_so_is_that;
+const LED_AWAY: fn() =
+    super::lessons::a_master_that_nobody_elected_and_that_follows_a_stranger_stays_a_replica;
+const TO_ITSELF: fn() =
+    super::links::a_master_that_is_known_by_name_and_by_address_is_not_sent_to_itself;
+const PROMOTED: fn() =
+    super::lessons::a_leader_that_still_repoints_gives_time_to_whom_a_later_one_may_have_promoted;
 const STRANGERS: fn() =
     super::strangers_and_unknown_groups_move_no_epoch_and_get_an_answer_while_the_disk_fails;
 const VOTER: fn() = a_voter_does_not_stand_while_its_vote_binds_and_then_lets_others_go_first;
@@ -82,6 +113,9 @@ fn each_guard_off_is_caught_by_its_test() {
     let escaped = CAUGHT.iter().filter(|(guard, test)| !caught(*test, *guard));
     let escaped: Vec<Guard> = escaped.map(|(guard, _)| *guard).collect();
     assert_eq!(escaped, [], "their tests pass without them");
+    let has_test = |guard: &&Guard| CAUGHT.iter().any(|(tested, _)| tested == *guard);
+    let untested: Vec<_> = Guard::RARE.iter().filter(|guard| !has_test(guard)).collect();
+    assert!(untested.is_empty(), "no drawn run misses these, nor does a test: {untested:?}");
 }
 
 /// A sentinel that watches MASTER and knows no other one yet.
@@ -800,4 +834,59 @@ fn whom_a_lost_leader_promoted_comes_first() {
     desk.win();
     desk.pass(500);
     assert_eq!(desk.promotions(), [OTHER_REPLICA], "{:?}", desk.events);
+}
+
+#[test]
+fn after_many_lost_elections_all_votes_may_be_free() {
+    // A vote binds for 5 s, and each of three sentinels may hold another's.
+    let mut desk = Desk::new(1, 2);
+    desk.master_dies();
+    let (mut began, mut longest) = (Vec::new(), 0);
+    for _ in 0..1_500 {
+        desk.pass(100);
+        for (port, down) in [(26002, 1), (26003, 0)] {
+            desk.answer_question(port, down, "*", 0);
+        }
+        let attempts = desk.events.iter().filter(|(kind, _)| *kind == EventKind::TryFailover);
+        if attempts.count() > began.len() {
+            longest = longest.max(desk.now_ms - began.last().unwrap_or(&desk.now_ms));
+            began.push(desk.now_ms);
+        }
+    }
+    assert!(
+        longest > 2 * super::super::election::TENURE_MS && began.len() > 5,
+        "{longest}: {began:?}"
+    );
+}
+
+#[test]
+fn nobody_is_sent_to_the_old_master_while_a_new_one_is_chosen() {
+    let mut desk = Desk::new(1, 2);
+    let follows = |port| format!("run_id:{}\r\n{}", id(9), replica_info(port, 400, false));
+    desk.infos.insert(at(OTHER_REPLICA), follows(MASTER));
+    desk.pass(12_000);
+    desk.infos.insert(at(OTHER_REPLICA), follows(9_999));
+    let has_seen = |desk: &Desk| {
+        let node = &desk.sentinel.groups["mymaster"].replicas[&at(OTHER_REPLICA)];
+        node.info.as_ref().is_some_and(|info| info.master == Some(at(9_999)))
+    };
+    while !has_seen(&desk) {
+        desk.pass(100);
+    }
+    // It will have been wrong for long enough within this election.
+    desk.pass(7_500);
+    desk.ask(Request::Failover("mymaster".into()));
+    // The votes are late.
+    desk.sent.clear();
+    while !desk.has(EventKind::AbortNotElected) {
+        desk.pass(100);
+        let strayed =
+            desk.sent.iter().any(|(_, command)| matches!(command, Command::Follow { .. }));
+        let during = !desk.has(EventKind::AbortNotElected);
+        assert!(!(strayed && during), "{} ms: {:?}", desk.now_ms, desk.sent);
+        assert!(desk.now_ms < 100_000, "{:?}", desk.events);
+    }
+    desk.pass(30_000);
+    let order = (at(OTHER_REPLICA), Command::Follow { master: at(MASTER) });
+    assert!(desk.sent.contains(&order), "it is put right afterwards: {:?}", desk.events);
 }

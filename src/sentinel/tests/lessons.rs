@@ -22,7 +22,7 @@ fn led_away(config_epoch: u64) -> Desk {
 }
 
 #[test]
-fn a_master_that_nobody_elected_and_that_follows_a_stranger_is_not_made_a_master_again() {
+pub(super) fn a_master_that_nobody_elected_and_that_follows_a_stranger_stays_a_replica() {
     let desk = led_away(0);
     assert!(desk.promotions().is_empty(), "{:?}", desk.said);
     let remedy = "SENTINEL MONITOR mymaster 127.0.0.1 7999 2";
@@ -427,7 +427,7 @@ fn a_leader_puts_right_at_once_who_followed_an_older_master_only() {
 }
 
 #[test]
-fn a_leader_that_still_repoints_gives_time_to_whom_a_later_one_may_have_promoted() {
+pub(super) fn a_leader_that_still_repoints_gives_time_to_whom_a_later_one_may_have_promoted() {
     let mut desk = Desk::new(1, 2);
     let runs = |info: String| format!("run_id:{}\r\n{info}", id(9));
     desk.infos.insert(at(OTHER_REPLICA), runs(replica_info(MASTER, 400, true)));

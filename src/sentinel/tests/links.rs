@@ -218,7 +218,7 @@ fn a_name_that_seems_to_mean_another_node_by_now_is_asked_for_again() {
 }
 
 #[test]
-fn a_master_that_is_known_by_name_and_by_address_is_not_sent_to_itself() {
+pub(super) fn a_master_that_is_known_by_name_and_by_address_is_not_sent_to_itself() {
     // A hello named the address before any connection had told what the name means.
     for (run_ids, far) in [(true, false), (false, false), (true, true)] {
         let mut desk = named(false);
@@ -258,34 +258,6 @@ fn a_master_that_is_known_by_name_and_by_address_is_not_sent_to_itself() {
         desk.pass(10_000);
         let shown = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
         assert!(!shown.contains("redis.example"), "{shown}");
-    }
-}
-
-#[test]
-fn who_follows_what_the_masters_name_means_is_ours_before_a_connection_stands() {
-    // Seed 837858: it starts while the master is down, and replicas name that by its address.
-    for looked_up in ["203.0.113.5", "203.0.113.6"] {
-        let mut desk = named(false);
-        let group = desk.sentinel.groups.get_mut("mymaster").expect("the group");
-        (group.master.resolved, group.master.local_ip) = (None, None);
-        let name = Address::new("redis.example", MASTER);
-        let link = *desk.links.iter().find(|(_, to)| **to == name).expect("a link").0;
-        desk.input(Input::Link { link, event: LinkEvent::Down { reason: LostReason::Refused } });
-        desk.infos.remove(&name);
-        let ips = vec![looked_up.to_owned()];
-        desk.input(Input::Link { link, event: LinkEvent::Resolved { ips } });
-        for port in [REPLICA, OTHER_REPLICA] {
-            let follows = replica_info(MASTER, 500, true).replace("127.0.0.1", "203.0.113.5");
-            desk.infos.insert(at(port), format!("run_id:{}\r\n{follows}", id(port as u8)));
-        }
-        desk.pass(12_000);
-        // Another leader may have promoted it already.
-        desk.infos.insert(at(REPLICA), format!("run_id:{}\r\nrole:master\r\n", id(REPLICA as u8)));
-        desk.pass(1_200);
-        desk.ask(Request::Failover("mymaster".into()));
-        desk.win();
-        let ours = looked_up == "203.0.113.5";
-        assert_eq!(desk.promotions() == [REPLICA], ours, "{:?} {:?}", desk.events, desk.replies);
     }
 }
 

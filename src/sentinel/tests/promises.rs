@@ -320,7 +320,7 @@ fn whoever_answers_a_reset_in_the_same_millisecond_is_not_forgotten() {
 // After a switch.
 
 #[test]
-fn a_replica_that_copies_the_data_holds_up_the_next_one_whoever_sent_it() {
+pub(super) fn a_replica_that_copies_the_data_holds_up_the_next_one_whoever_sent_it() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
     desk.infos.insert(at(REPLICA), "role:master\r\n".into());

@@ -80,7 +80,7 @@ fn a_replica_of_ours_that_now_follows_another_groups_master_is_left_alone() {
 }
 
 #[test]
-fn who_follows_a_master_that_another_group_claims_is_left_alone_and_so_is_that_master() {
+pub(super) fn who_follows_a_master_that_another_group_claims_is_left_alone_and_so_is_that() {
     let mut desk = Desk::new(1, 2);
     desk.infos.insert(at(REPLICA), "role:master\r\n".into());
     desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 400, true));
@@ -92,7 +92,7 @@ fn who_follows_a_master_that_another_group_claims_is_left_alone_and_so_is_that_m
 }
 
 #[test]
-fn a_master_whose_replicas_are_all_strangers_is_left_alone() {
+pub(super) fn a_master_whose_replicas_are_all_strangers_is_left_alone() {
     for (replica, is_ours) in [(9_999, false), (OTHER_REPLICA, true)] {
         let mut desk = Desk::new(1, 2);
         desk.infos.insert(at(REPLICA), master_of(replica));
@@ -101,4 +101,28 @@ fn a_master_whose_replicas_are_all_strangers_is_left_alone() {
         let known = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
         assert!(!known.contains("9999"), "a stranger's replicas are not ours: {known}");
     }
+}
+
+#[test]
+pub(super) fn what_a_node_said_on_an_earlier_connection_sends_nobody_anywhere() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.master_dies();
+    // It is reached again, and says nothing yet: its address may be another node's by now.
+    desk.infos.remove(&at(OTHER_REPLICA));
+    desk.pass(1);
+    desk.connection_ends(OTHER_REPLICA);
+    let (link, ip) = (desk.link_to(OTHER_REPLICA), "127.0.0.1".to_owned());
+    let event = LinkEvent::Up { local_ip: ip.clone(), remote_ip: ip };
+    desk.input(Input::Link { link, event });
+    desk.win();
+    desk.pass(500);
+    assert_eq!(desk.promotions(), [REPLICA], "{:?}", desk.events);
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(500);
+    assert!(desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
+    assert_eq!(desk.orders_to(OTHER_REPLICA), [] as [&Command; 0]);
+    desk.infos.insert(at(OTHER_REPLICA), replica_info(MASTER, 400, false));
+    desk.pass(15_000);
+    assert!(desk.orders_to(OTHER_REPLICA).contains(&&Command::Follow { master: at(REPLICA) }));
 }

@@ -131,10 +131,9 @@ impl Ear {
         self.meanings[usize::from(!by_connection)] = Some(ip.to_owned());
     }
 
-    /// True if a connection told that this is what its name means, or, if that is enough, a lookup.
-    pub(in crate::sim) fn is_meant(&self, ip: &str, by_lookup: bool) -> bool {
-        let meanings = &self.meanings[..1 + usize::from(by_lookup)];
-        meanings.iter().flatten().any(|meaning| meaning == ip)
+    /// True if a connection told that this is what its name means, or a lookup.
+    pub(in crate::sim) fn is_meant(&self, ip: &str) -> bool {
+        self.meanings.iter().flatten().any(|meaning| meaning == ip)
     }
 
     pub(in crate::sim) fn closed(mut self, at: Ms) -> Ear {

@@ -53,18 +53,15 @@ impl Host {
     pub(super) fn understands(&self, net: &Net, question: &Request) -> bool {
         let Request::IsMasterDown { host, port, .. } = question else { return true };
         let port = u16::try_from(*port);
-        net.shown.is_empty()
-            || port.is_ok_and(|p| self.knows_whom(net, &Address::new(host, p), true))
+        net.shown.is_empty() || port.is_ok_and(|p| self.knows_whom(net, &Address::new(host, p)))
     }
 
     /// True if it can know whom an address means that others show: what a name means is unknown
-    /// until it is told, by a connection or, if that is enough, by a lookup, and so is the name of
-    /// an address.
-    pub(super) fn knows_whom(&self, net: &Net, at: &Address, by_lookup: bool) -> bool {
+    /// until it is told, by a connection or by a lookup, and so is the name of an address.
+    pub(super) fn knows_whom(&self, net: &Net, at: &Address) -> bool {
         let node = net.shown.node(at);
         let is_known = |link: &Link| {
-            link.known_as == node
-                && (link.target.address == *at || link.ear.is_meant(&at.host, by_lookup))
+            link.known_as == node && (link.target.address == *at || link.ear.is_meant(&at.host))
         };
         self.links.values().any(is_known)
     }
