@@ -249,7 +249,11 @@ impl Sentinel {
                 if remote_ip != address.host {
                     core.note_meaning(node.link(), vec![remote_ip.clone()]);
                 }
+                let is_news = node.resolved.is_none();
                 node.connected(core, local_ip, remote_ip);
+                if is_news && *address == group.master.address {
+                    group.meet_followers();
+                }
             }
             LinkEvent::Resolved { ips } => {
                 if node.resolved.is_none() {

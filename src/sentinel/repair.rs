@@ -155,6 +155,20 @@ impl Group {
             && core.holds(Guard::LookupShowsFollowers)
     }
 
+    /// A connection has told for the first time what the master's name means: so whoever was seen
+    /// to follow that address follows the master, or did.
+    pub(super) fn meet_followers(&mut self) {
+        for node in self.replicas.values_mut() {
+            if let Some((run_id, master)) = &node.last_followed
+                && node.run_id.as_ref() == Some(run_id)
+                && self.master.is_at(master)
+            {
+                node.followed = true;
+                node.own_run_id = Some(run_id.clone());
+            }
+        }
+    }
+
     /// It is the very process that followed the present master, as that is known or seems.
     pub(super) fn has_followed(&self, core: &Core, node: &Node) -> bool {
         let seems_so = |(run_id, master): &(RunId, Address)| {

@@ -129,6 +129,25 @@ fn what_a_lookup_said_is_forgotten_once_a_connection_tells_something_else() {
 }
 
 #[test]
+fn what_seemed_is_known_once_a_connection_tells_so() {
+    // Seed 950683: by then it is a master already, as another leader has promoted it.
+    for meant in [TRUE, OTHER] {
+        let mut desk = unmet(&[TRUE]);
+        desk.follows(REPLICA, 72, TRUE, 500);
+        desk.follows(OTHER_REPLICA, 73, TRUE, 400);
+        desk.pass(3_000);
+        desk.is_master(REPLICA, 72, "");
+        desk.infos.remove(&at(OTHER_REPLICA));
+        desk.pass(1_500);
+        desk.is_met_at(meant);
+        desk.pass(100);
+        desk.infos.remove(&name());
+        let expected: &[u16] = if meant == TRUE { &[REPLICA] } else { &[] };
+        assert_eq!(desk.promoted(), expected, "{meant}: {:?}", desk.said);
+    }
+}
+
+#[test]
 fn a_later_lookup_takes_the_place_of_the_last() {
     let mut desk = unmet(&[TRUE]);
     desk.follows(REPLICA, 72, TRUE, 500);
