@@ -216,6 +216,16 @@ fn finds_a_promotion_without_a_majority() {
     let mut court = Court::new();
     court.sends(0, &disk(5, 0, None), Command::Promote);
     court.finds("a majority before promotion");
+    // Half of four are none, though they are the quorum.
+    for (others, rule) in [(1, "a majority before promotion"), (2, "")] {
+        let mut court = Court::new();
+        let mut leader = court.stands(0, 5);
+        let known = &mut leader.groups.get_mut(GROUP).expect("the group").sentinels;
+        known.insert(id(3), address(3));
+        (1..=others).for_each(|n| court.votes(n, &disk(5, 0, Some((5, 0))), 5, 0));
+        court.sends(0, &leader, Command::Promote);
+        court.finds(rule);
+    }
 }
 
 #[test]
