@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::claims::{Claims, GroupNode};
 use super::effect::{Command, Effect, Target, TargetKind};
 use super::event::{Event, EventKind, Level};
 use super::mutant::{Guard, Guards};
@@ -20,7 +21,7 @@ const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
-    Node(Arc<(GroupName, Address)>),
+    Node(GroupNode),
     Peer(RunId),
 }
 
@@ -48,11 +49,7 @@ pub(super) struct Core {
     pub(super) chance: Chance,
     pub(super) links: BTreeMap<LinkId, Owner>,
     pub(super) peers: BTreeMap<RunId, PeerLink>,
-    /// The groups that have a node at an address: mostly one, but addresses are given away.
-    holders: BTreeMap<Address, Vec<GroupName>>,
-    /// What the names of nodes mean, by the last connection, or by the last lookup where none has
-    /// told; see [`Core::note_meaning`].
-    meanings: BTreeMap<LinkId, Vec<String>>,
+    pub(super) claims: Claims,
     /// Links to peers were opened since [`Core::has_new_peers`] was last asked.
     opened: bool,
     /// Our own IPs on connections so far.
@@ -87,8 +84,7 @@ impl Core {
             chance: Chance::new(seed),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
-            holders: BTreeMap::new(),
-            meanings: BTreeMap::new(),
+            claims: Claims::default(),
             opened: false,
             local_ips: BTreeSet::new(),
             double: None,
@@ -248,7 +244,7 @@ impl Core {
         let link = LinkId(self.next_link);
         self.next_link += 1;
         if let Owner::Node(node) = &owner {
-            self.holders.entry(node.1.clone()).or_default().push(node.0.clone());
+            self.claims.opened(node);
         }
         self.links.insert(link, owner);
         self.out.emit(Effect::Connect { link, target: Box::new(target) });
@@ -257,53 +253,17 @@ impl Core {
 
     /// Closes a link for good.
     pub(super) fn disconnect(&mut self, link: LinkId) {
-        if let Some(Owner::Node(node)) = self.links.remove(&link)
-            && let Some(groups) = self.holders.get_mut(&node.1)
-        {
-            if let Some(at) = groups.iter().position(|group| *group == node.0) {
-                groups.swap_remove(at);
-            }
-            if groups.is_empty() {
-                self.holders.remove(&node.1);
-            }
+        if let Some(Owner::Node(node)) = self.links.remove(&link) {
+            self.claims.closed(link, &node);
         }
-        self.forget_meaning(link);
         self.out.emit(Effect::Disconnect { link });
     }
 
-    /// True if a group other than this one has a node at this address, too.
-    pub(super) fn is_held_by_another(&self, address: &Address, group: &GroupName) -> bool {
-        self.holders.get(address).is_some_and(|groups| groups.iter().any(|g| g != group))
-    }
-
     /// Notes all IPs that the name of this link's node may mean.
-    pub(super) fn note_meaning(&mut self, link: LinkId, ips: Vec<String>) {
-        self.meanings.insert(link, ips);
-    }
-
-    /// Takes back what was noted of this link.
-    pub(super) fn forget_meaning(&mut self, link: LinkId) -> Option<Vec<String>> {
-        self.meanings.remove(&link)
-    }
-
-    /// True if a group other than this one has a node whose name means this address, or seems to. A
-    /// node that has our own node's name is that node: two groups may watch the same one.
-    pub(super) fn is_meant_by_another(
-        &self,
-        address: &Address,
-        group: &GroupName,
-        own_name: &Address,
-    ) -> bool {
-        let is_claim = |(link, ips): (&LinkId, &Vec<String>)| match self.links.get(link) {
-            Some(Owner::Node(node)) => {
-                node.0 != *group
-                    && node.1.port == address.port
-                    && !node.1.host.eq_ignore_ascii_case(&own_name.host)
-                    && ips.contains(&address.host)
-            }
-            _ => false,
-        };
-        self.meanings.iter().any(is_claim)
+    pub(super) fn note_meaning(&mut self, link: LinkId, ips: &[String]) {
+        if let Some(Owner::Node(node)) = self.links.get(&link) {
+            self.claims.means(link, node, ips);
+        }
     }
 
     /// Sends at once: questions show nothing that would have to be durable.

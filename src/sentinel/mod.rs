@@ -15,6 +15,7 @@
 //! step; `outbox` holds the rule *durable before said aloud*.
 
 mod answer;
+mod claims;
 mod core;
 mod durable;
 mod effect;
@@ -246,20 +247,16 @@ impl Sentinel {
         match event {
             LinkEvent::Up { local_ip, remote_ip } => {
                 core.local_ips.insert(local_ip.clone());
-                if remote_ip != address.host {
-                    core.note_meaning(node.link(), vec![remote_ip.clone()]);
-                }
                 let is_news = node.resolved.is_none();
                 node.connected(core, local_ip, remote_ip);
+                core.note_meaning(node.link(), node.meaning());
                 if is_news && *address == group.master.address {
                     group.meet_followers();
                 }
             }
             LinkEvent::Resolved { ips } => {
-                if node.resolved.is_none() {
-                    core.note_meaning(node.link(), ips.clone());
-                }
                 node.looked_up = ips;
+                core.note_meaning(node.link(), node.meaning());
                 return;
             }
             LinkEvent::Down { reason } => {

@@ -169,6 +169,11 @@ impl Node {
         self.resolved.is_none() && self.may_be_at(address)
     }
 
+    /// What its name means, by the last connection, or by the last lookup where none has told.
+    pub(super) fn meaning(&self) -> &[String] {
+        self.resolved.as_ref().map_or(&self.looked_up, std::slice::from_ref)
+    }
+
     /// Its name has not been looked up yet, or not with success: only the name itself means it.
     pub(super) fn is_unknown_name(&self) -> bool {
         self.resolved.is_none()
@@ -289,12 +294,9 @@ impl Node {
 
     /// Closes its connection and opens another.
     pub(super) fn reopen(&mut self, core: &mut Core, group: &GroupName, settings: &GroupSettings) {
-        let meaning = core.forget_meaning(self.health.link);
         core.disconnect(self.health.link);
         let link = core.connect_node(group, &self.address, settings);
-        if let Some(ips) = meaning {
-            core.note_meaning(link, ips);
-        }
+        core.note_meaning(link, self.meaning());
         self.health.relink(core, link);
         self.heard_at = core.now();
         self.info_in_flight = false;

@@ -108,10 +108,11 @@ impl Group {
         if !node.info_within(core, info_ms) && core.holds(Guard::CandidateInfoFresh) {
             return Some("its INFO is too old".into());
         }
-        let foreign = info.role == Role::Slave && self.is_foreign(core, node);
-        if foreign && core.holds(Guard::ForeignNotPromoted) {
-            let whom = info.master.as_ref().map_or("a master".to_owned(), Address::to_string);
-            return Some(format!("it follows {whom}, {}", self.no_node_of_ours()));
+        if let (Role::Slave, Some(master)) = (info.role, &info.master)
+            && self.is_foreign(core, node)
+            && core.holds(Guard::ForeignNotPromoted)
+        {
+            return Some(format!("it follows {master}, {}", self.no_node_of_ours(core, master)));
         }
         let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
         let stray = info.role == Role::Master && !self.has_followed(core, node) && !heads;

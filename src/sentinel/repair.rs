@@ -113,7 +113,7 @@ impl Group {
         let Some(info) = &node.info else { return false };
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) => {
-                let elsewhere = core.is_held_by_another(master, &self.name);
+                let elsewhere = core.claims.holder(master, &self.name).is_some();
                 let ours = (self.holds_address(master) || self.seems_to_hold(core, master))
                     && !self.replicas.values().any(|node| {
                         node.is_at(master)
@@ -130,7 +130,7 @@ impl Group {
     /// A node that says master is foreign if it has replicas and none of them is ours, or if
     /// another group claims its address, too.
     fn is_foreign_master(&self, core: &Core, node: &Node) -> bool {
-        let disputed = core.is_held_by_another(&node.address, &self.name);
+        let disputed = core.claims.holder(&node.address, &self.name).is_some();
         let slaves = node.info.as_ref().map_or(&[][..], |info| &info.slaves);
         let others = !slaves.is_empty() && !slaves.iter().any(|at| self.holds_address(at));
         let of_others = others && core.holds(Guard::OthersReplicasTell);
@@ -150,8 +150,8 @@ impl Group {
 
     fn seems_at(&self, core: &Core, node: &Node, address: &Address) -> bool {
         node.seems_at(address)
-            && !core.is_held_by_another(address, &self.name)
-            && !core.is_meant_by_another(address, &self.name, &node.address)
+            && core.claims.holder(address, &self.name).is_none()
+            && core.claims.namesake(address, &self.name, &node.address).is_none()
             && core.holds(Guard::LookupShowsFollowers)
     }
 
@@ -241,8 +241,14 @@ impl Group {
         core.announce_durable(kind, Some(&self.name), details);
     }
 
-    /// Said of whom a foreign node follows.
-    pub(super) fn no_node_of_ours(&self) -> String {
+    /// What is said of a master that a foreign node follows.
+    pub(super) fn no_node_of_ours(&self, core: &Core, master: &Address) -> String {
+        let claims = &core.claims;
+        let other = claims.holder(master, &self.name);
+        let other = other.or_else(|| claims.namesake(master, &self.name, &self.master.address));
+        if let Some(other) = other {
+            return format!("which is a node of {other}");
+        }
         let nodes = std::iter::once(&self.master).chain(self.replicas.values());
         let unknown: Vec<_> = nodes.filter(|node| node.is_unknown_name()).collect();
         let but = unknown.iter().map(|node| node.address.host.as_str()).collect::<Vec<_>>();
@@ -255,17 +261,17 @@ impl Group {
 
     /// Says once why a foreign node is left alone.
     fn leave_alone(&mut self, core: &mut Core, address: &Address) {
-        let no_node_of_ours = self.no_node_of_ours();
-        let Some(node) = self.replicas.get_mut(address) else { return };
-        let id = node.run_id.clone();
-        if node.left_alone == id {
+        let Some(node) = self.replicas.get(address) else { return };
+        if node.left_alone == node.run_id {
             return;
         }
-        node.left_alone = id;
         let whose = match node.info.as_ref().and_then(|info| info.master.as_ref()) {
-            Some(master) => format!("follows {master}, {no_node_of_ours}"),
+            Some(at) => format!("follows {at}, {}", self.no_node_of_ours(core, at)),
             None => "is a master that has replicas, or an address, of another group".to_owned(),
         };
+        if let Some(node) = self.replicas.get_mut(address) {
+            node.left_alone.clone_from(&node.run_id);
+        }
         let text = format!(
             "{address} {whose}: {LEFT_ALONE}. If its address has been given to another node, \
              SENTINEL RESET {} forgets it; if it is ours, send it SLAVEOF yourself",

@@ -21,7 +21,7 @@ fn unmet(ips: &[&str]) -> Desk {
     let group = desk.sentinel.groups.get_mut("mymaster").expect("the group");
     (group.master.resolved, group.master.local_ip, group.master.info) = (None, None, None);
     let link = desk.link_to(MASTER);
-    desk.sentinel.core.note_meaning(link, Vec::new());
+    desk.sentinel.core.note_meaning(link, &[]);
     desk.infos.remove(&name());
     desk.connection_ends(MASTER);
     if !ips.is_empty() {
@@ -186,6 +186,14 @@ fn what_another_group_knows_as_its_own_is_not_ours_by_a_lookup() {
         let promoted = desk.promoted();
         let expected: &[u16] = if ours { &[REPLICA] } else { &[] };
         assert_eq!(promoted, expected, "{host} {looked_up:?}: {:?}", desk.said);
+        // In an automatic failover it is said whose it is.
+        if !ours {
+            desk.answer_question(26002, 1, "*", 0);
+            desk.win();
+            desk.pass(500);
+            let why = "follows 203.0.113.5:7001, which is a node of other";
+            assert!(desk.said.iter().any(|said| said.contains(why)), "{host}: {:?}", desk.said);
+        }
     }
 }
 
