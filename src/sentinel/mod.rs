@@ -247,7 +247,7 @@ impl Sentinel {
         match event {
             LinkEvent::Up { local_ip, remote_ip } => {
                 core.local_ips.insert(local_ip.clone());
-                let is_news = node.resolved.is_none();
+                let is_news = node.resolved.as_ref() != Some(&remote_ip);
                 node.connected(core, local_ip, remote_ip);
                 core.note_meaning(node.link(), node.meaning());
                 if is_news && *address == group.master.address {

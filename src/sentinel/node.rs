@@ -44,8 +44,8 @@ pub(super) struct Node {
     /// What its name was resolved to at the last connection.
     pub(super) resolved: Option<String>,
     /// What its name means by the last lookup, which may lie: good enough to be asked after, and
-    /// where no connection has told, to see who follows it, as long as the lookup says so; for
-    /// nothing else.
+    /// where no connection has told, to see who follows it, as long as the lookup says so, and that
+    /// other groups should keep their hands off; for nothing else.
     pub(super) looked_up: Vec<String>,
     /// Our own IP on the connection to it.
     pub(super) local_ip: Option<String>,

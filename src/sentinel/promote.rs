@@ -170,6 +170,7 @@ impl Group {
         let info = self.master.info.as_ref().filter(|info| info.role == Role::Slave)?;
         let master = info.master.as_ref().filter(|_| info.link_up && self.master.health.up)?;
         let known = self.replicas.values().any(|node| node.is_at(master));
+        let known = known || self.seems_to_hold(core, master);
         (!known && !self.master.is_at(master)).then_some(master)
     }
 

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS, Node, Reconf};
-use super::types::{Address, Instant, RunId};
+use super::types::{Address, GroupName, Instant, RunId};
 
 /// How long a node must have been steadily wrong before a sentinel that did not lead the last
 /// failover puts it right, in ms: time enough to hear of a newer configuration that makes it right.
@@ -113,7 +113,7 @@ impl Group {
         let Some(info) = &node.info else { return false };
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) => {
-                let elsewhere = core.claims.holder(master, &self.name).is_some();
+                let elsewhere = self.whose(core, master, &self.master.address).is_some();
                 let ours = (self.holds_address(master) || self.seems_to_hold(core, master))
                     && !self.replicas.values().any(|node| {
                         node.is_at(master)
@@ -143,20 +143,31 @@ impl Group {
 
     /// By the last lookup a node of ours lives at this address: no connection has told what its
     /// name means, and no other group knows a node of its own there.
-    fn seems_to_hold(&self, core: &Core, address: &Address) -> bool {
+    pub(super) fn seems_to_hold(&self, core: &Core, address: &Address) -> bool {
         let mut nodes = std::iter::once(&self.master).chain(self.replicas.values());
         nodes.any(|node| self.seems_at(core, node, address))
     }
 
+    /// Another group that has a node at this address, or one whose name means it and is not ours.
+    fn whose<'a>(
+        &self,
+        core: &'a Core,
+        address: &Address,
+        own_name: &Address,
+    ) -> Option<&'a GroupName> {
+        let claims = &core.claims;
+        let holder = claims.holder(address, &self.name);
+        holder.or_else(|| claims.namesake(address, &self.name, own_name))
+    }
+
     fn seems_at(&self, core: &Core, node: &Node, address: &Address) -> bool {
         node.seems_at(address)
-            && core.claims.holder(address, &self.name).is_none()
-            && core.claims.namesake(address, &self.name, &node.address).is_none()
+            && self.whose(core, address, &node.address).is_none()
             && core.holds(Guard::LookupShowsFollowers)
     }
 
-    /// A connection has told for the first time what the master's name means: so whoever was seen
-    /// to follow that address follows the master, or did.
+    /// A connection has told anew what the master's name means: so whoever was seen to follow that
+    /// address follows the master, or did.
     pub(super) fn meet_followers(&mut self) {
         for node in self.replicas.values_mut() {
             if let Some((run_id, master)) = &node.last_followed
@@ -174,7 +185,9 @@ impl Group {
         let seems_so = |(run_id, master): &(RunId, Address)| {
             node.run_id.as_ref() == Some(run_id) && self.seems_at(core, &self.master, master)
         };
-        node.has_followed() || node.last_followed.as_ref().is_some_and(seems_so)
+        node.has_followed()
+            || node.last_followed.as_ref().is_some_and(seems_so)
+                && !(node.role() == Some(Role::Master) && self.is_foreign_master(core, node))
     }
 
     fn repair_node(&mut self, core: &mut Core, address: &Address) {
@@ -243,11 +256,11 @@ impl Group {
 
     /// What is said of a master that a foreign node follows.
     pub(super) fn no_node_of_ours(&self, core: &Core, master: &Address) -> String {
-        let claims = &core.claims;
-        let other = claims.holder(master, &self.name);
-        let other = other.or_else(|| claims.namesake(master, &self.name, &self.master.address));
-        if let Some(other) = other {
+        if let Some(other) = self.whose(core, master, &self.master.address) {
             return format!("which is a node of {other}");
+        }
+        if self.holds_address(master) {
+            return "which has replicas of another group".to_owned();
         }
         let nodes = std::iter::once(&self.master).chain(self.replicas.values());
         let unknown: Vec<_> = nodes.filter(|node| node.is_unknown_name()).collect();

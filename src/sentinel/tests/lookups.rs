@@ -232,3 +232,76 @@ fn a_name_that_nobody_can_look_up_is_named() {
                yet what redis.example means)";
     assert!(desk.said.iter().any(|said| said.contains(why)), "{:?}", desk.said);
 }
+
+#[test]
+fn a_replica_that_went_over_to_another_groups_name_is_left_alone() {
+    let mut desk = Desk::with(1, 2, |own, _| own.resolve_hostnames = true);
+    desk.follows(REPLICA, 72, "127.0.0.1", 500);
+    desk.pass(12_000);
+    desk.ips.insert("other.example".into(), TRUE.into());
+    let (name, host, port) = ("other".to_owned(), "other.example".to_owned(), MASTER.to_string());
+    desk.ask(Request::Monitor { name, host, port, quorum: "2".into() });
+    desk.follows(REPLICA, 72, TRUE, 500);
+    desk.sent.clear();
+    desk.pass(150_000);
+    assert_eq!(desk.orders(REPLICA), 0, "{:?}", desk.sent);
+    assert_eq!(desk.promoted(), [OTHER_REPLICA], "{:?}", desk.said);
+}
+
+#[test]
+fn who_seemed_to_follow_and_leads_strangers_now_is_not_promoted() {
+    let mut desk = unmet(&[TRUE]);
+    desk.follows(REPLICA, 72, TRUE, 500);
+    desk.follows(OTHER_REPLICA, 73, TRUE, 400);
+    desk.pass(3_000);
+    let stranger = "slave0:ip=203.0.113.9,port=6379,state=online,offset=1,lag=0\r\n";
+    desk.is_master(REPLICA, 72, stranger);
+    desk.pass(1_500);
+    assert_eq!(desk.promoted(), [OTHER_REPLICA], "{:?}", desk.said);
+}
+
+#[test]
+fn what_seemed_is_known_once_the_second_connection_tells_so() {
+    // The first one led astray.
+    let mut desk = unmet(&[TRUE]);
+    desk.follows(REPLICA, 72, TRUE, 500);
+    desk.infos.remove(&at(OTHER_REPLICA));
+    desk.pass(3_000);
+    desk.connection_stands(MASTER, OTHER);
+    desk.is_master(REPLICA, 72, "");
+    desk.pass(1_500);
+    desk.connection_ends(MASTER);
+    desk.is_met_at(TRUE);
+    desk.infos.remove(&name());
+    desk.pass(100);
+    assert_eq!(desk.promoted(), [REPLICA], "{:?}", desk.said);
+}
+
+#[test]
+fn a_master_that_follows_what_a_replicas_name_seems_to_mean_is_not_led_away() {
+    // Our file is old: the replica, whose name no connection has explained, is the master now.
+    for (looked_up, ours) in [(TRUE, true), (OTHER, false)] {
+        let mut desk = Desk::with(1, 2, |own, _| own.resolve_hostnames = true);
+        let hello = format!("127.0.0.1,26002,{},0,mymaster,127.0.0.1,{MASTER},0", id(2));
+        desk.ask(Request::Hello(hello));
+        let node = "slave0:ip=replica.example,port=7009,state=online,offset=1,lag=0\r\n";
+        desk.infos.insert(at(MASTER), format!("role:master\r\n{node}"));
+        desk.pass(11_000);
+        let group = desk.sentinel.groups.get_mut("mymaster").expect("the group");
+        let replica = Address::new("replica.example", 7009);
+        group.replicas.get_mut(&replica).expect("found by INFO").resolved = None;
+        let link = desk.link_to(7009);
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason: LostReason::Refused } });
+        let event = LinkEvent::Resolved { ips: vec![looked_up.into()] };
+        desk.input(Input::Link { link, event });
+        let info = replica_info(7009, 500, true).replace("127.0.0.1", TRUE);
+        desk.infos.insert(at(MASTER), info);
+        desk.pass(40_000);
+        assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+        desk.answer_question(26002, 1, "*", 0);
+        desk.win();
+        desk.pass(500);
+        let is_led_away = desk.said.iter().any(|said| said.contains("SENTINEL MONITOR mymaster"));
+        assert_eq!(is_led_away, !ours, "{looked_up}: {:?}", desk.said);
+    }
+}
