@@ -113,14 +113,14 @@ impl Group {
         let Some(info) = &node.info else { return false };
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) => {
-                let elsewhere = self.whose(core, master, &self.master.address).is_some();
                 let ours = (self.holds_address(master) || self.seems_to_hold(core, master))
                     && !self.replicas.values().any(|node| {
                         node.is_at(master)
                             && node.role() == Some(Role::Master)
                             && self.is_foreign_master(core, node)
                     });
-                !ours && (elsewhere || !node.is_ours())
+                let elsewhere = || self.whose(core, master, &self.master.address).is_some();
+                !ours && (!node.is_ours() || elsewhere())
             }
             (Role::Slave, None) => false,
             (Role::Master, _) => self.is_foreign_master(core, node),

@@ -477,11 +477,11 @@ impl World {
         }
         match (self.what_is_wrong(), self.well_since) {
             (None, None) => {
-                let since = match self.trial {
+                let trouble = match self.trial {
                     Trial::None | Trial::Due => "healing",
                     _ => "healing, the trial included",
                 };
-                self.tell(|_| format!("all is well, {} ms after {since}", now - healed_at));
+                self.tell(|_| format!("all is well, {} ms after {trouble}", now - healed_at));
                 self.well_since = Some(now);
             }
             (None, Some(since)) if now >= since + SETTLE_MS + self.plan.shape.down_after_ms => {

@@ -44,7 +44,7 @@ impl Desk {
         self.connection_stands(MASTER, ip);
     }
 
-    fn connection_stands(&mut self, port: u16, ip: &str) {
+    pub(super) fn connection_stands(&mut self, port: u16, ip: &str) {
         let event = LinkEvent::Up { local_ip: "127.0.0.1".into(), remote_ip: ip.to_owned() };
         self.input(Input::Link { link: self.link_to(port), event });
     }
@@ -67,13 +67,6 @@ impl Desk {
             self.pass(500);
         }
         self.promotions()
-    }
-
-    fn orders(&self, port: u16) -> usize {
-        let order = |(to, command): &&(Address, Command)| {
-            to.port == port && matches!(command, Command::Follow { .. } | Command::Promote)
-        };
-        self.sent.iter().filter(order).count()
     }
 }
 
@@ -118,7 +111,7 @@ fn what_a_lookup_said_is_forgotten_once_a_connection_tells_something_else() {
     let mut desk = mistaken(false);
     desk.sent.clear();
     desk.pass(150_000);
-    assert_eq!(desk.orders(REPLICA), 0, "{:?}", desk.sent);
+    assert_eq!(desk.orders_to(REPLICA), [] as [&Command; 0]);
     for is_master in [false, true] {
         let mut desk = mistaken(is_master);
         desk.pass(3_000);
@@ -244,7 +237,7 @@ fn a_replica_that_went_over_to_another_groups_name_is_left_alone() {
     desk.follows(REPLICA, 72, TRUE, 500);
     desk.sent.clear();
     desk.pass(150_000);
-    assert_eq!(desk.orders(REPLICA), 0, "{:?}", desk.sent);
+    assert_eq!(desk.orders_to(REPLICA), [] as [&Command; 0]);
     assert_eq!(desk.promoted(), [OTHER_REPLICA], "{:?}", desk.said);
 }
 

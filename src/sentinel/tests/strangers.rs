@@ -29,7 +29,7 @@ impl Desk {
     }
 
     /// Whom the node at this port was told to follow.
-    fn orders_to(&self, port: u16) -> Vec<&Command> {
+    pub(super) fn orders_to(&self, port: u16) -> Vec<&Command> {
         let order = |(to, command): &'_ &(Address, Command)| {
             to.port == port && matches!(command, Command::Follow { .. })
         };
@@ -112,9 +112,7 @@ pub(super) fn what_a_node_said_on_an_earlier_connection_sends_nobody_anywhere() 
     desk.infos.remove(&at(OTHER_REPLICA));
     desk.pass(1);
     desk.connection_ends(OTHER_REPLICA);
-    let (link, ip) = (desk.link_to(OTHER_REPLICA), "127.0.0.1".to_owned());
-    let event = LinkEvent::Up { local_ip: ip.clone(), remote_ip: ip };
-    desk.input(Input::Link { link, event });
+    desk.connection_stands(OTHER_REPLICA, "127.0.0.1");
     desk.win();
     desk.pass(500);
     assert_eq!(desk.promotions(), [REPLICA], "{:?}", desk.events);
