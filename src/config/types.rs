@@ -1,6 +1,7 @@
 //! Small types that configuration and the decision core share.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -64,8 +65,10 @@ impl fmt::Debug for RunId {
 }
 
 /// Where a node or a peer listens: an IP literal or a host name, and a port. IPv6 is kept bare,
-/// without brackets, as Sentinel's hello carries it.
+/// without brackets, as Sentinel's hello carries it, and in its one canonical form: the same address
+/// can be written in many ways, and is compared as text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "AsWritten")]
 pub struct Address {
     /// IP literal or host name.
     pub host: String,
@@ -76,7 +79,29 @@ pub struct Address {
 impl Address {
     /// An address from its parts.
     pub fn new(host: impl Into<String>, port: u16) -> Address {
-        Address { host: host.into(), port }
+        Address { host: canonical(host.into()), port }
+    }
+}
+
+/// The text of an IPv6 address in the form of RFC 5952 (one that stands for an IPv4 address becomes
+/// that); everything else as it is.
+pub fn canonical(host: String) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => ip.to_canonical().to_string(),
+        Err(_) => host,
+    }
+}
+
+/// An address as a state file holds it.
+#[derive(Deserialize)]
+struct AsWritten {
+    host: String,
+    port: u16,
+}
+
+impl From<AsWritten> for Address {
+    fn from(written: AsWritten) -> Address {
+        Address::new(written.host, written.port)
     }
 }
 
@@ -118,5 +143,27 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("******")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_text_however_it_is_written() {
+        for (written, shown) in [
+            ("2001:DB8:0::5", "[2001:db8::5]:1"),
+            ("2001:0db8:0000:0000:0000:0000:0000:0005", "[2001:db8::5]:1"),
+            ("::ffff:10.0.0.1", "10.0.0.1:1"),
+            ("10.0.0.1", "10.0.0.1:1"),
+            ("Redis-0.Example", "Redis-0.Example:1"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:1"),
+        ] {
+            assert_eq!(Address::new(written, 1).to_string(), shown);
+            let stored = format!(r#"{{"host":"{written}","port":1}}"#);
+            let read: Address = serde_json::from_str(&stored).expect("an address");
+            assert_eq!(read.to_string(), shown);
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Sentinel {
             return self.core.out.emit(Effect::Reply { id, reply });
         };
         // No master is watched at a port that does not exist: answered as any unknown address is.
-        let address = Address { host, port: u16::try_from(port).unwrap_or(0) };
+        let address = Address::new(host, u16::try_from(port).unwrap_or(0));
         let in_tilt = self.core.in_tilt();
         let reply = |down: bool, leader: &str, epoch: Epoch| {
             let down = Value::Integer(i64::from(down && !in_tilt));
@@ -199,7 +199,7 @@ impl Sentinel {
         // What the file declares of it stays known: at the next start that is no news, and what was
         // said here stands.
         let declared = self.removed.remove(name);
-        let settings = GroupSettings::new(Address { host, port }, quorum);
+        let settings = GroupSettings::new(Address::new(host, port), quorum);
         self.core.out.touch();
         self.new_groups.push((name.into(), GroupState::fresh(settings, declared)));
         Value::ok()
@@ -294,7 +294,8 @@ impl Sentinel {
             u8::from(core.in_tilt()),
         );
         for (n, group) in self.groups.values().enumerate() {
-            let status = match (group.odown_since, group.master.sdown_since) {
+            let down = group.master.shown_down_since(core, group.settings.down_after_ms);
+            let status = match (group.odown_since, down) {
                 (Some(_), _) => "odown",
                 (None, Some(_)) => "sdown",
                 (None, None) => "ok",

@@ -5,6 +5,7 @@ use super::core::Core;
 use super::group::{Group, OPINION_VALID_MS};
 use super::info::{DEFAULT_PRIORITY, Role};
 use super::node::Node;
+use super::rights::Refusals;
 use super::types::{Instant, RunId};
 use crate::resp::Value;
 
@@ -30,7 +31,7 @@ impl Group {
     /// This master's entry.
     pub(super) fn master_entry(&self, core: &Core) -> Value {
         let mut flags = Vec::new();
-        if self.master.sdown_since.is_some() {
+        if self.shown_down_since(core, &self.master).is_some() {
             flags.push("s_down");
         }
         if self.odown_since.is_some() {
@@ -69,6 +70,7 @@ impl Group {
         if let Some(path) = &self.settings.client_reconfig_script {
             entry.put("client-reconfig-script", path.display());
         }
+        put_refusals(&mut entry, &self.master.refusals);
         entry.done()
     }
 
@@ -81,7 +83,7 @@ impl Group {
 
     fn replica_entry(&self, core: &Core, node: &Node) -> Value {
         let mut flags = Vec::new();
-        if node.sdown_since.is_some() {
+        if self.shown_down_since(core, node).is_some() {
             flags.push("s_down");
         }
         flags.push("slave");
@@ -114,6 +116,7 @@ impl Group {
         entry.put("slave-priority", info.map_or(DEFAULT_PRIORITY, |info| info.priority));
         entry.put("slave-repl-offset", info.map_or(0, |info| info.offset));
         entry.put("replica-announced", u8::from(info.is_none_or(|info| info.announced)));
+        put_refusals(&mut entry, &node.refusals);
         entry.done()
     }
 
@@ -157,7 +160,12 @@ impl Group {
         let vote = peer.vote.as_ref();
         entry.put("voted-leader", vote.map_or("?", |(id, _)| id.as_str()));
         entry.put("voted-leader-epoch", vote.map_or(0, |(_, epoch)| *epoch));
+        put_refusals(&mut entry, &link.refusals);
         entry.done()
+    }
+
+    fn shown_down_since(&self, core: &Core, node: &Node) -> Option<Instant> {
+        node.shown_down_since(core, self.settings.down_after_ms)
     }
 
     fn put_node(&self, core: &Core, entry: &mut Entry, node: &Node, flags: &[&str]) {
@@ -174,8 +182,8 @@ impl Group {
         entry.put("last-ping-sent", node.health.silent_ms(core.moment()));
         entry.put("last-ok-ping-reply", age(core, Some(node.health.last_ok)));
         entry.put("last-ping-reply", age(core, Some(node.health.last_reply)));
-        if node.sdown_since.is_some() {
-            entry.put("s-down-time", age(core, node.sdown_since));
+        if let Some(since) = self.shown_down_since(core, node) {
+            entry.put("s-down-time", age(core, Some(since)));
         }
         if odown.is_some() {
             entry.put("o-down-time", age(core, odown));
@@ -184,9 +192,16 @@ impl Group {
     }
 }
 
+/// A field of our own, at the end, while something is wrong.
+fn put_refusals(entry: &mut Entry, refusals: &Refusals) {
+    if let Some(shown) = refusals.shown() {
+        entry.put("config-errors", shown);
+    }
+}
+
 /// No use to us at present; clients that read the flag leave such a replica alone.
 fn is_disconnected(node: &Node) -> bool {
-    !node.health.up || !node.subscribed || node.health.locked_out
+    !node.health.up || !node.subscribed || node.health.locked_out.is_some()
 }
 
 fn put_info(core: &Core, entry: &mut Entry, node: &Node, assumed: Role) {

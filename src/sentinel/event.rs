@@ -100,4 +100,8 @@ events! {
     TiltEnd "-tilt" Warning,
     CmdLinkReconnection "-cmd-link-reconnection" Debug,
     PubsubLinkReconnection "-pubsub-link-reconnection" Debug,
+    /// Our own: a node or sentinel refuses a command that we need.
+    ConfigError "+config-error" Warning,
+    /// Our own: it refuses it no more.
+    ConfigErrorEnd "-config-error" Warning,
 }

@@ -3,6 +3,7 @@
 use super::core::{Core, Moment};
 use super::effect::Command;
 use super::mutant::Guard;
+use super::rights::{Refusal, is_pong};
 use super::types::{Instant, LinkId};
 use crate::resp::Value;
 
@@ -32,8 +33,8 @@ pub(super) struct Health {
     /// Since when an acceptable answer has been owed (watched clock): since the oldest PING without
     /// one, since the connection was lost, or since the link was first opened. `None`: all is well.
     pub(super) silent_since: Option<Instant>,
-    /// It last answered that we may not ask: it lives, and cannot be watched.
-    pub(super) locked_out: bool,
+    /// Since when it has answered that we may not ask: it lives, and cannot be watched.
+    pub(super) locked_out: Option<Instant>,
     ping_in_flight: bool,
     next_ping: Instant,
     pub(super) last_ok: Instant,
@@ -51,7 +52,7 @@ impl Health {
             up: false,
             pending: 0,
             silent_since: Some(core.watched()),
-            locked_out: false,
+            locked_out: None,
             ping_in_flight: false,
             next_ping: now,
             last_ok: now,
@@ -99,13 +100,15 @@ impl Health {
     /// something else is there, but not well. True for a plain PONG.
     pub(super) fn pong(&mut self, at: Moment, reply: &Value) -> bool {
         self.ping_in_flight = false;
-        // Whoever answers something else now lets us in.
-        self.locked_out = false;
+        if Refusal::of_ping(reply).is_none() {
+            // Whoever answers something else now lets us in.
+            self.locked_out = None;
+        }
         let text = match reply {
             Value::Simple(text) | Value::Error(text) => text.as_str(),
             _ => "",
         };
-        if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) {
+        if is_pong(text) {
             self.silent_since = None;
             self.last_ok = at.now;
             self.reopen_after_ms = REOPEN_MIN_MS;
@@ -116,7 +119,7 @@ impl Health {
     /// It answered that we may not ask it. That is a sign of life, and no more than that: its death
     /// is told from silence as ever, and `last_ok` stays what it was.
     pub(super) fn shut_out(&mut self, at: Moment) {
-        self.locked_out = true;
+        self.locked_out.get_or_insert(at.now);
         self.silent_since = (!self.up).then_some(at.watched);
     }
 
@@ -161,13 +164,14 @@ impl Health {
     /// each. So may one on which AUTH is tried again, once somebody has put the password right.
     pub(super) fn wants_reopening(&mut self, core: &mut Core, down_after_ms: u64) -> bool {
         let half_open = self.silent_since.filter(|_| self.ping_in_flight);
-        if !self.up || (half_open.is_none() && !self.locked_out) {
+        if !self.up || (half_open.is_none() && self.locked_out.is_none()) {
             return false;
         }
         let old_enough = core.due(self.opened_at.plus(self.reopen_after_ms));
         let silent = half_open.is_some_and(|at| core.due_watched(at.plus(down_after_ms / 2)));
-        let wanted =
-            old_enough && core.holds(Guard::HalfOpenReopened) && (silent || self.locked_out);
+        let wanted = old_enough
+            && core.holds(Guard::HalfOpenReopened)
+            && (silent || self.locked_out.is_some());
         if wanted {
             self.reopen_after_ms = (self.reopen_after_ms * 2).min(REOPEN_MAX_MS);
         }

@@ -93,7 +93,7 @@ impl Info {
             }
             Role::Slave => {
                 info.slaves.clear();
-                info.master = host.zip(port).map(|(host, port)| Address { host, port });
+                info.master = host.zip(port).map(|(host, port)| Address::new(host, port));
                 // Up to 6.2, a link that was never up has been down since 1970.
                 if uptime_s.is_some_and(|s| info.link_down_ms / 1_000 > s + UPTIME_SLACK_S) {
                     info.link_down_ms = -1_000;

@@ -79,6 +79,13 @@ pub enum LinkEvent {
         /// The answer; an error reply is [`Value::Error`].
         reply: Value,
     },
+    /// It was found out in advance whether we may send a command.
+    Right {
+        /// The command, by Redis's name for it: `SLAVEOF`.
+        command: String,
+        /// The error, if we may not.
+        refused: Option<String>,
+    },
     /// A message was heard on `__sentinel__:hello`.
     Hello {
         /// Its payload.

@@ -38,6 +38,7 @@ mod peer;
 mod promote;
 mod repair;
 mod request;
+mod rights;
 mod settle;
 mod stall;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use view::{GroupView, NodeView, View};
 
 use self::core::{Core, Owner};
 use self::group::Group;
+use self::rights::Refusal;
 use self::timers::{Subject, Timers};
 use self::types::{Address, RunId};
 use crate::config::settings::{GroupSettings, SentinelSettings};
@@ -262,9 +264,10 @@ impl Sentinel {
             LinkEvent::Down { reason } => {
                 node.lost(core);
                 if let LostReason::Rejected(error) = &reason
-                    && node::is_refusal(error)
+                    && let Some(refusal) = Refusal::of(error)
                 {
-                    node.shut_out(core, name, error);
+                    node.shut_out(core, name, refusal);
+                    group.note_right(core, address, "PING", Some(refusal));
                 }
                 let payload = format!("{} #{reason}", group.node_details(core, address));
                 core.announce(EventKind::CmdLinkReconnection, Some(name), payload);
@@ -272,9 +275,13 @@ impl Sentinel {
             LinkEvent::Subscribed => {
                 node.subscribed = true;
                 node.heard(core);
+                group.note_right(core, address, "SUBSCRIBE", None);
             }
             LinkEvent::Unsubscribed { reason } => {
                 node.subscribed = false;
+                if let Some(refusal) = Refusal::of(&reason).filter(|why| why.is_of_command()) {
+                    group.note_right(core, address, "SUBSCRIBE", Some(refusal));
+                }
                 let payload = format!("{} #{reason}", group.node_details(core, address));
                 core.announce(EventKind::PubsubLinkReconnection, Some(name), payload);
             }
@@ -289,6 +296,10 @@ impl Sentinel {
                     // Nothing hangs on it: the next step comes when something is due.
                     return;
                 }
+            }
+            LinkEvent::Right { command, refused } => {
+                let refusal = refused.as_deref().and_then(Refusal::of);
+                return group.note_right(core, address, &command, refusal);
             }
             LinkEvent::Hello { .. } => {}
         }
@@ -310,8 +321,10 @@ impl Sentinel {
                 // Only a silence long enough to have been noticed concerns the groups.
                 let noticed = link.health.silent_ms(at) > link.down_after_ms;
                 link.health.pong(at, &reply);
+                let late = link.health.ping_is_late(at);
+                self.note_peer_right(&id, "PING", Refusal::of_ping(&reply));
                 if !noticed {
-                    if link.health.ping_is_late(at) {
+                    if late {
                         self.touch(Subject::Peers);
                     }
                     return;
@@ -321,10 +334,14 @@ impl Sentinel {
                 link.health.replied(at);
                 return self.take_peer_reply(&id, &command, &reply);
             }
+            LinkEvent::Right { command, refused } => {
+                let refusal = refused.as_deref().and_then(Refusal::of);
+                return self.note_peer_right(&id, &command, refusal);
+            }
             LinkEvent::Resolved { .. } => return,
             LinkEvent::Subscribed | LinkEvent::Unsubscribed { .. } | LinkEvent::Hello { .. } => {}
         }
-        let groups = link.groups.clone();
+        let groups = self.core.peers.get(&id).map(|link| link.groups.clone()).unwrap_or_default();
         for name in &groups {
             if let Some(peer) = self.groups.get_mut(name).and_then(|g| g.peers.get_mut(&id)) {
                 peer.connection_changed();
@@ -335,6 +352,14 @@ impl Sentinel {
     }
 
     fn take_peer_reply(&mut self, id: &RunId, command: &Command, reply: &Value) {
+        let used = match command {
+            Command::IsMasterDown { .. } => Some("SENTINEL"),
+            Command::Hello { .. } => Some("PUBLISH"),
+            _ => None,
+        };
+        if let Some(used) = used {
+            self.note_peer_right(id, used, refusal_of_command(reply));
+        }
         let names = self.core.peers.get(id).map(|link| link.groups.clone()).unwrap_or_default();
         for name in names {
             let Some(group) = self.groups.get_mut(&name) else { continue };
@@ -355,6 +380,15 @@ impl Sentinel {
                 _ => {}
             }
         }
+    }
+}
+
+/// What an answer says of our right to that very command. Where nothing is allowed at all PING
+/// tells it, for all of them.
+fn refusal_of_command(reply: &Value) -> Option<Refusal> {
+    match reply {
+        Value::Error(error) => Refusal::of(error).filter(|refusal| refusal.is_of_command()),
+        _ => None,
     }
 }
 
@@ -382,11 +416,10 @@ impl Group {
                         node.hasten_info();
                     }
                 }
-                match reply {
-                    Value::Error(error) if node::is_refusal(error) => {
-                        node.shut_out(core, &name, error);
-                    }
-                    Value::Error(error) => node.complain(core, &name, error),
+                let refusal = Refusal::of_ping(reply);
+                match (refusal, reply) {
+                    (Some(refusal), _) => node.shut_out(core, &name, refusal),
+                    (None, Value::Error(error)) => node.complain(core, &name, error),
                     _ => {}
                 }
                 let busy = matches!(reply, Value::Error(error) if error.starts_with("BUSY"));
@@ -394,9 +427,11 @@ impl Group {
                     node.script_killed = true;
                     node.health.send(core, Command::ScriptKill);
                 }
+                self.note_right(core, address, "PING", refusal);
             }
             Command::Info => {
                 node.info_answered();
+                self.note_right(core, address, "INFO", refusal_of_command(reply));
                 match reply {
                     // LOADING, NOAUTH and the like: PING tells the same, and that is judged.
                     Value::Error(_) => {}
@@ -405,6 +440,7 @@ impl Group {
             }
             Command::Hello { .. } => {
                 node.hello_answered(core, !matches!(reply, Value::Error(_)));
+                self.note_right(core, address, "PUBLISH", refusal_of_command(reply));
             }
             Command::Promote | Command::Follow { .. } => {
                 self.take_transaction(core, address, reply)

@@ -31,6 +31,7 @@ macro_rules! guards {
                 Guard::NoRepairInFailover,
                 Guard::RefusedWaits,
                 Guard::PromotedHasTime,
+                Guard::RightsNeeded,
             ];
         }
     };
@@ -182,6 +183,8 @@ guards! {
     RefusedWaits,
     /// A leader gives time to a replica of its own that says master: another may have promoted it.
     PromotedHasTime,
+    /// Whoever refuses a command of the promotion is no candidate.
+    RightsNeeded,
     /// Nodes are sent to a master that lives and says that it is one.
     MasterSane,
     /// A node that is wrong is put right after a time in which news could have come.

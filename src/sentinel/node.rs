@@ -8,6 +8,7 @@ use super::event::Level;
 use super::health::Health;
 use super::info::{Info, Role};
 use super::mutant::Guard;
+use super::rights::{Refusal, Refusals};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
 use crate::config::settings::GroupSettings;
 
@@ -27,12 +28,6 @@ pub(super) const INFO_PERIOD_AWAITED_MS: u64 = 50;
 
 /// Pause between two complaints about a node that refuses us, in ms.
 const COMPLAINT_PERIOD_MS: u64 = 60_000;
-
-/// True for the errors of a node to which we may not talk: it lives, and our password or user is
-/// wrong. Redis's sentinels take that for silence, and fail over a healthy master again and again.
-pub(super) fn is_refusal(error: &str) -> bool {
-    ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| error.starts_with(code))
-}
 
 /// A master or replica.
 #[derive(Debug)]
@@ -88,6 +83,8 @@ pub(super) struct Node {
     /// The run id of the foreign node at this address of which it was said that it is left alone.
     pub(super) left_alone: Option<RunId>,
     pub(super) reconf: Option<Reconf>,
+    /// Commands that it does not let us send.
+    pub(super) refusals: Refusals,
     /// Why it refused the last SLAVEOF transaction.
     pub(super) refused: Option<String>,
     /// When it refused one: it is not asked again at once.
@@ -142,6 +139,7 @@ impl Node {
             last_followed: None,
             left_alone: None,
             reconf: None,
+            refusals: Refusals::default(),
             refused: None,
             refused_at: None,
         }
@@ -223,39 +221,46 @@ impl Node {
         self.hello_in_flight = false;
     }
 
-    /// It refused us, and lives: with us something is wrong, or with what it was told of us.
-    pub(super) fn shut_out(&mut self, core: &mut Core, group: &GroupName, error: &str) {
+    /// It refused us, and lives: with us something is wrong, or with what it was told of us. Redis's
+    /// sentinels take that for silence, and fail over a healthy master again and again. Nobody but
+    /// an operator can put it right, so the log hears of it again and again.
+    pub(super) fn shut_out(&mut self, core: &mut Core, group: &GroupName, refusal: Refusal) {
         if core.holds(Guard::RefusalLives) {
             self.health.shut_out(core.moment());
         }
-        self.complain(core, group, error);
+        let code = refusal.code();
+        let told = self
+            .complaint
+            .as_ref()
+            .is_some_and(|(told, at)| told == code && core.now().since(*at) < COMPLAINT_PERIOD_MS);
+        if told {
+            return;
+        }
+        let why = format!(
+            "{} answers PING with {code} ({}); it lives, so no failover comes of it; but until \
+             this is put right it can be neither watched nor promoted nor demoted",
+            self.address,
+            refusal.mend("PING")
+        );
+        core.say(Level::Warning, Some(group), why);
+        self.complaint = Some((code.to_owned(), core.now()));
     }
 
-    /// Tells the log of an answer to PING that is not well: once, or again and again where we were
-    /// refused, since nobody but an operator can put that right.
+    /// It has refused us for longer than `down-after`: entries show it as down then, as Redis does,
+    /// and nothing else comes of it. Since when.
+    pub(super) fn shown_down_since(&self, core: &Core, down_after_ms: u64) -> Option<Instant> {
+        let refused = self.health.locked_out.map(|since| since.plus(down_after_ms));
+        self.sdown_since.or(refused.filter(|since| core.now() > *since))
+    }
+
+    /// Tells the log once of an answer to PING that is not well.
     pub(super) fn complain(&mut self, core: &mut Core, group: &GroupName, error: &str) {
         let code = error.split(' ').next().unwrap_or_default().to_owned();
-        let refused = is_refusal(error);
-        let told = self.complaint.as_ref().is_some_and(|(told, at)| {
-            *told == code && (!refused || core.now().since(*at) < COMPLAINT_PERIOD_MS)
-        });
+        let told = self.complaint.as_ref().is_some_and(|(told, _)| *told == code);
         if told || ["LOADING", "MASTERDOWN", "BUSY"].contains(&code.as_str()) {
             return;
         }
-        let help = match code.as_str() {
-            "NOAUTH" => " (it wants a password: set auth-pass for this group)",
-            "WRONGPASS" => " (auth-pass or auth-user of this group is wrong)",
-            "NOPERM" => " (the user of auth-user may not send PING)",
-            _ => "",
-        };
-        let so = match refused {
-            true => {
-                "it lives, so it is not called down; but until this is put right it can be neither \
-                 watched nor promoted nor demoted"
-            }
-            false => "that counts as silence",
-        };
-        let why = format!("{} answers PING with {code}{help}; {so}", self.address);
+        let why = format!("{} answers PING with {code}; that counts as silence", self.address);
         core.say(Level::Warning, Some(group), why);
         self.complaint = Some((code, core.now()));
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::core::Core;
 use super::health::Health;
+use super::rights::Refusals;
 use super::types::{Address, Epoch, GroupName, Instant, RunId};
 
 /// The link to another sentinel, shared by all groups that know it.
@@ -14,6 +15,8 @@ pub(super) struct PeerLink {
     pub(super) health: Health,
     /// Our own IP on the connection to it.
     pub(super) local_ip: Option<String>,
+    /// Commands that it does not let us send.
+    pub(super) refusals: Refusals,
     /// The groups in which it takes part.
     pub(super) groups: BTreeSet<GroupName>,
     /// The shortest `down-after` of those groups, in ms: sets the pace of PINGs.
@@ -27,6 +30,7 @@ impl PeerLink {
             address,
             health: Health::new(core, link),
             local_ip: None,
+            refusals: Refusals::default(),
             groups: BTreeSet::new(),
             down_after_ms: u64::MAX,
         }

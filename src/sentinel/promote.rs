@@ -8,6 +8,7 @@ use super::info::Role;
 use super::mutant::Guard;
 use super::node::{INFO_PERIOD_MS, Node};
 use super::repair::IF_THAT_IS_THE_MASTER;
+use super::rights::FOR_FAILOVER;
 use super::types::Address;
 
 /// How much longer than the master's silence a replica's link to it may have been down, in ms,
@@ -43,7 +44,7 @@ impl Group {
         let mut reasons = Vec::new();
         let mut good = Vec::new();
         let health = &self.master.health;
-        let lives = health.silent_since.is_none() && !health.locked_out;
+        let lives = health.silent_since.is_none() && health.locked_out.is_none();
         let wanted = self.master.info.as_ref().is_some_and(|info| info.priority > 0);
         if self.master.role() == Some(Role::Slave) && lives {
             match wanted || !core.holds(Guard::PriorityZero) {
@@ -81,8 +82,15 @@ impl Group {
 
     /// Why this replica cannot be promoted, whatever its data are; `None` if it can.
     fn why_unfit(&self, core: &Core, node: &Node) -> Option<String> {
-        if let Some((code, _)) = node.complaint.as_ref().filter(|_| node.health.locked_out) {
+        if let Some((code, _)) =
+            node.complaint.as_ref().filter(|_| node.health.locked_out.is_some())
+        {
             return Some(format!("it answers {code}: our password or user is wrong"));
+        }
+        if let Some((command, refusal)) = node.refusals.among(FOR_FAILOVER)
+            && core.holds(Guard::RightsNeeded)
+        {
+            return Some(format!("it refuses {command} ({})", refusal.code()));
         }
         let Some(info) = &node.info else { return Some("no INFO from it yet".into()) };
         if node.sdown_since.is_some() && core.holds(Guard::CandidateLives) {

@@ -367,7 +367,7 @@ impl Group {
             let follows = self.fault(core, node).is_none()
                 && node.info.as_ref().is_some_and(|info| info.link_up)
                 && node.reconf.is_none();
-            node.sdown_since.is_some() || node.health.locked_out || follows
+            node.sdown_since.is_some() || node.health.locked_out.is_some() || follows
         });
         let late = core.due(repoint.started.plus(self.settings.failover_timeout_ms));
         if !done && !late {

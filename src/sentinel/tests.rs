@@ -8,6 +8,7 @@ mod lessons;
 mod links;
 mod lookups;
 mod promises;
+mod rights;
 mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -430,7 +431,7 @@ fn a_node_that_refuses_us_lives_and_its_death_is_noticed_all_the_same() {
     assert_eq!(told, 3, "once a minute: {:?}", desk.said);
     assert_ne!(first(&desk), before, "AUTH is tried anew");
     let entry = desk.ask(Request::Master("mymaster".into())).expect("an answer");
-    assert!(format!("{entry:?}").contains("master,disconnected"), "{entry:?}");
+    assert!(format!("{entry:?}").contains("s_down,master,disconnected"), "{entry:?}");
 
     desk.refusals.clear();
     desk.pass(20_000);

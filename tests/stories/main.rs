@@ -33,6 +33,7 @@ mod manual;
 mod mixed;
 mod python;
 mod quorum;
+mod rights;
 mod shapes;
 mod state;
 mod topology;

@@ -1,10 +1,11 @@
-//! Links to nodes and other sentinels. A link is one or two tasks that keep its connections up and
-//! tell the core what they see; whatever a node does, it can fill only the places that its own link
+//! Links to nodes and other sentinels. A link is a few tasks that keep its connections up and tell
+//! the core what they see; whatever a node does, it can fill only the places that its own link
 //! has.
 
 mod command;
 mod dial;
 mod meter;
+mod rights;
 mod subscription;
 
 use std::collections::BTreeMap;
@@ -58,8 +59,9 @@ impl Link {
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let mut tasks = vec![tokio::spawn(command::keep(target.clone(), reporter.clone(), queue))];
         if target.kind == TargetKind::Node {
-            tasks.push(tokio::spawn(subscription::keep(target.clone(), reporter)));
+            tasks.push(tokio::spawn(subscription::keep(target.clone(), reporter.clone())));
         }
+        tasks.push(tokio::spawn(rights::keep(target.clone(), reporter)));
         Link {
             commands,
             connection: None,

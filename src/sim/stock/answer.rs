@@ -160,7 +160,7 @@ impl Stock {
             return Err("ERR Duplicate master name.");
         }
         self.removed.remove(name);
-        Ok(GroupSettings::new(Address { host, port }, quorum))
+        Ok(GroupSettings::new(Address::new(host, port), quorum))
     }
 
     /// Left to right; what was applied before a bad option stays applied.

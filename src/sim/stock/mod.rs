@@ -147,7 +147,7 @@ impl Stock {
         let Some(instance) = group.instance_mut(&owner.whom) else { return };
         match event {
             LinkEvent::Up { local_ip, .. } => instance.came_up(core, local_ip),
-            LinkEvent::Resolved { .. } => {}
+            LinkEvent::Resolved { .. } | LinkEvent::Right { .. } => {}
             LinkEvent::Down { .. } => instance.went_down(),
             LinkEvent::Subscribed => instance.subscribed(core.now),
             LinkEvent::Unsubscribed { .. } => instance.unsubscribed(),
