@@ -95,6 +95,18 @@ pub struct SentinelSettings {
     pub sentinel_pass: Option<Secret>,
     /// `sentinel deny-scripts-reconfig`.
     pub deny_scripts_reconfig: bool,
+    /// Our own: the secret with which hellos are signed, and what is done with unsigned ones.
+    pub hello_key: Option<HelloKey>,
+}
+
+/// What the sentinels of a set-up share to know each other's hellos.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HelloKey {
+    /// The secret.
+    pub secret: Secret,
+    /// Hellos that are not signed with it are ignored, and ours are said signed only. Without this
+    /// ours are said both ways, for stock sentinels and for a change without a gap.
+    pub signed_only: bool,
 }
 
 impl Default for SentinelSettings {
@@ -118,6 +130,7 @@ impl Default for SentinelSettings {
             sentinel_user: None,
             sentinel_pass: None,
             deny_scripts_reconfig: true,
+            hello_key: None,
         }
     }
 }

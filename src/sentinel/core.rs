@@ -6,14 +6,16 @@ use std::sync::Arc;
 use super::claims::{Claims, GroupNode};
 use super::effect::{Command, Effect, Target, TargetKind};
 use super::event::{Event, EventKind, Level};
+use super::hello::GiveUp;
 use super::mutant::{Guard, Guards};
 use super::node::HELLO_PERIOD_MS;
 use super::outbox::Outbox;
 use super::peer::PeerLink;
+use super::signed::sign;
 use super::types::{
     Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_MAX, Epoch, GroupName, Instant, LinkId, RunId,
 };
-use crate::config::settings::{GroupSettings, SentinelSettings};
+use crate::config::settings::{GroupSettings, HelloKey, SentinelSettings};
 
 /// Who was first heard with our id longer ago than this, in ms, is heard for the first time again.
 const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
@@ -58,6 +60,10 @@ pub(super) struct Core {
     pub(super) double: Option<(Address, Instant)>,
     /// Hello messages that were ignored because they are none.
     pub(super) bad_hellos: u64,
+    /// Hello messages that were ignored since nobody signed them.
+    pub(super) unsigned_hellos: u64,
+    /// The counter of our last signed hello.
+    said: u64,
     next_link: u64,
     /// The earliest moment that the present step asked for; see [`Core::due`].
     alarm: Option<Instant>,
@@ -89,6 +95,8 @@ impl Core {
             local_ips: BTreeSet::new(),
             double: None,
             bad_hellos: 0,
+            unsigned_hellos: 0,
+            said: 0,
             next_link: 1,
             alarm: None,
         }
@@ -292,6 +300,27 @@ impl Core {
             let link = link.health.link;
             self.send(link, command);
         }
+    }
+
+    /// The texts in which a hello is said: plain, and signed where there is a secret.
+    pub(super) fn as_said(&mut self, payload: String) -> Vec<String> {
+        let Some(HelloKey { secret, signed_only }) = &self.settings.hello_key else {
+            return vec![payload];
+        };
+        self.said = self.clock.wall_ms.max(self.said + 1);
+        let signed = sign(secret, self.said, &payload);
+        if *signed_only { vec![signed] } else { vec![payload, signed] }
+    }
+
+    /// The commands by which peers are told that we gave up an election.
+    pub(super) fn give_up_as_said(&mut self, given_up: &GiveUp) -> Vec<Command> {
+        let texts = self.as_said(given_up.payload());
+        let plain = given_up.payload();
+        let command = |payload: String| match payload == plain {
+            true => Command::GiveUp(given_up.clone()),
+            false => Command::Hello { payload },
+        };
+        texts.into_iter().map(command).collect()
     }
 
     /// A group knows this peer: the link to it is opened, or shared if another group has it.

@@ -394,7 +394,9 @@ impl Group {
         let given_up = GiveUp { id: core.my_id.clone(), epoch, group: self.name.to_string() };
         for id in self.peers.keys() {
             // Like the question for the vote, which comes first.
-            core.send_peer(id, &self.name, Command::GiveUp(given_up.clone()));
+            for command in core.give_up_as_said(&given_up) {
+                core.send_peer(id, &self.name, command);
+            }
         }
     }
 

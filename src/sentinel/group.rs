@@ -279,10 +279,12 @@ impl Group {
         };
         for (link, local_ip) in wanted {
             hello.sender = core.own_address(local_ip.as_deref().unwrap_or_default());
-            let command = Command::Hello { payload: hello.payload() };
-            match core.holds(Guard::HelloOnDisk) {
-                true => core.send_durable(link, command),
-                false => core.send(link, command),
+            for payload in core.as_said(hello.payload()) {
+                let command = Command::Hello { payload };
+                match core.holds(Guard::HelloOnDisk) {
+                    true => core.send_durable(link, command),
+                    false => core.send(link, command),
+                }
             }
         }
     }

@@ -9,9 +9,11 @@ use super::info::Role;
 use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS};
 use super::peer::{Heard, Peer};
+use super::signed;
 use super::timers::Subject;
 use super::types::{Address, GroupName, RunId};
 use crate::config::rules::valid_host;
+use crate::config::settings::HelloKey;
 
 /// How long two sentinels may name different masters in one epoch, in ms, before that is said: by
 /// then whoever can see that it is wrong has given in.
@@ -28,6 +30,45 @@ const TRUTH_MS: u64 = 2 * INFO_PERIOD_MS;
 impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
     pub(super) fn hear_hello(&mut self, payload: &str) {
+        let Some(HelloKey { secret, signed_only }) = &self.core.settings.hello_key else {
+            if !signed::is_signed(payload) {
+                // Else it is said plainly, too, to those who have no secret.
+                self.hear_words(payload, None);
+            }
+            return;
+        };
+        match (signed::read(secret, payload), signed_only) {
+            (signed::Heard::Signed { counter, payload }, _) => {
+                self.hear_words(payload, Some(counter));
+            }
+            (signed::Heard::Plain, false) => self.hear_words(payload, None),
+            (signed::Heard::Plain, true) => self.count_unsigned(payload),
+            (signed::Heard::Forged, _) => {
+                self.count_bad_hello("its signature is not made with our secret");
+            }
+        }
+    }
+
+    /// Somebody has no secret: a stock sentinel, one of ours that was not told, or an intruder.
+    fn count_unsigned(&mut self, payload: &str) {
+        let whom = match Hello::parse(payload) {
+            Ok(hello) if hello.id == self.core.my_id => return,
+            Ok(hello) => format!("of {} at {}", hello.id.short(), hello.sender),
+            Err(_) => "of nobody known".to_owned(),
+        };
+        self.core.unsigned_hellos += 1;
+        let count = self.core.unsigned_hellos;
+        if count.is_power_of_two() {
+            let text = format!(
+                "Ignored a hello {whom} that nobody signed ({count} ignored so far): each sentinel \
+                 of this set-up needs the hello secret, and stock sentinels have no place in it"
+            );
+            self.core.say(Level::Warning, None, text);
+        }
+    }
+
+    /// `counter`: of a signed hello.
+    fn hear_words(&mut self, payload: &str, counter: Option<u64>) {
         if let Some(given_up) = GiveUp::parse(payload) {
             return self.hear_give_up(&given_up);
         }
@@ -56,6 +97,9 @@ impl Sentinel {
             // A late word of the one who lived here before us.
             return;
         }
+        if counter.is_some_and(|counter| self.is_said_again(&name, &hello.id, counter)) {
+            return;
+        }
         self.meet(&name, &hello.id, &hello.sender);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch));
@@ -64,6 +108,33 @@ impl Sentinel {
         if news || !group.is_quiet(&self.core) {
             self.touch(Subject::Group(name));
         }
+    }
+
+    /// True for a signed hello that was said before one that we know: it is late, or a repetition by
+    /// somebody who has no secret. Of whom we do not know, old words count for nothing.
+    fn is_said_again(&mut self, name: &GroupName, id: &RunId, counter: u64) -> bool {
+        let wall_ms = self.core.clock.wall_ms;
+        let peer = self.groups.get_mut(name).and_then(|group| group.peers.get_mut(id));
+        let Some(peer) = peer else {
+            let stale = wall_ms.abs_diff(counter) > signed::NEWCOMER_CLOCK_MS;
+            if stale {
+                self.count_bad_hello(
+                    "it is signed by a sentinel that is new here, with a clock far from ours: \
+                     an old one said again, or one of the two clocks is wrong",
+                );
+            }
+            return stale;
+        };
+        let again = counter < peer.counter;
+        let far = peer.counter.saturating_sub(counter) > HELLO_PERIOD_MS;
+        peer.counter = peer.counter.max(counter);
+        if again && far {
+            self.count_bad_hello(
+                "it is older than what its sender has said since: said again by somebody else, or \
+                 its sender's clock was set back",
+            );
+        }
+        again
     }
 
     /// A candidate stands no more: who voted for it may vote for others, and stand, at once.

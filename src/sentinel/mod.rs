@@ -40,6 +40,7 @@ mod repair;
 mod request;
 mod rights;
 mod settle;
+mod signed;
 mod stall;
 #[cfg(test)]
 mod tests;
@@ -370,7 +371,8 @@ impl Sentinel {
                     self.touch(Subject::Group(name));
                 }
                 Command::Hello { payload } => {
-                    let mine = hello::Hello::parse(payload).is_ok_and(|h| *h.group == *name);
+                    let mine = hello::Hello::parse(signed::inner(payload))
+                        .is_ok_and(|h| *h.group == *name);
                     let Some(peer) = group.peers.get_mut(id).filter(|_| mine) else { continue };
                     peer.hello_in_flight = false;
                     if self.core.now() >= peer.next_hello {

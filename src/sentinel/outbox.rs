@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::effect::{Command, Effect};
 use super::event::{Event, EventKind};
 use super::mutant::{Guard, Guards};
+use super::signed::inner;
 use super::types::{GroupName, Instant, LinkId, Revision};
 use crate::resp::Value;
 
@@ -145,7 +146,7 @@ impl Outbox {
         let mut links = Vec::new();
         self.waiting.retain(|waiting| match &waiting.effect {
             Effect::Send { link, command: Command::Hello { payload } }
-                if payload.split(',').nth(4) == Some(group) =>
+                if inner(payload).split(',').nth(4) == Some(group) =>
             {
                 links.push(*link);
                 false
@@ -253,7 +254,7 @@ impl Outbox {
                 about.as_ref() == Some(group)
             }
             Effect::Send { command: Command::Hello { payload }, .. } => {
-                payload.split(',').nth(4) == Some(group)
+                inner(payload).split(',').nth(4) == Some(group)
             }
             _ => false,
         };

@@ -78,6 +78,8 @@ pub(super) struct Peer {
     /// Questions without an answer over the present connection.
     pub(super) questions_open: u32,
     pub(super) hello: Option<Heard>,
+    /// The counter of its last signed hello of this group.
+    pub(super) counter: u64,
     pub(super) last_hello: Instant,
     pub(super) hello_in_flight: bool,
     pub(super) next_hello: Instant,
@@ -103,6 +105,7 @@ impl Peer {
             asked_at: None,
             questions_open: 0,
             hello: None,
+            counter: 0,
             last_hello: now,
             hello_in_flight: false,
             next_hello: now,

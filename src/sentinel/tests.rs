@@ -9,6 +9,7 @@ mod links;
 mod lookups;
 mod promises;
 mod rights;
+mod signed;
 mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};

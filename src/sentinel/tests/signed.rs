@@ -1,0 +1,122 @@
+//! Signed hellos: who has no secret moves nothing in a quorum that shares one.
+
+use super::super::signed::sign;
+use super::*;
+use crate::config::settings::HelloKey;
+use crate::config::types::Secret;
+
+fn secret() -> Secret {
+    Secret::new("between us")
+}
+
+fn desk(signed_only: bool) -> Desk {
+    let mut desk = Desk::with(1, 2, |own, _| {
+        own.hello_key = Some(HelloKey { secret: secret(), signed_only });
+    });
+    desk.pass(2_500);
+    desk
+}
+
+/// A hello of the sentinel `from`, which names `master` with this configuration epoch.
+fn line(from: u8, port: u16, master: u16, config: u64) -> String {
+    format!("127.0.0.1,{port},{},{config},mymaster,127.0.0.1,{master},{config}", id(from))
+}
+
+fn hear(desk: &mut Desk, payload: String) {
+    desk.ask(Request::Hello(payload));
+}
+
+fn hear_signed(desk: &mut Desk, counter: u64, line: &str) {
+    hear(desk, sign(&secret(), counter, line));
+}
+
+fn master_port(desk: &Desk) -> u16 {
+    desk.sentinel.groups["mymaster"].master.address.port
+}
+
+fn hellos(desk: &Desk) -> (usize, usize) {
+    let said = desk.sent.iter().filter_map(|(_, command)| match command {
+        Command::Hello { payload } => Some(payload.starts_with("signed,")),
+        _ => None,
+    });
+    let (signed, plain): (Vec<bool>, Vec<bool>) = said.partition(|signed| *signed);
+    (plain.len(), signed.len())
+}
+
+#[test]
+fn an_unsigned_hello_moves_nothing_where_all_are_signed() {
+    let mut desk = desk(true);
+    for n in 0..5 {
+        hear(&mut desk, line(9, 26009, REPLICA, 5 + n));
+        hear(&mut desk, sign(&Secret::new("a guess"), 5, &line(9, 26009, REPLICA, 5)));
+        hear(&mut desk, format!("signed,{},3,{}", "0".repeat(64), line(9, 26009, REPLICA, 5)));
+    }
+    assert_eq!((master_port(&desk), desk.sentinel.view().current_epoch()), (MASTER, 0));
+    assert!(!desk.has(EventKind::Sentinel) && !desk.has(EventKind::NewEpoch));
+    let said = |text| desk.said.iter().filter(|said| said.contains(text)).count();
+    assert_eq!(said("that nobody signed"), 3, "1, 2, 4 of 5: {:?}", desk.said);
+    assert!(said("not made with our secret") > 0, "{:?}", desk.said);
+    assert!(!desk.said.iter().any(|text| text.contains("between us")));
+
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(2, 26002, REPLICA, 5));
+    assert_eq!(master_port(&desk), REPLICA, "the others have the secret");
+    let (plain, signed) = hellos(&desk);
+    assert!(plain == 0 && signed > 0, "{plain} plain, {signed} signed");
+}
+
+#[test]
+fn both_kinds_are_said_and_heard_while_not_all_have_the_secret() {
+    let mut desk = desk(false);
+    let (plain, signed) = hellos(&desk);
+    assert!(plain == signed && plain > 0, "{plain} plain, {signed} signed");
+    hear(&mut desk, line(2, 26002, REPLICA, 5));
+    assert_eq!(master_port(&desk), REPLICA);
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(3, 26003, OTHER_REPLICA, 6));
+    assert_eq!(master_port(&desk), OTHER_REPLICA);
+}
+
+#[test]
+fn what_was_signed_long_ago_counts_for_nothing() {
+    let mut desk = desk(true);
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(2, 26002, MASTER, 0));
+    hear_signed(&mut desk, now - 1, &line(2, 26002, REPLICA, 5));
+    assert_eq!(master_port(&desk), MASTER, "it has said something since");
+    // A sentinel that is gone is brought back by nobody.
+    desk.pass(900_000);
+    hear_signed(&mut desk, now, &line(9, 26009, MASTER, 0));
+    assert!(!desk.has(EventKind::Sentinel), "{:?}", desk.events);
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(9, 26009, MASTER, 0));
+    assert!(desk.has(EventKind::Sentinel), "{:?}", desk.said);
+}
+
+#[test]
+fn whoever_has_no_secret_takes_no_notice_of_signatures() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_500);
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(2, 26002, REPLICA, 5));
+    assert_eq!(master_port(&desk), MASTER);
+    assert!(!desk.said.iter().any(|text| text.contains("Ignored")), "{:?}", desk.said);
+}
+
+#[test]
+fn that_an_election_is_given_up_is_signed_too() {
+    let mut desk = desk(true);
+    desk.master_dies();
+    let epoch = desk.sentinel.view().current_epoch();
+    assert!(epoch > 0, "{:?}", desk.events);
+    desk.sent.clear();
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(2, 26002, REPLICA, epoch + 1));
+    let plain = desk.sent.iter().any(|(_, command)| matches!(command, Command::GiveUp(_)));
+    let text = format!("gives-up,{},{epoch},mymaster", id(1));
+    let signed = desk
+        .sent
+        .iter()
+        .filter(|(_, c)| matches!(c, Command::Hello { payload } if payload.ends_with(&text)));
+    assert!(!plain && signed.count() == 2, "{:?}", desk.sent);
+}
