@@ -27,6 +27,7 @@ mod crash;
 mod drop_in;
 mod freeze;
 mod hostile;
+mod ipv6;
 mod kill;
 mod main_job;
 mod manual;

@@ -204,8 +204,9 @@ impl Page {
         }
         let has = |flag: &str| field("flags").split(',').any(|word| word == flag);
         let fails_over = self.loose.then(|| has("failover_in_progress"));
+        let down = if is_refused(reply) { has("s_down") } else { self.master.down };
         for (flag, told) in [
-            ("s_down", self.master.down),
+            ("s_down", down),
             ("o_down", self.odown.is_some()),
             ("failover_in_progress", fails_over.unwrap_or_else(|| self.fails_over())),
         ] {
@@ -294,7 +295,8 @@ fn entries(reply: &Value) -> Vec<(String, Address, Option<bool>)> {
     let read = |entry: &Value| {
         let at = address(field(entry, "ip")?, field(entry, "port")?)?;
         let down = field(entry, "flags")?.split(',').any(|flag| flag == "s_down");
-        Some((field(entry, "name")?.to_owned(), at, Some(down)))
+        let down = (!is_refused(entry)).then_some(down);
+        Some((field(entry, "name")?.to_owned(), at, down))
     };
     entries.iter().filter_map(read).collect()
 }
@@ -302,6 +304,12 @@ fn entries(reply: &Value) -> Vec<(String, Address, Option<bool>)> {
 fn field<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
     let Value::Map(pairs) = entry else { return None };
     pairs.iter().find(|(key, _)| key.text() == Some(name)).and_then(|(_, value)| value.text())
+}
+
+/// It refuses our PING: it is shown as down after a while, as Redis does, and is not called so.
+fn is_refused(entry: &Value) -> bool {
+    let errors = field(entry, "config-errors").unwrap_or_default();
+    errors.split(',').any(|error| error.starts_with("PING "))
 }
 
 /// Names with commas between them.
