@@ -69,6 +69,8 @@ pub(super) struct Group {
     /// Whom a peer names as the master in the epoch in which we name another, since when, and
     /// whether that was said.
     pub(super) dispute: Option<(Address, Instant, bool)>,
+    /// Whom, and of which epoch, we refused as the master since it is somebody else's node.
+    pub(super) refused_config: Option<(Address, Epoch)>,
     /// The last sentence said about why nothing happens, so that it is said once.
     pub(super) said: Option<String>,
 }
@@ -102,6 +104,7 @@ impl Group {
             not_before: now,
             held_back: None,
             dispute: None,
+            refused_config: None,
             said: None,
         };
         for address in state.replicas {

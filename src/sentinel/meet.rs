@@ -326,6 +326,7 @@ impl Group {
         let older = hello.config_epoch < self.config_epoch;
         let newer =
             hello.config_epoch > self.config_epoch || older && !core.holds(Guard::HigherConfigOnly);
+        let newer = newer && !self.refuses_config(core, hello);
         if newer {
             self.adopt_config(core, hello);
         }
@@ -344,6 +345,30 @@ impl Group {
         }
         let settled = hello.config_epoch == self.config_epoch && self.settle_dispute(core, hello);
         newer || first || lags || settled
+    }
+
+    /// A stock sentinel may have elected a node of somebody else's: the address was given away. Its
+    /// data are not ours, and clients that are sent there would write among the others'. The next
+    /// election goes by a higher epoch, and puts the stock sentinels right.
+    fn refuses_config(&mut self, core: &mut Core, hello: &Hello) -> bool {
+        let reason = match self.is_somebody_elses(core, &hello.master) {
+            Some(reason) if core.holds(Guard::StolenNotAdopted) => reason,
+            _ => return false,
+        };
+        let told = Some((hello.master.clone(), hello.config_epoch));
+        if self.refused_config != told {
+            let (id, master, name) = (hello.id.short(), &hello.master, &self.name);
+            let text = format!(
+                "{id} ({}) names {master} as the master of {name} since epoch {}: refused, since \
+                 {reason}. Its address was given to another node. {name} is left with {} until a \
+                 node of its own is elected: take {master} out of the other sentinels (SENTINEL \
+                 REMOVE and MONITOR there)",
+                hello.sender, hello.config_epoch, self.master.address,
+            );
+            core.say(Level::Warning, Some(&self.name), text);
+            self.refused_config = told;
+        }
+        true
     }
 
     /// A peer may name another master in the very same epoch: their files did so in the beginning,

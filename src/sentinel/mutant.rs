@@ -32,6 +32,7 @@ macro_rules! guards {
                 Guard::RefusedWaits,
                 Guard::PromotedHasTime,
                 Guard::RightsNeeded,
+                Guard::StolenNotAdopted,
             ];
         }
     };
@@ -185,6 +186,8 @@ guards! {
     PromotedHasTime,
     /// Whoever refuses a command of the promotion is no candidate.
     RightsNeeded,
+    /// A master that is a node of somebody else's is not adopted.
+    StolenNotAdopted,
     /// Nodes are sent to a master that lives and says that it is one.
     MasterSane,
     /// A node that is wrong is put right after a time in which news could have come.

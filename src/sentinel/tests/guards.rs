@@ -68,6 +68,7 @@ const CAUGHT: &[(Guard, fn())] = &[
     ),
     (Guard::NoRepairInFailover, nobody_is_sent_to_the_old_master_while_a_new_one_is_chosen),
     (Guard::RightsNeeded, super::rights::who_refuses_a_command_of_the_promotion_is_passed_over),
+    (Guard::StolenNotAdopted, super::strangers::a_master_that_is_another_groups_is_refused),
     (Guard::RefusedWaits, super::a_node_that_refuses_is_asked_again_after_a_pause),
     (Guard::PromotedHasTime, PROMOTED),
     (Guard::MasterSane, nobody_is_sent_to_a_master_that_is_down),

@@ -124,3 +124,52 @@ pub(super) fn what_a_node_said_on_an_earlier_connection_sends_nobody_anywhere() 
     desk.pass(15_000);
     assert!(desk.orders_to(OTHER_REPLICA).contains(&&Command::Follow { master: at(REPLICA) }));
 }
+
+#[test]
+pub(super) fn a_master_that_is_another_groups_is_refused() {
+    // A stock sentinel elected a node whose address had been given to another group.
+    let mut desk = Desk::new(1, 2);
+    desk.watches_another_group(7100);
+    desk.pass(12_000);
+    for _ in 0..3 {
+        desk.hello(2, 5, 7100, 5);
+        desk.pass(2_000);
+    }
+    let master = |desk: &Desk| desk.sentinel.groups["mymaster"].master.address.port;
+    assert_eq!(master(&desk), MASTER, "{:?}", desk.events);
+    let told = desk.said.iter().filter(|text| text.contains("it is a node of other")).count();
+    assert_eq!(told, 1, "{:?}", desk.said);
+    // The next configuration that names a node of ours is adopted as ever.
+    desk.hello(2, 6, REPLICA, 6);
+    assert_eq!(master(&desk), REPLICA);
+}
+
+#[test]
+fn a_replica_that_was_seen_to_be_somebody_elses_is_refused_as_master() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(REPLICA), follower(71, 9_999));
+    desk.gives_time_for_repairs();
+    assert!(desk.said.iter().any(|text| text.contains(repair::LEFT_ALONE)), "{:?}", desk.said);
+    let master = |desk: &Desk| desk.sentinel.groups["mymaster"].master.address.port;
+    desk.hello(2, 5, REPLICA, 5);
+    assert_eq!(master(&desk), MASTER, "it follows a stranger: {:?}", desk.said);
+    desk.infos.insert(at(REPLICA), format!("run_id:{}\r\nrole:master\r\n", id(71)));
+    desk.pass(12_000);
+    desk.hello(2, 5, REPLICA, 5);
+    assert_eq!(master(&desk), MASTER, "it was promoted by mistake: {:?}", desk.said);
+    // Another process, of which nothing is known, may be ours.
+    desk.infos.insert(at(REPLICA), format!("run_id:{}\r\nrole:master\r\n", id(72)));
+    desk.pass(12_000);
+    desk.hello(2, 5, REPLICA, 5);
+    assert_eq!(master(&desk), REPLICA, "{:?}", desk.said);
+}
+
+#[test]
+fn two_groups_that_watch_the_same_nodes_both_follow_their_failover() {
+    let mut desk = Desk::new(1, 2);
+    desk.watches_another_group(MASTER);
+    desk.infos.insert(at(MASTER), master_of(REPLICA));
+    desk.pass(12_000);
+    desk.hello(2, 5, REPLICA, 5);
+    assert_eq!(desk.sentinel.groups["mymaster"].master.address.port, REPLICA);
+}
