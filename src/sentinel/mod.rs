@@ -38,6 +38,7 @@ mod peer;
 mod promote;
 mod repair;
 mod request;
+mod scripts;
 mod settle;
 mod stall;
 #[cfg(test)]
@@ -49,7 +50,7 @@ mod view;
 use std::collections::BTreeMap;
 
 pub use durable::reconcile;
-pub use effect::{Command, Effect, Target, TargetKind};
+pub use effect::{Command, Effect, ScriptTimes, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
 pub(crate) use meet::{NEW_ID, TOLD_WRONG};
@@ -150,6 +151,7 @@ impl Sentinel {
     }
 
     fn add_group(&mut self, name: GroupName, state: GroupState) {
+        self.core.note_scripts(&name, Some(&state.settings));
         let group = Group::new(&mut self.core, name.clone(), state);
         let payload =
             format!("{} quorum {}", group.master_details(&self.core), group.settings.quorum);
