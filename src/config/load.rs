@@ -342,8 +342,8 @@ pub fn is_executable(path: &Path) -> bool {
     access(path, Access::EXEC_OK).is_ok() && fs::metadata(path).is_ok_and(|m| m.is_file())
 }
 
-/// Whether a script can be run where these lines of a `sentinel.conf` are in force: a sentinel works
-/// in `dir`.
+/// Whether a script can be run where these lines of a `sentinel.conf` are in force: then a sentinel
+/// works in `dir`.
 fn executable_in(statements: &[Statement]) -> impl Fn(&Path) -> bool + use<> {
     let dir = statements.iter().rfind(|statement| statement.line.name() == "dir");
     let dir = dir.and_then(|statement| statement.line.args().next()).unwrap_or(".");

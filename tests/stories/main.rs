@@ -33,6 +33,7 @@ mod manual;
 mod mixed;
 mod python;
 mod quorum;
+mod scripts;
 mod shapes;
 mod state;
 mod topology;

@@ -6,6 +6,7 @@
 //! own, so that the time limit ends whatever it started and waits for; Redis would end the script
 //! alone and leave what hangs. Scripts that run when the sentinel ends are left to themselves.
 
+mod orphans;
 mod queue;
 mod run;
 #[cfg(test)]

@@ -188,6 +188,15 @@ impl Queue {
         (self.running, self.jobs.len())
     }
 
+    /// The processes of all scripts that run; `None` while one is being made.
+    pub(super) fn processes(&self) -> Option<Vec<u32>> {
+        let running = self.jobs.iter().filter_map(|job| match job.state {
+            State::Waiting { .. } => None,
+            State::Running { pid, .. } => Some(pid),
+        });
+        running.collect()
+    }
+
     /// All scripts, the oldest first.
     pub(super) fn pending(&self, now_ms: u64) -> Vec<Pending> {
         let shown = |job: &Job| {
@@ -373,6 +382,9 @@ mod tests {
             Pending { argv: argv("1"), running: false, pid: 0, ms: 0, attempts: 0 },
         ];
         assert_eq!(queue.pending(15), expected);
+        assert_eq!(queue.processes(), Some(vec![4711]));
+        queue.start(15).expect("due");
+        assert_eq!(queue.processes(), None, "the second has no process yet");
         queue.ended(id, End::Exit(1), 20);
         let waits = Pending { argv: argv("0"), running: false, pid: 0, ms: 29_999, attempts: 1 };
         assert_eq!(queue.pending(21)[0], waits);

@@ -13,12 +13,14 @@ use futures_util::stream::FuturesUnordered;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Call, End, Failure, JobId};
+use super::{Scripts, orphans};
 use crate::daemon::handle::Handle;
 use crate::daemon::run::announce;
 use crate::sentinel::{Event, EventKind};
@@ -31,7 +33,14 @@ pub(in crate::daemon) async fn run(handle: Handle, stop: CancellationToken) {
     let scripts = handle.scripts().clone();
     let mut attempts = FuturesUnordered::new();
     let mut limits: HashMap<JobId, oneshot::Sender<()>> = HashMap::new();
+    let mut deaths = match orphans::are_ours() {
+        true => signal(SignalKind::child()).ok(),
+        false => None,
+    };
     loop {
+        if deaths.is_some() {
+            bury_orphans(&scripts);
+        }
         let now_ms = scripts.now_ms();
         let overdue = scripts.queue().overdue(now_ms);
         for id in overdue {
@@ -56,6 +65,7 @@ pub(in crate::daemon) async fn run(handle: Handle, stop: CancellationToken) {
                 }
             }
             () = scripts.0.changed.notified() => {}
+            () = next_death(deaths.as_mut()) => {}
             () = sleep_until(alarm.unwrap_or(scripts.0.started)), if alarm.is_some() => {}
         }
     }
@@ -64,6 +74,21 @@ pub(in crate::daemon) async fn run(handle: Handle, stop: CancellationToken) {
             "{running} scripts that run are left to themselves, {} that wait are not run any more",
             queued - running
         );
+    }
+}
+
+/// Waits for the dead that are no scripts of ours; those have their own who wait for them.
+fn bury_orphans(scripts: &Scripts) {
+    let dead = orphans::dead_children();
+    if let Some(own) = scripts.queue().processes() {
+        dead.into_iter().filter(|pid| !own.contains(pid)).for_each(orphans::bury);
+    }
+}
+
+async fn next_death(deaths: Option<&mut unix::Signal>) {
+    match deaths {
+        Some(deaths) => _ = deaths.recv().await,
+        None => std::future::pending().await,
     }
 }
 
