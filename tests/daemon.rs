@@ -273,7 +273,6 @@ fn the_log_tells_what_runs_and_keeps_secrets() {
         "# Sentinel ID is ",
         "sentinel.conf\n",
         "# +monitor master mymaster 127.0.0.1 ",
-        "# notification-script of 'mymaster' is NOT run",
         &format!("node 127.0.0.1:{}: AUTH was refused: WRONGPASS", node.port),
     ] {
         assert!(log.contains(expected), "'{expected}' is missing:\n{log}");

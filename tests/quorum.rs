@@ -160,6 +160,7 @@ impl Lab {
             },
             Effect::Reply { reply, .. } => self.replies.push(reply),
             Effect::Disconnect { .. } | Effect::Say { .. } => {}
+            Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
         }
     }
 

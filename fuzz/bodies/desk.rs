@@ -11,8 +11,8 @@ use watchfire::config::types::EPOCH_MAX;
 use watchfire::resp::Value;
 use watchfire::sentinel::hello::Hello;
 use watchfire::sentinel::{
-    Clock, Command, Effect, Epoch, Input, Instant, LinkEvent, LinkId, Request, RequestId, Revision,
-    Sentinel,
+    Clock, Command, Effect, Epoch, Input, Instant, Level, LinkEvent, LinkId, Request, RequestId,
+    Revision, Sentinel,
 };
 
 use super::config::{rewritten, survives_its_file};
@@ -220,6 +220,11 @@ impl Desk {
                 assert!(!event.payload.is_empty(), "{}", event.kind.name());
             }
             Effect::Say { text, .. } => assert!(!text.is_empty()),
+            Effect::RunScript { about, script, args, .. } => {
+                assert!(about.level() == Level::Warning && !script.as_os_str().is_empty());
+                assert!([2, 7].contains(&args.len()), "{args:?}");
+            }
+            Effect::TimeScripts(_) => {}
         }
     }
 

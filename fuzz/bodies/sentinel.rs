@@ -536,7 +536,7 @@ fn some_request(source: &mut Source<'_>) -> Request {
         11 => Request::Remove(name(source)),
         12 => Request::FlushConfig,
         13 => Request::Role,
-        14 => Request::Info,
+        14 => Request::Info { running_scripts: 0, queued_scripts: 0 },
         _ => Request::IsMasterDown {
             host: source.text(),
             port: source.number() as i64,

@@ -74,10 +74,14 @@ pub(crate) fn info(session: &mut Session, args: &[Bytes]) -> Outcome {
                 "stats" => stats(&api),
                 "cpu" => cpu(),
                 // The core's own text.
-                _ => match api.handle.ask(Request::Info).await {
-                    error @ Value::Error(_) => return error,
-                    value => value.text().map_or(String::new(), |text| text.to_owned()),
-                },
+                _ => {
+                    let (running_scripts, queued_scripts) = api.handle.scripts().counts();
+                    let request = Request::Info { running_scripts, queued_scripts };
+                    match api.handle.ask(request).await {
+                        error @ Value::Error(_) => return error,
+                        value => value.text().map_or(String::new(), |text| text.to_owned()),
+                    }
+                }
             });
         }
         let parts: Vec<&str> = parts.iter().map(|part| part.trim_end()).collect();

@@ -479,6 +479,13 @@ const SENTINEL_TABLE: &[Command] = &[
         integer("quorum"),
     ]),
     ask("myid", 2, "6.2.0", "Shows this sentinel's id.", sentinel::myid),
+    command(
+        ("pending-scripts", 2),
+        &SENTINEL,
+        "2.8.4",
+        "Shows the scripts that run or wait to.",
+        Run::Here(sentinel::pending_scripts),
+    ),
     ask("remove", 3, "2.8.4", "Watches a master no longer.", sentinel::remove).args(MASTER_NAME),
     REPLICAS,
     ask(

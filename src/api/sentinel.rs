@@ -1,11 +1,12 @@
 //! SENTINEL, ROLE and PUBLISH: from words to a [`Request`] of the core, which answers them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use rustix::fs::{Access, access};
 
 use super::session::{Outcome, Session, integer, text};
+use crate::config::load::is_executable;
+use crate::daemon::Pending;
 use crate::resp::Value;
 use crate::sentinel::{Request, hello};
 
@@ -102,6 +103,27 @@ pub(crate) fn flushconfig(_: &[Bytes]) -> Parsed {
     Ok(Request::FlushConfig)
 }
 
+/// `SENTINEL PENDING-SCRIPTS`
+pub(crate) fn pending_scripts(session: &mut Session, _: &[Bytes]) -> Outcome {
+    let jobs = session.api.handle.scripts().pending();
+    Value::Array(jobs.into_iter().map(pending).collect()).into()
+}
+
+/// One script, its fields in Redis's order; numbers are texts.
+fn pending(job: Pending) -> Value {
+    let text = |value: &dyn ToString| Value::bulk(value.to_string());
+    let (flags, time) =
+        if job.running { ("running", "run-time") } else { ("scheduled", "run-delay") };
+    let fields = [
+        ("argv", Value::Array(job.argv.into_iter().map(Value::bulk).collect())),
+        ("flags", Value::bulk(flags)),
+        ("pid", text(&job.pid)),
+        (time, text(&job.ms)),
+        ("retry-num", text(&job.attempts)),
+    ];
+    Value::Map(fields.into_iter().map(|(name, value)| (Value::bulk(name), value)).collect())
+}
+
 /// `SENTINEL SET name option value ...`. The core cannot look at files, so scripts are looked at
 /// here; not where the core refuses to change them anyway.
 pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
@@ -157,8 +179,7 @@ fn scripts(options: &[String]) -> Vec<(PathBuf, &'static str)> {
 
 /// The error of the first script that does not exist or must not be run.
 async fn missing(scripts: Vec<(PathBuf, &'static str)>) -> Option<Value> {
-    let runs = |path: &Path| access(path, Access::EXEC_OK).is_ok();
-    let look = move || scripts.into_iter().find(|(path, _)| !runs(path));
+    let look = move || scripts.into_iter().find(|(path, _)| !is_executable(path));
     // A file system that hangs holds this connection, nobody else.
     let found = tokio::task::spawn_blocking(look).await.ok()?;
     found.map(|(_, error)| Value::error(error))

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::{Access, access};
 
 use super::conf::{self, Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
@@ -167,16 +168,17 @@ impl Loaded {
         let mut reading = Reading::default();
         reading.file(path, &self.text);
         let nothing = || (SentinelSettings::default(), ConfState::default());
-        let (settings, state, _) =
-            sentinel_conf::read(nothing(), &reading.statements, &is_executable);
+        let executable = executable_in(&reading.statements);
+        let (settings, state, _) = sentinel_conf::read(nothing(), &reading.statements, &executable);
         self.declared = Declared {
             settings,
             groups: group_settings(&state),
             overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
         };
         reading.statements.extend(options.statements);
+        let executable = executable_in(&reading.statements);
         let (settings, mut state, diagnostics) =
-            sentinel_conf::read(nothing(), &reading.statements, &is_executable);
+            sentinel_conf::read(nothing(), &reading.statements, &executable);
         sentinel_conf::read_votes(&self.text, &mut state);
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
@@ -335,9 +337,18 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Whether a script is a file that somebody may execute.
-fn is_executable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+/// Whether a script is a file that this process may execute.
+pub fn is_executable(path: &Path) -> bool {
+    access(path, Access::EXEC_OK).is_ok() && fs::metadata(path).is_ok_and(|m| m.is_file())
+}
+
+/// Whether a script can be run where these lines of a `sentinel.conf` are in force: then a sentinel
+/// works in `dir`.
+fn executable_in(statements: &[Statement]) -> impl Fn(&Path) -> bool + use<> {
+    let dir = statements.iter().rfind(|statement| statement.line.name() == "dir");
+    let dir = dir.and_then(|statement| statement.line.args().next()).unwrap_or(".");
+    let dir = PathBuf::from(dir);
+    move |path| is_executable(&dir.join(path))
 }
 
 /// Tells the two syntaxes apart, as the head of this module says.

@@ -98,17 +98,6 @@ pub(super) fn remarks(
                 "with three sentinels, quorum 2 keeps one without its network from being believed",
             );
         }
-        let scripts = [
-            ("notification-script", &group.notification_script),
-            ("client-reconfig-script", &group.client_reconfig_script),
-        ];
-        for (script, _) in scripts.into_iter().filter(|(_, path)| path.is_some()) {
-            remark(
-                Severity::Warning,
-                format!("{script} of '{name}' is NOT run: this version runs no scripts yet"),
-                "listen to the sentinel's Pub/Sub events, which tell the same",
-            );
-        }
     }
     remarks
 }

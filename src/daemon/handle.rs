@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::scripts::Scripts;
 use crate::resp::Value;
 use crate::sentinel::{Event, Request};
 
@@ -23,13 +24,15 @@ pub(crate) type Asked = (Request, oneshot::Sender<Value>);
 pub struct Handle {
     requests: mpsc::Sender<Asked>,
     events: broadcast::Sender<Arc<Event>>,
+    scripts: Scripts,
 }
 
 impl Handle {
     /// A handle, and the end that the core's task keeps.
     pub(crate) fn new() -> (Handle, mpsc::Receiver<Asked>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        (Handle { requests, events: broadcast::Sender::new(EVENTS_MAX) }, receiver)
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        (Handle { requests, events, scripts: Scripts::new() }, receiver)
     }
 
     /// The core's answer. While the sentinel stops it is an error reply.
@@ -49,6 +52,11 @@ impl Handle {
     /// Every event from now on, in order.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
+    }
+
+    /// The scripts that wait and run.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
     }
 
     /// Tells all subscribers; nobody listening is fine.

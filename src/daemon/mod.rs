@@ -1,6 +1,7 @@
 //! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the
-//! state durable, `run` is the one task that owns the core, `handle` is how the API reaches it,
-//! `log` is where all of it is told. [`start`] puts them together; no decision is taken here.
+//! state durable, `run` is the one task that owns the core, `scripts` runs those of the operator,
+//! `handle` is how the API reaches it, `log` is where all of it is told. [`start`] puts them
+//! together; no decision about masters is taken here.
 
 #[doc(hidden)]
 pub mod fuzz;
@@ -8,6 +9,7 @@ mod handle;
 mod link;
 pub mod log;
 mod run;
+mod scripts;
 mod store;
 
 use std::fs::DirBuilder;
@@ -20,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
+pub use scripts::{Pending, Scripts};
 pub use store::StateFileError;
 
 use self::run::Driver;
@@ -121,6 +124,7 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Liste
     let (handle, requests) = Handle::new();
     let core = |clock| Sentinel::new(clock, settings, state, rand::random());
     let (driver, inbox) = Driver::new(core, handle.clone(), store, requests, stored);
+    tokio::spawn(scripts::run(handle.clone(), stop.clone()));
     let task = tokio::spawn(driver.run(inbox, stop));
     Ok((Running { handle, id, task }, listening))
 }

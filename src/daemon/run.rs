@@ -13,7 +13,9 @@ use super::handle::{Asked, Handle};
 use super::link::{Link, NEWS_MAX, News};
 use super::store::Store;
 use crate::resp::Value;
-use crate::sentinel::{self, Clock, Effect, Input, Level, LinkId, RequestId, Revision, Sentinel};
+use crate::sentinel::{
+    self, Clock, Effect, Event, Input, Level, LinkId, RequestId, Revision, Sentinel,
+};
 
 /// How long the end waits for a write of the state that is in flight.
 const LAST_WRITE_MAX: Duration = Duration::from_secs(2);
@@ -159,16 +161,14 @@ impl Driver {
                     let _ = answer.send(reply);
                 }
             }
-            Effect::Announce(event) => {
-                let text = format!("{} {}", event.kind.name(), event.payload);
-                log(event.kind.level(), text.trim_end());
-                self.handle.announce(Arc::new(event));
-            }
+            Effect::Announce(event) => announce(&self.handle, event),
             Effect::Say { level, group, text } => match group {
                 // Most sentences name their group themselves.
                 Some(group) if !text.contains(&*group) => log(level, &format!("{group}: {text}")),
                 _ => log(level, &text),
             },
+            Effect::RunScript { script, args, .. } => self.handle.scripts().add(script, args),
+            Effect::TimeScripts(times) => self.handle.scripts().set_times(times),
         }
     }
 
@@ -189,6 +189,13 @@ fn clock(started: Instant) -> Clock {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Clock { mono: sentinel::Instant::from_ms(ms(started.elapsed())), wall_ms: ms(wall) }
+}
+
+/// Tells the log and all subscribers.
+pub(super) fn announce(handle: &Handle, event: Event) {
+    let text = format!("{} {}", event.kind.name(), event.payload);
+    log(event.kind.level(), text.trim_end());
+    handle.announce(Arc::new(event));
 }
 
 fn log(level: Level, text: &str) {

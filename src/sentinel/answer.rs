@@ -49,7 +49,9 @@ impl Sentinel {
                 let names = self.groups.keys().map(|name| Value::bulk(&**name)).collect();
                 Value::Array(vec![Value::bulk("sentinel"), Value::Array(names)])
             }
-            Request::Info => Value::bulk(self.info_section()),
+            Request::Info { running_scripts, queued_scripts } => {
+                Value::bulk(self.info_section(running_scripts, queued_scripts))
+            }
             Request::Hello(payload) => {
                 self.hear_hello(&payload);
                 Value::Integer(1)
@@ -221,6 +223,7 @@ impl Sentinel {
         if !is_untold {
             self.core.announce(EventKind::Unmonitor, Some(&name), details);
         }
+        self.core.note_scripts(&name, None);
         group.close(&mut self.core);
         if let Some(declared) = group.declared
             && self.core.holds(Guard::RemovedStays)
@@ -260,6 +263,7 @@ impl Sentinel {
             let shown = change.shown();
             if self.core.holds(Guard::SetHolds) {
                 change.apply(&mut group.settings);
+                self.core.note_scripts(&name, Some(&group.settings));
             }
             let payload = format!("{} {shown}", group.master_details(&self.core));
             self.core.announce(EventKind::Set, Some(&name), payload);
@@ -283,13 +287,15 @@ impl Sentinel {
     }
 
     /// `# Sentinel` of INFO.
-    fn info_section(&self) -> String {
+    fn info_section(&self, running_scripts: usize, queued_scripts: usize) -> String {
         let core = &self.core;
         let tilt = core.tilt_since.map_or(-1, |since| (core.now().since(since) / 1000) as i64);
         let mut text = format!(
             "# Sentinel\r\nsentinel_masters:{}\r\nsentinel_tilt:{}\r\n\
-             sentinel_tilt_since_seconds:{tilt}\r\nsentinel_running_scripts:0\r\n\
-             sentinel_scripts_queue_length:0\r\nsentinel_simulate_failure_flags:0\r\n",
+             sentinel_tilt_since_seconds:{tilt}\r\n\
+             sentinel_running_scripts:{running_scripts}\r\n\
+             sentinel_scripts_queue_length:{queued_scripts}\r\n\
+             sentinel_simulate_failure_flags:0\r\n",
             self.groups.len(),
             u8::from(core.in_tilt()),
         );

@@ -1,6 +1,7 @@
 //! What all groups of one sentinel share: time, identity, epoch, links to peers, the way out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::claims::{Claims, GroupNode};
@@ -52,6 +53,8 @@ pub(super) struct Core {
     pub(super) links: BTreeMap<LinkId, Owner>,
     pub(super) peers: BTreeMap<RunId, PeerLink>,
     pub(super) claims: Claims,
+    /// `notification-script` of each group that has one.
+    pub(super) notified: BTreeMap<GroupName, PathBuf>,
     /// Links to peers were opened since [`Core::has_new_peers`] was last asked.
     opened: bool,
     /// Our own IPs on connections so far.
@@ -91,6 +94,7 @@ impl Core {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             claims: Claims::default(),
+            notified: BTreeMap::new(),
             opened: false,
             local_ips: BTreeSet::new(),
             double: None,
@@ -176,7 +180,10 @@ impl Core {
         payload: impl Into<String>,
     ) {
         let event = Event { kind, group: group.cloned(), payload: payload.into() };
-        self.out.emit_in_order(Effect::Announce(event));
+        let script = group.and_then(|group| self.notification(kind, group, &event.payload));
+        for effect in std::iter::once(Effect::Announce(event)).chain(script) {
+            self.out.emit_in_order(effect);
+        }
     }
 
     /// Tells everybody once all that was decided up to now is durable.
@@ -187,7 +194,10 @@ impl Core {
         payload: impl Into<String>,
     ) {
         let event = Event { kind, group: group.cloned(), payload: payload.into() };
-        self.out.emit_durable(Effect::Announce(event));
+        let script = group.and_then(|group| self.notification(kind, group, &event.payload));
+        for effect in std::iter::once(Effect::Announce(event)).chain(script) {
+            self.out.emit_durable(effect);
+        }
     }
 
     /// Tells the log why.
@@ -202,13 +212,17 @@ impl Core {
             || !self.holds(Guard::CredibleEpoch)
     }
 
-    /// Takes over a newer epoch; an older one changes nothing.
-    pub(super) fn adopt_epoch(&mut self, epoch: Epoch) {
+    /// Takes over a newer epoch, of which this group brought word; an older one changes nothing.
+    pub(super) fn adopt_epoch(&mut self, epoch: Epoch, of: &GroupName) {
         let newer = epoch > self.current_epoch;
         if newer || (epoch < self.current_epoch && !self.holds(Guard::HigherEpochOnly)) {
             self.current_epoch = epoch;
             self.out.touch();
-            self.announce_durable(EventKind::NewEpoch, None, epoch.to_string());
+            let payload = epoch.to_string();
+            // The event is of no group, but the script of this one is told.
+            let script = self.notification(EventKind::NewEpoch, of, &payload);
+            self.announce_durable(EventKind::NewEpoch, None, payload);
+            script.into_iter().for_each(|script| self.out.emit_durable(script));
         }
     }
 

@@ -1,9 +1,10 @@
 //! What goes out of the core.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::event::{Event, Level};
+use super::event::{Event, EventKind, Level};
 use super::hello::GiveUp;
 use super::types::{Address, Epoch, GroupName, LinkId, RequestId, Revision, RunId, Secret};
 use crate::config::state::State;
@@ -57,6 +58,37 @@ pub enum Effect {
         /// The sentence.
         text: String,
     },
+    /// Run a script of a group, without waiting for it.
+    RunScript {
+        /// The event that it tells of, or that goes with it: it is told no sooner than that.
+        about: EventKind,
+        /// Whose script it is.
+        group: GroupName,
+        /// `notification-script` or `client-reconfig-script`.
+        script: PathBuf,
+        /// What stands behind the path: `event payload`, or
+        /// `name leader|observer start from-ip from-port to-ip to-port`.
+        args: Vec<String>,
+    },
+    /// Scripts have these times from now on, those that wait or run already among them.
+    TimeScripts(ScriptTimes),
+}
+
+/// How long scripts may run, and wait for another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScriptTimes {
+    /// After so long a script is killed, in ms (`SENTINEL DEBUG script-max-runtime`).
+    pub max_runtime_ms: u64,
+    /// Pause after a first failed attempt, in ms; it doubles with each further one (`SENTINEL DEBUG
+    /// script-retry-delay`).
+    pub retry_delay_ms: u64,
+}
+
+impl Default for ScriptTimes {
+    /// Redis's.
+    fn default() -> ScriptTimes {
+        ScriptTimes { max_runtime_ms: 60_000, retry_delay_ms: 30_000 }
+    }
 }
 
 /// Whom a link leads to.

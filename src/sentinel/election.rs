@@ -135,7 +135,7 @@ impl Group {
         if !self.peers.contains_key(candidate) && core.holds(Guard::KnownCandidate) {
             return;
         }
-        core.adopt_epoch(epoch);
+        core.adopt_epoch(epoch, &self.name);
         // The candidate may not know all whom we know, and take a minority for a majority.
         let seen = |(id, peer): &(&RunId, &Peer)| *id == candidate || peer.sdown_since.is_none();
         let few = 1 + (self.peers.iter().filter(seen).count() as u32) < majority(self.voters());

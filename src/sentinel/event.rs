@@ -98,6 +98,10 @@ events! {
     FixSlaveConfig "+fix-slave-config" Notice,
     Tilt "+tilt" Warning,
     TiltEnd "-tilt" Warning,
+    ScriptError "-script-error" Warning,
+    ScriptTimeout "-script-timeout" Warning,
+    ScriptChild "+script-child" Debug,
+    ScriptChildEnd "-script-child" Debug,
     CmdLinkReconnection "-cmd-link-reconnection" Debug,
     PubsubLinkReconnection "-pubsub-link-reconnection" Debug,
     /// Our own: a node or sentinel refuses a command that we need.

@@ -170,7 +170,7 @@ impl Group {
     /// Stands for election in a new epoch.
     pub(super) fn start_failover(&mut self, core: &mut Core, forced: bool) {
         let Some(epoch) = self.next_epoch(core) else { return };
-        core.adopt_epoch(epoch);
+        core.adopt_epoch(epoch, &self.name);
         let details = self.master_details(core);
         core.announce_durable(EventKind::TryFailover, Some(&self.name), details);
         let my_id = core.my_id.clone();
@@ -348,6 +348,10 @@ impl Group {
         if self.master.address == replica {
             self.confirm_master(core);
         } else {
+            if let Some(node) = self.replicas.get(&replica) {
+                let (from, to) = (self.shown_master(core), self.shown(core, node));
+                self.run_reconfig_script(core, "leader", &from, &to);
+            }
             self.switch_master(core, replica);
         }
         self.repoint = Some(Repoint { started: core.now() });

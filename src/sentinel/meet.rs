@@ -102,7 +102,7 @@ impl Sentinel {
         }
         self.meet(&name, &hello.id, &hello.sender);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
-        self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch));
+        self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch), &name);
         let Some(group) = self.groups.get_mut(&name) else { return };
         let news = group.take_hello(&mut self.core, &hello);
         if news || !group.is_quiet(&self.core) {
@@ -444,6 +444,8 @@ impl Group {
         let to = known.map_or_else(|| hello.master.clone(), |node| node.address.clone());
         let details = self.peer_details(core, &hello.id);
         core.announce_durable(EventKind::ConfigUpdateFrom, Some(&self.name), details);
+        let from = self.shown_master(core);
         self.switch_master(core, to);
+        self.run_reconfig_script(core, "observer", &from, &self.shown_master(core));
     }
 }

@@ -39,6 +39,7 @@ mod promote;
 mod repair;
 mod request;
 mod rights;
+mod scripts;
 mod settle;
 mod signed;
 mod stall;
@@ -51,7 +52,7 @@ mod view;
 use std::collections::BTreeMap;
 
 pub use durable::reconcile;
-pub use effect::{Command, Effect, Target, TargetKind};
+pub use effect::{Command, Effect, ScriptTimes, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
 pub(crate) use meet::{NEW_ID, TOLD_WRONG};
@@ -153,6 +154,7 @@ impl Sentinel {
     }
 
     fn add_group(&mut self, name: GroupName, state: GroupState) {
+        self.core.note_scripts(&name, Some(&state.settings));
         let group = Group::new(&mut self.core, name.clone(), state);
         let payload =
             format!("{} quorum {}", group.master_details(&self.core), group.settings.quorum);

@@ -27,13 +27,17 @@ struct Waiting {
     of: Option<GroupName>,
 }
 
-/// True for an announcement of what is so already, and stays so if this sentinel forgets it: the
-/// master of a new configuration, say. Epochs and votes are promises, and so is what rests on the
-/// own vote.
+/// True for an announcement (or a script that tells of it) of what is so already, and stays so if
+/// this sentinel forgets it: the master of a new configuration, say. Epochs and votes are promises,
+/// and so is what rests on the own vote.
 fn is_fact(effect: &Effect) -> bool {
     use EventKind::{ElectedLeader, NewEpoch, VoteForLeader};
-    matches!(effect, Effect::Announce(event)
-        if !matches!(event.kind, NewEpoch | VoteForLeader | ElectedLeader))
+    let kind = match effect {
+        Effect::Announce(event) => event.kind,
+        Effect::RunScript { about, .. } => *about,
+        _ => return false,
+    };
+    !matches!(kind, NewEpoch | VoteForLeader | ElectedLeader)
 }
 
 /// The queue between the core's decisions and whoever drains [`poll`](super::Sentinel::poll).
@@ -253,6 +257,9 @@ impl Outbox {
             Effect::Announce(Event { group: about, .. }) | Effect::Say { group: about, .. } => {
                 about.as_ref() == Some(group)
             }
+            // Its event is of no group, and stays.
+            Effect::RunScript { about: EventKind::NewEpoch, .. } => false,
+            Effect::RunScript { group: about, .. } => about == group,
             Effect::Send { command: Command::Hello { payload }, .. } => {
                 inner(payload).split(',').nth(4) == Some(group)
             }

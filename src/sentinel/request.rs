@@ -60,6 +60,12 @@ pub enum Request {
     Hello(String),
     /// `ROLE`
     Role,
-    /// The section `# Sentinel` of INFO, as a bulk string.
-    Info,
+    /// The section `# Sentinel` of INFO, as a bulk string. Scripts are run by others than the core:
+    /// whoever asks says how many there are.
+    Info {
+        /// Scripts that run.
+        running_scripts: usize,
+        /// Scripts that run or wait.
+        queued_scripts: usize,
+    },
 }

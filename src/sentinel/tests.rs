@@ -9,6 +9,7 @@ mod links;
 mod lookups;
 mod promises;
 mod rights;
+mod scripts;
 mod signed;
 mod strangers;
 
@@ -43,6 +44,8 @@ struct Desk {
     sent: Vec<(Address, Command)>,
     events: Vec<(EventKind, String)>,
     said: Vec<String>,
+    /// The scripts that were to be run, each with the number of events before it.
+    scripts: Vec<(usize, Vec<String>)>,
     replies: Vec<Value>,
     writes: Vec<(Revision, State)>,
     /// Answers every write at once.
@@ -102,6 +105,7 @@ impl Desk {
             sent: Vec::new(),
             events: Vec::new(),
             said: Vec::new(),
+            scripts: Vec::new(),
             replies: Vec::new(),
             writes: Vec::new(),
             disk_works: true,
@@ -165,6 +169,11 @@ impl Desk {
             Effect::Reply { reply, .. } => self.replies.push(reply),
             Effect::Announce(event) => self.events.push((event.kind, event.payload)),
             Effect::Say { text, .. } => self.said.push(text),
+            Effect::RunScript { script, args, .. } => {
+                let argv = std::iter::once(script.display().to_string()).chain(args);
+                self.scripts.push((self.events.len(), argv.collect()));
+            }
+            Effect::TimeScripts(_) => {}
         }
     }
 

@@ -454,6 +454,8 @@ impl Host {
             Effect::Send { link, command } => self.send(net, link, command),
             Effect::Reply { id, reply } => self.reply(net, id, reply),
             Effect::Announce(_) | Effect::Say { .. } => {}
+            // No group of these worlds has any.
+            Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
         }
         if trap.is_some() {
             self.doomed = true;

@@ -99,7 +99,7 @@ pub(super) fn typed(request: &Request) -> String {
         Request::FlushConfig => "SENTINEL FLUSHCONFIG".into(),
         Request::Hello(payload) => format!("PUBLISH __sentinel__:hello {payload}"),
         Request::Role => "ROLE".into(),
-        Request::Info => "INFO".into(),
+        Request::Info { .. } => "INFO".into(),
     }
 }
 

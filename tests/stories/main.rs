@@ -35,6 +35,7 @@ mod mixed;
 mod python;
 mod quorum;
 mod rights;
+mod scripts;
 mod shapes;
 mod state;
 mod topology;

@@ -1,6 +1,7 @@
 //! A whole group: a master, its replicas, the sentinels that watch it, and a recorder of what they
 //! say.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::client::Reply;
@@ -20,6 +21,7 @@ pub struct Plan {
     quorum: u32,
     down_after_ms: u64,
     failover_timeout_ms: u64,
+    more: fn(&Path) -> String,
     alone: bool,
 }
 
@@ -34,6 +36,7 @@ impl Plan {
             quorum: 2,
             down_after_ms: 1_000,
             failover_timeout_ms: 6_000,
+            more: |_| String::new(),
             alone: false,
         }
     }
@@ -68,6 +71,12 @@ impl Plan {
         self
     }
 
+    /// More lines for each sentinel's file, made from its folder.
+    pub fn more(mut self, more: fn(&Path) -> String) -> Plan {
+        self.more = more;
+        self
+    }
+
     /// No other story runs meanwhile: for heavy load and for measured times.
     pub fn alone(mut self) -> Plan {
         self.alone = true;
@@ -91,7 +100,10 @@ impl Plan {
         wait_until(20, "every replica follows the master", || {
             nodes[1..].iter().all(|n| n.follows(watch.master))
         });
-        let start = |program: &Program| Sentinel::start(*program, self.syntax, &watch);
+        let start = |program: &Program| {
+            let text = |port, dir: &Path| watch.config(self.syntax, port, dir) + &(self.more)(dir);
+            Sentinel::start_with(*program, self.syntax.file_name(), text)
+        };
         let sentinels: Vec<Sentinel> = self.programs.iter().map(start).collect();
         let ports: Vec<u16> = sentinels.iter().map(|s| s.port).collect();
         let events = Recorder::start(&ports);

@@ -56,6 +56,16 @@ pub enum Syntax {
     Yaml,
 }
 
+impl Syntax {
+    /// The usual name of such a file.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Syntax::Conf => "sentinel.conf",
+            Syntax::Yaml => "sentinel.yaml",
+        }
+    }
+}
+
 /// What the sentinels of a story are told about their group.
 #[derive(Debug, Clone)]
 pub struct Watch {
@@ -117,11 +127,8 @@ pub struct Sentinel {
 impl Sentinel {
     /// Starts a sentinel that watches one group.
     pub fn start(program: Program, syntax: Syntax, watch: &Watch) -> Sentinel {
-        let name = match syntax {
-            Syntax::Conf => "sentinel.conf",
-            Syntax::Yaml => "sentinel.yaml",
-        };
-        Sentinel::start_with(program, name, |port, dir| watch.config(syntax, port, dir))
+        let text = |port, dir: &Path| watch.config(syntax, port, dir);
+        Sentinel::start_with(program, syntax.file_name(), text)
     }
 
     /// Starts a sentinel whose configuration file is made by `text` from its port and folder.
@@ -173,6 +180,11 @@ impl Sentinel {
     #[track_caller]
     pub fn id(&self) -> String {
         self.call(&["SENTINEL", "MYID"]).text()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// The process, to kill, freeze, or read its log.

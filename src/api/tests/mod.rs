@@ -122,7 +122,7 @@ fn played(request: Request) -> Value {
         Request::Role => {
             Value::Array(vec![Value::bulk("sentinel"), Value::Array(vec![Value::bulk("mymaster")])])
         }
-        Request::Info => Value::bulk(
+        Request::Info { .. } => Value::bulk(
             "# Sentinel\r\nsentinel_masters:1\r\nsentinel_tilt:0\r\n\
              sentinel_tilt_since_seconds:-1\r\nsentinel_running_scripts:0\r\n\
              sentinel_scripts_queue_length:0\r\nsentinel_simulate_failure_flags:0\r\n\

@@ -120,6 +120,8 @@ const ERRORS: &[&str] = &[
     "sentinel reset",
     "sentinel reset nobody",
     "sentinel flushconfig x",
+    "sentinel pending-scripts",
+    "sentinel pending-scripts x",
     "sentinel myid x",
     "sentinel help x",
     "publish",

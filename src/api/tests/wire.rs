@@ -365,6 +365,8 @@ async fn scripts_are_looked_at_before_the_core_is_asked() {
         &[
             (&format!("{set} notification-script /nope"), notification),
             (&format!("{set} notification-script {plain}"), notification),
+            // Redis takes a folder, too, with which no sentinel would start again.
+            (&format!("{set} notification-script /tmp"), notification),
             (&format!("{set} quorum 2 CLIENT-reconfig-script {plain}"), reconfig),
             (&format!("{set} notification-script /bin/sh"), "+OK\r\n"),
             (&format!("{set} notification-script ''"), "+OK\r\n"),
@@ -378,6 +380,37 @@ async fn scripts_are_looked_at_before_the_core_is_asked() {
     let denied = Server::start();
     // The core knows the error that is due.
     dialogue(&denied, &[(&format!("{set} notification-script /nope"), "+OK\r\n")]).await;
+}
+
+#[tokio::test]
+async fn scripts_that_wait_are_shown_in_resp2_and_resp3() {
+    let server = Server::start();
+    let mut wire = server.connect().await;
+    assert_eq!(wire.ask("sentinel pending-scripts").await, "*0\r\n");
+    // Nobody runs them here.
+    for args in [&["+sdown", "master a 127.0.0.1 1"][..], &["a", "leader", "start"]] {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        server.handle.scripts().add("/bin/notify".into(), args);
+    }
+    let fields = |argv: &str| {
+        let flags = bulk("flags") + &bulk("scheduled") + &bulk("pid") + &bulk("0");
+        let times = bulk("run-delay") + &bulk("0") + &bulk("retry-num") + &bulk("0");
+        bulk("argv") + argv + &flags + &times
+    };
+    let argv = |args: &[&str]| {
+        let args: String = args.iter().map(|arg| bulk(arg)).collect();
+        args
+    };
+    let first = format!("*3\r\n{}", argv(&["/bin/notify", "+sdown", "master a 127.0.0.1 1"]));
+    let second = format!("*4\r\n{}", argv(&["/bin/notify", "a", "leader", "start"]));
+    for (hello, head) in [("hello 2", "*10"), ("hello 3", "%5")] {
+        wire.ask(hello).await;
+        let (first, second) = (fields(&first), fields(&second));
+        let expected = format!("*2\r\n{head}\r\n{first}{head}\r\n{second}");
+        assert_eq!(wire.ask("sentinel pending-scripts").await, expected);
+    }
+    let arity = "-ERR wrong number of arguments for 'sentinel|pending-scripts' command\r\n";
+    assert_eq!(wire.ask("sentinel pending-scripts x").await, arity);
 }
 
 #[tokio::test]

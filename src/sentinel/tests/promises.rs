@@ -436,7 +436,8 @@ fn info_tells_whether_a_master_is_down_for_us_or_for_the_quorum() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
     let status = |desk: &mut Desk| {
-        let info = desk.ask(Request::Info).expect("an answer");
+        let info =
+            desk.ask(Request::Info { running_scripts: 0, queued_scripts: 0 }).expect("an answer");
         let text = info.text().expect("a text").to_owned();
         text.split("status=").nth(1).and_then(|rest| rest.split(',').next().map(str::to_owned))
     };

@@ -136,7 +136,7 @@ impl Desk {
             }
             Effect::Reply { reply, .. } => self.replies.push(reply),
             Effect::Announce(event) => self.events.push((event.kind, event.payload)),
-            Effect::Say { .. } => {}
+            Effect::Say { .. } | Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
         }
     }
 
