@@ -23,6 +23,7 @@ macro_rules! over_both_nodes {
     )*};
 }
 
+mod clients;
 mod crash;
 mod drop_in;
 mod freeze;
@@ -31,7 +32,6 @@ mod kill;
 mod main_job;
 mod manual;
 mod mixed;
-mod python;
 mod quorum;
 mod shapes;
 mod state;
