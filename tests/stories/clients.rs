@@ -15,7 +15,7 @@ over_both_nodes!(every_client_follows_a_switch_and_a_kill);
 const MAY_BE_LOST_MS: u64 = 1_000;
 
 fn every_client_follows_a_switch_and_a_kill(nodes: Nodes) {
-    let mut group = Plan::over(nodes).alone().start();
+    let mut group = Plan::over(nodes).quick_syncs().alone().start();
     let ports = group.sentinel_ports();
     let mut clients: Vec<Follower> =
         Library::ALL.iter().map(|library| Follower::start(*library, &ports)).collect();

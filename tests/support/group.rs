@@ -21,6 +21,7 @@ pub struct Plan {
     down_after_ms: u64,
     failover_timeout_ms: u64,
     alone: bool,
+    node_lines: Vec<&'static str>,
 }
 
 impl Plan {
@@ -35,6 +36,7 @@ impl Plan {
             down_after_ms: 1_000,
             failover_timeout_ms: 6_000,
             alone: false,
+            node_lines: vec![],
         }
     }
 
@@ -68,6 +70,18 @@ impl Plan {
         self
     }
 
+    /// Votes for ODOWN.
+    pub fn quorum(mut self, quorum: u32) -> Plan {
+        self.quorum = quorum;
+        self
+    }
+
+    /// A master sends its data at once, where Redis waits 5 s for more replicas that want it.
+    pub fn quick_syncs(mut self) -> Plan {
+        self.node_lines.push("repl-diskless-sync-delay 0");
+        self
+    }
+
     /// No other story runs meanwhile: for heavy load and for measured times.
     pub fn alone(mut self) -> Plan {
         self.alone = true;
@@ -77,7 +91,7 @@ impl Plan {
     /// Starts everything, and waits until replicas follow and every sentinel knows everybody.
     pub fn start(self) -> Group {
         let slot = if self.alone { slots::all() } else { slots::one() };
-        let master = Node::start(self.nodes, &[]);
+        let master = Node::start(self.nodes, &self.node_lines);
         let watch = Watch {
             master: master.port,
             quorum: self.quorum,
@@ -86,7 +100,8 @@ impl Plan {
         };
         let mut nodes = vec![master];
         for lines in &self.replicas {
-            nodes.push(Node::replica_of(self.nodes, watch.master, lines));
+            let lines = [&self.node_lines[..], lines].concat();
+            nodes.push(Node::replica_of(self.nodes, watch.master, &lines));
         }
         wait_until(20, "every replica follows the master", || {
             nodes[1..].iter().all(|n| n.follows(watch.master))

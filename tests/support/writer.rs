@@ -34,10 +34,16 @@ pub struct Writer {
 impl Writer {
     /// Starts to write, about a thousand keys a second; returns after the first acknowledgement.
     pub fn start(sentinels: &[u16]) -> Writer {
+        Writer::start_on(GROUP, sentinels)
+    }
+
+    /// The same on the group of a name.
+    pub fn start_on(group: &str, sentinels: &[u16]) -> Writer {
+        let group = group.to_owned();
         let writes = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (sentinels, log, end) = (sentinels.to_vec(), writes.clone(), stop.clone());
-        let thread = std::thread::spawn(move || write_on(&sentinels, &log, &end));
+        let thread = std::thread::spawn(move || write_on(&group, &sentinels, &log, &end));
         let writer = Writer { writes, stop, thread: Some(thread) };
         wait_for(5, "a first acknowledged write", || writer.writes().first().copied());
         writer
@@ -83,12 +89,12 @@ impl Drop for Writer {
     }
 }
 
-fn write_on(sentinels: &[u16], log: &Mutex<Vec<Write>>, stop: &AtomicBool) {
+fn write_on(group: &str, sentinels: &[u16], log: &Mutex<Vec<Write>>, stop: &AtomicBool) {
     let mut number = 0;
     let mut turn = 0;
     while !stop.load(Ordering::Relaxed) {
         turn += 1;
-        let Some(by) = master_of(sentinels[turn % sentinels.len()]) else { continue };
+        let Some(by) = master_of(group, sentinels[turn % sentinels.len()]) else { continue };
         let Ok(mut client) = Client::connect_with(by, PATIENCE) else { continue };
         while !stop.load(Ordering::Relaxed) {
             number += 1;
@@ -107,8 +113,8 @@ fn write_on(sentinels: &[u16], log: &Mutex<Vec<Write>>, stop: &AtomicBool) {
 }
 
 /// Asks one sentinel, with a short pause after a failure so that a dead group is not hammered.
-fn master_of(sentinel: u16) -> Option<u16> {
-    let reply = ask(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", GROUP]);
+fn master_of(group: &str, sentinel: u16) -> Option<u16> {
+    let reply = ask(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", group]);
     let port = reply.and_then(|r| r.items().get(1)?.text().parse().ok());
     std::thread::sleep(Duration::from_millis(5));
     port
