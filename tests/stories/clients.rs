@@ -102,7 +102,13 @@ fn print_table(
     println!("{nodes:?} nodes, down-after {} ms, 2 failovers each:", group.watch.down_after_ms);
     println!(
         "{:<14}{:>8}{:>7}{:>20}{:>20}{:>16}{:>16}",
-        "client", "events", "acked", "pause ms (switch)", "pause ms (kill -9)", "lost (switch)", "lost (kill)"
+        "client",
+        "events",
+        "acked",
+        "pause ms (switch)",
+        "pause ms (kill -9)",
+        "lost (switch)",
+        "lost (kill)"
     );
     for client in clients {
         let lost = client.missing_on(group.node(master));

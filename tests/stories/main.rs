@@ -26,6 +26,7 @@ macro_rules! over_both_nodes {
 mod clients;
 mod crash;
 mod drop_in;
+mod fleet;
 mod freeze;
 mod hostile;
 mod kill;
@@ -33,6 +34,7 @@ mod main_job;
 mod manual;
 mod mixed;
 mod quorum;
+mod rolling;
 mod shapes;
 mod state;
 mod topology;

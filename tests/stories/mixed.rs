@@ -42,7 +42,8 @@ fn live_together(nodes: Nodes, programs: &[Program], quorum: u32) {
     led.insert(format!("{by:?}"));
     for (at, program) in programs.iter().enumerate() {
         if led.insert(format!("{program:?}")) {
-            mixed.is_first_to_see(at, quorum, |mixed| assert_eq!(mixed.kill_the_master(), *program));
+            mixed
+                .is_first_to_see(at, quorum, |mixed| assert_eq!(mixed.kill_the_master(), *program));
         }
     }
     for program in [Watchfire, Redis] {
@@ -105,7 +106,7 @@ impl Mixed {
                 let own: Vec<String> = own.map(|h| h.text).collect();
                 (!own.is_empty()).then_some(own)
             });
-            assert_eq!(said, [switch.clone()], "{program:?} on {port}");
+            assert_eq!(said, std::slice::from_ref(&switch), "{program:?} on {port}");
         }
         let elected = self.group.events.since(began, "+elected-leader");
         let [leader] = &elected[..] else { panic!("one leader: {elected:?}") };

@@ -196,6 +196,9 @@ impl Journal {
     }
 }
 
+/// What a connection to the master is for.
+type Job = fn(&Journal, &str, &mut Connection) -> RedisResult<()>;
+
 /// The program of follow.py over the crate `redis`, in threads of the test.
 fn redis_rs(name: &'static str, sentinels: &[u16]) -> Program {
     let journal = Arc::new(Journal::default());
@@ -211,8 +214,7 @@ fn redis_rs(name: &'static str, sentinels: &[u16]) -> Program {
             }
         }));
     }
-    let jobs: [fn(&Journal, &str, &mut Connection) -> RedisResult<()>; 2] = [rs_write, rs_news];
-    for job in jobs {
+    for job in [rs_write as Job, rs_news] {
         let (journal, urls) = (journal.clone(), urls.clone());
         threads.push(std::thread::spawn(move || {
             let kind = SentinelServerType::Master;

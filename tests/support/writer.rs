@@ -75,7 +75,8 @@ impl Writer {
         self.writes()
     }
 
-    fn end(&mut self) {
+    /// Ends writing.
+    pub fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
