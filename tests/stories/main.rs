@@ -28,6 +28,7 @@ mod crash;
 mod drop_in;
 mod fleet;
 mod freeze;
+mod haproxy;
 mod hostile;
 mod kill;
 mod main_job;
