@@ -26,6 +26,7 @@ macro_rules! over_both_nodes {
 mod clients;
 mod crash;
 mod drop_in;
+mod exporter;
 mod fleet;
 mod freeze;
 mod haproxy;
@@ -35,6 +36,7 @@ mod main_job;
 mod manual;
 mod mixed;
 mod quorum;
+mod redis_cli;
 mod rolling;
 mod shapes;
 mod state;
