@@ -5,7 +5,8 @@ Usage: follow.py GROUP NAME PORT...   (ports of sentinels on loopback)
 Writes NAME:1, NAME:2, ... to the master until it is killed, listens to the channel `news` of the
 master, and to all events of each sentinel. Prints a line for each thing that happens, with the
 time in ms since 1970: `ack MS N`, `error MS TEXT`, `news MS TEXT`, `event MS PORT CHANNEL TEXT`,
-and `subscribed MS PORT` whenever a subscription to events begins (once, if it is never lost).
+and `subscribed MS PORT` whenever a subscription to events begins (once, if it is never lost),
+`lost MS PORT ...` when it ends.
 """
 
 import sys
@@ -30,7 +31,12 @@ def listen_to_events(port, client):
     events = client.pubsub()
     events.psubscribe("*")
     while True:
-        message = events.get_message(timeout=0.2)
+        try:
+            message = events.get_message(timeout=0.2)
+        except RedisError as error:
+            say("lost", port, type(error).__name__, error)
+            time.sleep(0.05)
+            continue
         if message is None:
             continue
         if message["type"] == "psubscribe":
