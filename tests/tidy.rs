@@ -54,7 +54,8 @@ const IMPURE: &[(&str, &str)] = &[
 const READS: &str = "src/config/load.rs";
 
 /// Folders that tools fill.
-const FILLED: &[&str] = &[".venv", "target", "__pycache__", "corpus", "artifacts", "coverage"];
+const FILLED: &[&str] =
+    &[".venv", "node_modules", "target", "__pycache__", "corpus", "artifacts", "coverage"];
 
 /// Words that no Rust file may hold, tests included.
 const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!", "#[ignore"];

@@ -23,19 +23,24 @@ macro_rules! over_both_nodes {
     )*};
 }
 
+mod clients;
 mod crash;
 mod drop_in;
+mod exporter;
+mod fleet;
 mod freeze;
+mod haproxy;
 mod hostile;
 mod ipv6;
 mod kill;
 mod main_job;
 mod manual;
 mod mixed;
-mod python;
 mod quorum;
 mod rights;
 mod scripts;
+mod redis_cli;
+mod rolling;
 mod shapes;
 mod state;
 mod topology;

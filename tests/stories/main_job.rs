@@ -5,12 +5,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::python::Follower;
 use crate::support::client::Reply;
+use crate::support::follower::Follower;
 use crate::support::group::{Group, Plan};
+use crate::support::library::Library;
 use crate::support::node::{Node, Nodes};
 use crate::support::process::Process;
-use crate::support::python::RedisPy;
 
 over_both_nodes!(a_hundred_thousand_keys_under_load);
 
@@ -22,15 +22,15 @@ fn a_hundred_thousand_keys_under_load(nodes: Nodes) {
     let mut master = group.watch.master;
     load(master);
     group.wait_until_they_follow(master, &group.ports_but(master), 30);
-    let mut client = Follower::start(RedisPy::Resp3, &group.sentinel_ports());
+    let mut client = Follower::start(Library::RedisPy8, &group.sentinel_ports());
     client.wait_for_more(20);
     for fault in ["kill -9", "freeze", "kill -9"] {
         master = under_load(&mut group, &mut client, master, fault);
         assert_eq!(missing_keys(group.node(master)), 0, "keys lost by {fault}");
     }
-    let acknowledged = client.stop();
-    let lost = group.node(master).missing_of(&acknowledged).len();
-    println!("{nodes:?}: redis-py: {} writes acknowledged, {lost} lost", acknowledged.len());
+    client.stop();
+    let (acknowledged, lost) = (client.acks().len(), client.missing_on(group.node(master)).len());
+    println!("{nodes:?}: redis-py: {acknowledged} writes acknowledged, {lost} lost");
     assert!(lost <= 60, "only what was acknowledged in the last moment before a fault may be lost");
 }
 

@@ -24,6 +24,7 @@ pub struct Heard {
 /// Listens to `PSUBSCRIBE *` on any number of sentinels, through their restarts.
 pub struct Recorder {
     heard: Arc<Mutex<Vec<Heard>>>,
+    lost: Arc<Mutex<Vec<u16>>>,
     stop: Arc<AtomicBool>,
     listeners: Vec<JoinHandle<()>>,
     began: Instant,
@@ -32,9 +33,13 @@ pub struct Recorder {
 impl Recorder {
     /// Starts to listen; returns when every sentinel has confirmed.
     pub fn start(ports: &[u16]) -> Recorder {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut recorder = Recorder { heard, stop, listeners: Vec::new(), began: Instant::now() };
+        let mut recorder = Recorder {
+            heard: Arc::default(),
+            lost: Arc::default(),
+            stop: Arc::default(),
+            listeners: Vec::new(),
+            began: Instant::now(),
+        };
         for port in ports {
             recorder.add(*port);
         }
@@ -43,20 +48,29 @@ impl Recorder {
 
     /// Listens to one more sentinel, which must be reachable now.
     pub fn add(&mut self, port: u16) {
-        let (heard, stop) = (self.heard.clone(), self.stop.clone());
+        let (heard, lost, stop) = (self.heard.clone(), self.lost.clone(), self.stop.clone());
         let mut client = subscribe(port);
         assert!(client.is_some(), "the sentinel on port {port} does not accept PSUBSCRIBE");
         self.listeners.push(std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 match client.as_mut().map(|client| listen(client, port, &heard)) {
                     Some(true) => {}
-                    _ => {
+                    told => {
+                        if told.is_some() {
+                            lost.lock().expect("nobody panics while holding it").push(port);
+                        }
                         std::thread::sleep(Duration::from_millis(20));
                         client = subscribe(port);
                     }
                 }
             }
         }));
+    }
+
+    /// How often the subscription to a sentinel was lost.
+    pub fn lost(&self, port: u16) -> usize {
+        let lost = self.lost.lock().expect("nobody panics while holding it");
+        lost.iter().filter(|p| **p == port).count()
     }
 
     /// Everything heard so far.

@@ -23,6 +23,7 @@ pub struct Plan {
     failover_timeout_ms: u64,
     more: fn(&Path) -> String,
     alone: bool,
+    node_lines: Vec<&'static str>,
 }
 
 impl Plan {
@@ -38,6 +39,7 @@ impl Plan {
             failover_timeout_ms: 6_000,
             more: |_| String::new(),
             alone: false,
+            node_lines: vec![],
         }
     }
 
@@ -77,6 +79,18 @@ impl Plan {
         self
     }
 
+    /// Votes for ODOWN.
+    pub fn quorum(mut self, quorum: u32) -> Plan {
+        self.quorum = quorum;
+        self
+    }
+
+    /// A master sends its data at once, where Redis waits 5 s for more replicas that want it.
+    pub fn quick_syncs(mut self) -> Plan {
+        self.node_lines.push("repl-diskless-sync-delay 0");
+        self
+    }
+
     /// No other story runs meanwhile: for heavy load and for measured times.
     pub fn alone(mut self) -> Plan {
         self.alone = true;
@@ -86,7 +100,7 @@ impl Plan {
     /// Starts everything, and waits until replicas follow and every sentinel knows everybody.
     pub fn start(self) -> Group {
         let slot = if self.alone { slots::all() } else { slots::one() };
-        let master = Node::start(self.nodes, &[]);
+        let master = Node::start(self.nodes, &self.node_lines);
         let watch = Watch {
             master: master.port,
             quorum: self.quorum,
@@ -95,7 +109,8 @@ impl Plan {
         };
         let mut nodes = vec![master];
         for lines in &self.replicas {
-            nodes.push(Node::replica_of(self.nodes, watch.master, lines));
+            let lines = [&self.node_lines[..], lines].concat();
+            nodes.push(Node::replica_of(self.nodes, watch.master, &lines));
         }
         wait_until(20, "every replica follows the master", || {
             nodes[1..].iter().all(|n| n.follows(watch.master))

@@ -7,10 +7,11 @@
 
 pub mod client;
 pub mod events;
+pub mod follower;
 pub mod group;
+pub mod library;
 pub mod node;
 pub mod process;
-pub mod python;
 pub mod sentinel;
 pub mod slots;
 pub mod wait;

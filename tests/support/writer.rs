@@ -13,6 +13,9 @@ use super::wait::wait_for;
 /// How long one write may take before the writer looks for the master again.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// A short pause between two attempts, so that a dead group is not hammered.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// One acknowledged write.
 #[derive(Debug, Clone, Copy)]
 pub struct Write {
@@ -34,10 +37,35 @@ pub struct Writer {
 impl Writer {
     /// Starts to write, about a thousand keys a second; returns after the first acknowledgement.
     pub fn start(sentinels: &[u16]) -> Writer {
+        Writer::start_on(GROUP, sentinels)
+    }
+
+    /// The same on the group of a name.
+    pub fn start_on(group: &str, sentinels: &[u16]) -> Writer {
+        let (group, sentinels, mut turn) = (group.to_owned(), sentinels.to_vec(), 0);
+        Writer::start_with(0, move || {
+            turn += 1;
+            master_of(&group, sentinels[turn % sentinels.len()])
+        })
+    }
+
+    /// Writes to whatever answers on `port`, a proxy say; the numbers go on after `number`, so
+    /// that several writers share one master.
+    pub fn through(port: u16, number: u64) -> Writer {
+        Writer::start_with(number, move || {
+            std::thread::sleep(PAUSE);
+            Some(port)
+        })
+    }
+
+    fn start_with(
+        number: u64,
+        find_master: impl FnMut() -> Option<u16> + Send + 'static,
+    ) -> Writer {
         let writes = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (sentinels, log, end) = (sentinels.to_vec(), writes.clone(), stop.clone());
-        let thread = std::thread::spawn(move || write_on(&sentinels, &log, &end));
+        let (log, end) = (writes.clone(), stop.clone());
+        let thread = std::thread::spawn(move || write_on(number, find_master, &log, &end));
         let writer = Writer { writes, stop, thread: Some(thread) };
         wait_for(5, "a first acknowledged write", || writer.writes().first().copied());
         writer
@@ -69,7 +97,8 @@ impl Writer {
         self.writes()
     }
 
-    fn end(&mut self) {
+    /// Ends writing.
+    pub fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -83,12 +112,14 @@ impl Drop for Writer {
     }
 }
 
-fn write_on(sentinels: &[u16], log: &Mutex<Vec<Write>>, stop: &AtomicBool) {
-    let mut number = 0;
-    let mut turn = 0;
+fn write_on(
+    mut number: u64,
+    mut find_master: impl FnMut() -> Option<u16>,
+    log: &Mutex<Vec<Write>>,
+    stop: &AtomicBool,
+) {
     while !stop.load(Ordering::Relaxed) {
-        turn += 1;
-        let Some(by) = master_of(sentinels[turn % sentinels.len()]) else { continue };
+        let Some(by) = find_master() else { continue };
         let Ok(mut client) = Client::connect_with(by, PATIENCE) else { continue };
         while !stop.load(Ordering::Relaxed) {
             number += 1;
@@ -98,7 +129,7 @@ fn write_on(sentinels: &[u16], log: &Mutex<Vec<Write>>, stop: &AtomicBool) {
                     let write = Write { number, at: Instant::now(), by };
                     log.lock().expect("nobody panics while holding the lock").push(write);
                 }
-                // READONLY, or the connection is gone: ask the sentinels again.
+                // READONLY, or the connection is gone: look for the master again.
                 _ => break,
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -106,11 +137,11 @@ fn write_on(sentinels: &[u16], log: &Mutex<Vec<Write>>, stop: &AtomicBool) {
     }
 }
 
-/// Asks one sentinel, with a short pause after a failure so that a dead group is not hammered.
-fn master_of(sentinel: u16) -> Option<u16> {
-    let reply = ask(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", GROUP]);
+/// Asks one sentinel.
+fn master_of(group: &str, sentinel: u16) -> Option<u16> {
+    let reply = ask(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", group]);
     let port = reply.and_then(|r| r.items().get(1)?.text().parse().ok());
-    std::thread::sleep(Duration::from_millis(5));
+    std::thread::sleep(PAUSE);
     port
 }
 
