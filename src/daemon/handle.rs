@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::history::History;
 use crate::resp::Value;
 use crate::sentinel::{Event, Request};
 
@@ -23,13 +24,15 @@ pub(crate) type Asked = (Request, oneshot::Sender<Value>);
 pub struct Handle {
     requests: mpsc::Sender<Asked>,
     events: broadcast::Sender<Arc<Event>>,
+    history: Arc<History>,
 }
 
 impl Handle {
     /// A handle, and the end that the core's task keeps.
     pub(crate) fn new() -> (Handle, mpsc::Receiver<Asked>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        (Handle { requests, events: broadcast::Sender::new(EVENTS_MAX) }, receiver)
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        (Handle { requests, events, history: Arc::default() }, receiver)
     }
 
     /// The core's answer. While the sentinel stops it is an error reply.
@@ -51,8 +54,14 @@ impl Handle {
         self.events.subscribe()
     }
 
+    /// The last events before now.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
     /// Tells all subscribers; nobody listening is fine.
     pub(crate) fn announce(&self, event: Arc<Event>) {
+        self.history.add(&event);
         let _ = self.events.send(event);
     }
 }

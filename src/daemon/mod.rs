@@ -1,10 +1,11 @@
 //! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the
 //! state durable, `run` is the one task that owns the core, `handle` is how the API reaches it,
-//! `log` is where all of it is told. [`start`] puts them together; no decision is taken here.
+//! `history` keeps the last events, `log` is where all of it is told. [`start`] puts them together; no decision is taken here.
 
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
+mod history;
 mod link;
 pub mod log;
 mod run;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
+pub use history::{HISTORY_MAX, History, Past};
 pub use store::StateFileError;
 
 use self::run::Driver;
