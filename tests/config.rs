@@ -61,6 +61,7 @@ fn state_of(loaded: &Loaded) -> State {
         current_epoch: conf.current_epoch,
         groups: conf.groups,
         removed: Default::default(),
+        live: None,
     }
 }
 

@@ -97,6 +97,7 @@ impl Lab {
             current_epoch: 0,
             groups: BTreeMap::from([(GROUP.to_owned(), group)]),
             removed: BTreeMap::new(),
+            live: None,
         };
         let sentinel = Sentinel::new(clock(0), SentinelSettings::default(), state, 1);
         Lab {
@@ -161,6 +162,7 @@ impl Lab {
             Effect::Reply { reply, .. } => self.replies.push(reply),
             Effect::Disconnect { .. } | Effect::Say { .. } => {}
             Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
+            Effect::SetLogLevel(_) | Effect::Crash => {}
         }
     }
 

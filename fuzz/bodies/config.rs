@@ -71,6 +71,7 @@ pub(crate) fn sentinel_conf(data: &[u8]) {
         current_epoch: found.current_epoch,
         groups: found.groups,
         removed: BTreeMap::new(),
+        live: None,
     };
     let first = rewritten(&loaded, text, &state);
     state.current_epoch = EPOCH_MAX.min(state.current_epoch + 1);
@@ -110,7 +111,9 @@ pub(crate) fn rewritten(loaded: &Loaded, text: &str, state: &State) -> String {
     let written = loaded.render(text, &loaded.settings, state);
     let read = config::sentinel_conf(&written).unwrap_or_else(|| panic!("not a conf: {written}"));
     let read = read.unwrap_or_else(|found| panic!("refused: {found:?}\n{written}"));
-    assert_eq!(read.settings, loaded.settings, "settings of\n{written}");
+    let mut settings = loaded.settings.clone();
+    state.live.iter().for_each(|live| settings.set_live(live.settings.clone()));
+    assert_eq!(read.settings, settings, "settings of\n{written}");
     let found = read.conf_state.clone().expect("a sentinel.conf has state");
     assert_eq!(found.my_id.as_ref(), Some(&state.my_id));
     assert_eq!(found.current_epoch, state.current_epoch, "{written}");

@@ -124,6 +124,7 @@ fn watch(source: &mut Source<'_>) -> Desk {
         current_epoch: source.pick(&[0, 5, 1 << 32, EPOCH_MAX - 1]),
         groups: BTreeMap::new(),
         removed: BTreeMap::new(),
+        live: None,
     };
     let mut settings =
         SentinelSettings { port: 26001, resolve_hostnames: shape & 4 > 0, ..Default::default() };
@@ -387,6 +388,7 @@ fn reply(desk: &Desk, source: &mut Source<'_>, command: &Command) -> Value {
     match command {
         Command::Ping => Value::Simple("PONG".into()),
         Command::GiveUp(_) => Value::Integer(1),
+        Command::HandOver { .. } | Command::HandedOver => Value::ok(),
         Command::Info => Value::bulk(info_text(source)),
         Command::IsMasterDown { epoch: asked, candidate, .. } => {
             let leader = match (candidate, source.below(4)) {
@@ -516,8 +518,44 @@ fn set(source: &mut Source<'_>) -> Request {
     Request::Set { name, options }
 }
 
+/// Words for the commands that concern the whole sentinel; some fit together.
+fn some_words(source: &mut Source<'_>) -> Vec<String> {
+    const WORDS: &[&str] = &[
+        "resolve-hostnames",
+        "yes",
+        "no",
+        "announce-ip",
+        "192.0.2.9",
+        "",
+        "announce-port",
+        "26009",
+        "sentinel-user",
+        "sentinel-pass",
+        "a\"b\\ \u{7f}\u{e9}\n'",
+        "loglevel",
+        "debug",
+        "ping-period",
+        "1",
+        "60000",
+        "publish-period",
+        "info-period",
+        "election-timeout",
+        "crash-after-election",
+        "one",
+        "*",
+    ];
+    let mut words = Vec::new();
+    for _ in 0..source.below(5) {
+        words.push(match source.below(WORDS.len() + 1) {
+            n if n < WORDS.len() => WORDS[n].to_owned(),
+            _ => source.text(),
+        });
+    }
+    words
+}
+
 fn some_request(source: &mut Source<'_>) -> Request {
-    match source.below(16) {
+    match source.below(22) {
         0 => Request::Masters,
         1 => Request::Master(name(source)),
         2 => Request::Replicas(name(source)),
@@ -537,6 +575,12 @@ fn some_request(source: &mut Source<'_>) -> Request {
         12 => Request::FlushConfig,
         13 => Request::Role,
         14 => Request::Info { running_scripts: 0, queued_scripts: 0 },
+        15 => Request::HandOver(name(source)),
+        16 => Request::ConfigGet(some_words(source)),
+        17 => Request::ConfigSet(some_words(source)),
+        18 => Request::InfoCache(some_words(source)),
+        19 => Request::SimulateFailure(some_words(source)),
+        20 => Request::Debug(some_words(source)),
         _ => Request::IsMasterDown {
             host: source.text(),
             port: source.number() as i64,

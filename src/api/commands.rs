@@ -24,7 +24,7 @@ const HELLO_NEEDS_AUTH: &str = "NOAUTH HELLO must be called with the client alre
 pub(crate) fn ping(session: &mut Session, args: &[Bytes]) -> Outcome {
     let message = args.get(1).cloned();
     if args.len() > 2 {
-        return arity("ping");
+        return wrong_arity("ping").into();
     }
     if session.is_confined() {
         let message = Value::Bulk(message.unwrap_or_default());
@@ -33,8 +33,9 @@ pub(crate) fn ping(session: &mut Session, args: &[Bytes]) -> Outcome {
     message.map_or_else(|| Value::Simple("PONG".into()), Value::Bulk).into()
 }
 
-fn arity(name: &str) -> Outcome {
-    Value::error(format!("ERR wrong number of arguments for '{name}' command")).into()
+/// The error for a number of arguments that only the command itself can find wrong.
+pub(crate) fn wrong_arity(name: &str) -> Value {
+    Value::error(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
 /// `AUTH [username] password`

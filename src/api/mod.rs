@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod commands;
 mod connection;
+mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod info;

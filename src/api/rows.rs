@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::table::{Arg, Command, Kind, Run};
-use super::{catalog, client, commands, info, pubsub, sentinel};
+use super::{catalog, client, commands, events, info, pubsub, sentinel};
 use crate::resp::Value;
 use crate::sentinel::Request;
 
@@ -460,12 +460,54 @@ const IS_DOWN: Command = ask(
 const SENTINEL_TABLE: &[Command] = &[
     ask("ckquorum", 3, "2.8.4", "Tells whether a failover could be agreed.", sentinel::ckquorum)
         .args(MASTER_NAME),
-    ask("failover", 3, "2.8.4", "Promotes a replica now, without a vote.", sentinel::failover)
-        .args(MASTER_NAME),
+    ask(
+        "config",
+        -4,
+        "6.2.0",
+        "Shows (GET) or changes (SET) what concerns the whole sentinel; SET is saved.",
+        sentinel::config,
+    )
+    .args(&[token("get|set"), arg("parameter"), arg("value").optional().multiple()]),
+    ask(
+        "debug",
+        -2,
+        "7.0.0",
+        "Shows or changes the times by which the sentinel works; not saved.",
+        sentinel::debug,
+    )
+    .args(&[block("option_value", &[arg("option"), arg("value")]).optional().multiple()]),
+    command(
+        ("events", -2),
+        &SENTINEL,
+        "7.2.0",
+        "Shows the last events, or those after one of them; only Watchfire has it.",
+        Run::Here(events::events),
+    )
+    .args(&[
+        block("since", &[token("since"), arg("event-id")]).optional(),
+        block("count", &[token("count"), integer("count")]).optional(),
+    ])
+    .tips(ANY_OUTPUT),
+    ask(
+        "failover",
+        -3,
+        "2.8.4",
+        "Promotes a replica now if a majority agrees; COORDINATED: the master hands over.",
+        sentinel::failover,
+    )
+    .args(&[arg("master-name"), token("coordinated").optional()]),
     ask("flushconfig", 2, "2.8.4", "Writes the state to disk.", sentinel::flushconfig),
     ADDRESS,
     ADDRESS.valkey("get-primary-addr-by-name"),
     command(("help", 2), &SENTINEL_HELP, "6.2.0", HELP, Run::Here(catalog::help)),
+    ask(
+        "info-cache",
+        -3,
+        "3.2.0",
+        "Shows the last INFO of masters and their replicas, and how old it is.",
+        sentinel::info_cache,
+    )
+    .args(&[arg("master-name").multiple()]),
     IS_DOWN,
     IS_DOWN.valkey("is-primary-down-by-addr"),
     MASTER,
@@ -506,5 +548,13 @@ const SENTINEL_TABLE: &[Command] = &[
         Run::Here(sentinel::set),
     )
     .args(&[arg("master-name"), block("option_value", &[arg("option"), arg("value")]).multiple()]),
+    ask(
+        "simulate-failure",
+        -3,
+        "3.2.0",
+        "Makes this sentinel crash in the next failover that it leads.",
+        sentinel::simulate_failure,
+    )
+    .args(&[token("crash-after-election|crash-after-promotion|help").multiple()]),
     REPLICAS.old("slaves", "5.0.0", "`SENTINEL REPLICAS`"),
 ];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use super::commands::wrong_arity;
 use super::session::{Outcome, Session, integer, text};
 use crate::config::load::is_executable;
 use crate::daemon::Pending;
@@ -73,9 +74,48 @@ pub(crate) fn ckquorum(args: &[Bytes]) -> Parsed {
     text(&args[2]).map(Request::CkQuorum)
 }
 
-/// `SENTINEL FAILOVER name`
+/// `SENTINEL FAILOVER name [COORDINATED]`
 pub(crate) fn failover(args: &[Bytes]) -> Parsed {
-    text(&args[2]).map(Request::Failover)
+    match &args[2..] {
+        [name] => text(name).map(Request::Failover),
+        [name, word] if word.eq_ignore_ascii_case(b"coordinated") => {
+            text(name).map(Request::HandOver)
+        }
+        // As where the word is not known.
+        _ => Err(wrong_arity("sentinel|failover")),
+    }
+}
+
+/// `SENTINEL CONFIG GET pattern ...`, `SENTINEL CONFIG SET parameter value ...`
+pub(crate) fn config(args: &[Bytes]) -> Parsed {
+    let words = texts(&args[3..])?;
+    match &args[2].to_ascii_lowercase()[..] {
+        b"get" => Ok(Request::ConfigGet(words)),
+        b"set" if words.len() > 1 => Ok(Request::ConfigSet(words)),
+        _ => Err(Value::error(
+            "ERR Only SENTINEL CONFIG GET <param> [<param> <param> ...] / SET <param> <value> \
+             [<param> <value> ...] are supported.",
+        )),
+    }
+}
+
+/// `SENTINEL INFO-CACHE name ...`
+pub(crate) fn info_cache(args: &[Bytes]) -> Parsed {
+    texts(&args[2..]).map(Request::InfoCache)
+}
+
+/// `SENTINEL SIMULATE-FAILURE flag ...`
+pub(crate) fn simulate_failure(args: &[Bytes]) -> Parsed {
+    texts(&args[2..]).map(Request::SimulateFailure)
+}
+
+/// `SENTINEL DEBUG [parameter value ...]`
+pub(crate) fn debug(args: &[Bytes]) -> Parsed {
+    texts(&args[2..]).map(Request::Debug)
+}
+
+fn texts(args: &[Bytes]) -> Result<Vec<String>, Value> {
+    args.iter().map(|arg| text(arg)).collect()
 }
 
 /// `SENTINEL RESET pattern`
@@ -148,7 +188,7 @@ pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
 
 /// What SENTINEL SET is told: the group's name, options and values.
 pub(super) fn set_words(args: &[Bytes]) -> Result<(String, Vec<String>), Value> {
-    let mut words = args[2..].iter().map(|arg| text(arg)).collect::<Result<Vec<_>, _>>()?;
+    let mut words = texts(&args[2..])?;
     let name = words.remove(0);
     Ok((name, words))
 }

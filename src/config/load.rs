@@ -100,10 +100,14 @@ impl fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// The text of a `sentinel.conf` with these settings and this state: comments, order and
-    /// unknown lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
+    /// The text of a `sentinel.conf` with these settings and this state, whose
+    /// [`live`](State::live) settings count where it has some: comments, order and unknown lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
     pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
-        sentinel_conf::render(original, &self.declared, settings, state)
+        let mut settings = settings.clone();
+        if let Some(live) = &state.live {
+            settings.set_live(live.settings.clone());
+        }
+        sentinel_conf::render(original, &self.declared, &settings, state)
     }
 }
 
@@ -174,6 +178,7 @@ impl Loaded {
             settings,
             groups: group_settings(&state),
             overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
+            own: conf::parse(&self.text).0.iter().map(sentinel_conf::words).collect(),
         };
         reading.statements.extend(options.statements);
         let executable = executable_in(&reading.statements);

@@ -135,6 +135,53 @@ impl Default for SentinelSettings {
     }
 }
 
+/// Those of [`SentinelSettings`] that may change while the process runs: `SENTINEL CONFIG SET`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveSettings {
+    /// `sentinel resolve-hostnames`.
+    pub resolve_hostnames: bool,
+    /// `sentinel announce-hostnames`.
+    pub announce_hostnames: bool,
+    /// `sentinel announce-ip`; `None` where it is unset.
+    pub announce_ip: Option<String>,
+    /// `sentinel announce-port`; `None` where it is unset.
+    pub announce_port: Option<u16>,
+    /// `sentinel sentinel-user`.
+    pub sentinel_user: Option<String>,
+    /// `sentinel sentinel-pass`.
+    pub sentinel_pass: Option<Secret>,
+    /// `loglevel`.
+    pub loglevel: LogLevel,
+}
+
+impl SentinelSettings {
+    /// What of these settings may change while the process runs.
+    pub fn live(&self) -> LiveSettings {
+        LiveSettings {
+            resolve_hostnames: self.resolve_hostnames,
+            announce_hostnames: self.announce_hostnames,
+            announce_ip: self.announce_ip.clone(),
+            announce_port: self.announce_port,
+            sentinel_user: self.sentinel_user.clone(),
+            sentinel_pass: self.sentinel_pass.clone(),
+            loglevel: self.loglevel,
+        }
+    }
+
+    /// Takes them over.
+    pub fn set_live(&mut self, live: LiveSettings) {
+        let LiveSettings { resolve_hostnames, announce_hostnames, announce_ip, .. } = live;
+        let LiveSettings { announce_port, sentinel_user, sentinel_pass, loglevel, .. } = live;
+        self.resolve_hostnames = resolve_hostnames;
+        self.announce_hostnames = announce_hostnames;
+        self.announce_ip = announce_ip;
+        self.announce_port = announce_port;
+        self.sentinel_user = sentinel_user;
+        self.sentinel_pass = sentinel_pass;
+        self.loglevel = loglevel;
+    }
+}
+
 /// One master group as configured: `sentinel monitor` and its per-master directives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupSettings {

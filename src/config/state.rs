@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::GroupSettings;
+use super::settings::{GroupSettings, LiveSettings};
 use super::types::{Address, RunId};
 
 /// Everything that survives a crash.
@@ -22,6 +22,18 @@ pub struct State {
     /// for a `sentinel.conf`, which is rewritten instead.
     #[serde(default)]
     pub removed: BTreeMap<String, GroupSettings>,
+    /// What `SENTINEL CONFIG SET` changed; `None` while all is as the configuration says.
+    #[serde(default)]
+    pub live: Option<LiveState>,
+}
+
+/// The process-wide settings of [`State`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveState {
+    /// Those in force.
+    pub settings: LiveSettings,
+    /// What the configuration said when they were taken from it.
+    pub declared: LiveSettings,
 }
 
 /// One group's share of [`State`].

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::history::History;
 use super::scripts::Scripts;
 use crate::resp::Value;
 use crate::sentinel::{Event, Request};
@@ -25,6 +26,7 @@ pub struct Handle {
     requests: mpsc::Sender<Asked>,
     events: broadcast::Sender<Arc<Event>>,
     scripts: Scripts,
+    history: Arc<History>,
 }
 
 impl Handle {
@@ -32,7 +34,8 @@ impl Handle {
     pub(crate) fn new() -> (Handle, mpsc::Receiver<Asked>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let events = broadcast::Sender::new(EVENTS_MAX);
-        (Handle { requests, events, scripts: Scripts::new() }, receiver)
+        let (scripts, history) = (Scripts::new(), Arc::default());
+        (Handle { requests, events, scripts, history }, receiver)
     }
 
     /// The core's answer. While the sentinel stops it is an error reply.
@@ -59,8 +62,14 @@ impl Handle {
         &self.scripts
     }
 
+    /// The last events before now.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
     /// Tells all subscribers; nobody listening is fine.
     pub(crate) fn announce(&self, event: Arc<Event>) {
+        self.history.add(&event);
         let _ = self.events.send(event);
     }
 }

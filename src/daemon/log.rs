@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use tracing::{Event, Level, Subscriber};
@@ -13,7 +14,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::settings::LogLevel;
@@ -23,25 +25,49 @@ use crate::config::settings::LogLevel;
 /// # Errors
 /// The file cannot be opened. A second log of one process is an error, too.
 pub fn init(level: LogLevel, file: Option<&Path>) -> io::Result<()> {
-    match file {
+    let handle = match file {
         Some(path) => {
             open(path)?;
             let path = path.to_owned();
-            subscriber(level, move || LogFile(path.clone())).try_init()
+            let (subscriber, handle) = subscriber(level, move || LogFile(path.clone()));
+            subscriber.try_init().map(|()| handle)
         }
-        None => subscriber(level, io::stdout).try_init(),
+        None => {
+            let (subscriber, handle) = subscriber(level, io::stdout);
+            subscriber.try_init().map(|()| handle)
+        }
     }
-    .map_err(io::Error::other)
+    .map_err(io::Error::other)?;
+    // A second log has failed above.
+    let _ = LEVEL.set(handle);
+    Ok(())
 }
 
-fn subscriber<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+/// From now on the log of this process tells this much. Nothing happens where no log was started.
+pub fn set_level(level: LogLevel) {
+    if let Some(handle) = LEVEL.get() {
+        // Fails only if the log is gone.
+        let _ = handle.reload(targets(level));
+    }
+}
+
+/// The way to the level of this process's log.
+static LEVEL: OnceLock<Handle> = OnceLock::new();
+
+type Handle = reload::Handle<Targets, Registry>;
+
+fn subscriber<W>(level: LogLevel, writer: W) -> (impl Subscriber + Send + Sync, Handle)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let targets = Targets::new().with_target(env!("CARGO_CRATE_NAME"), filter(level));
+    let (targets, handle) = reload::Layer::new(targets(level));
     // If it cannot be written, the error output may be gone, too, and to write there would panic.
     let layer = Layer::new().with_ansi(false).log_internal_errors(false).event_format(Line);
-    tracing_subscriber::registry().with(targets).with(layer.with_writer(writer))
+    (tracing_subscriber::registry().with(targets).with(layer.with_writer(writer)), handle)
+}
+
+fn targets(level: LogLevel) -> Targets {
+    Targets::new().with_target(env!("CARGO_CRATE_NAME"), filter(level))
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -125,7 +151,8 @@ mod tests {
     fn logged(level: LogLevel) -> String {
         let page = Page::default();
         let writer = page.clone();
-        tracing::subscriber::with_default(subscriber(level, move || writer.clone()), || {
+        let (subscriber, _) = subscriber(level, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
             tracing::trace!("debug");
             tracing::debug!("verbose");
             tracing::info!(port = 1, "notice");
@@ -142,6 +169,22 @@ mod tests {
         let lines: Vec<&str> =
             log.lines().map(|line| &line["2025-01-01T00:00:00.000Z".len()..]).collect();
         assert_eq!(lines, [" . debug", " - verbose", " * notice port=1", r" # two lines\x1b[1m"]);
+    }
+
+    #[test]
+    fn the_level_changes_while_the_log_is_written() {
+        let page = Page::default();
+        let writer = page.clone();
+        let (subscriber, handle) = subscriber(LogLevel::Warning, move || writer.clone());
+        let tell = || tracing::info!("notice");
+        tracing::subscriber::with_default(subscriber, || {
+            tell();
+            handle.reload(targets(LogLevel::Notice)).unwrap();
+            tell();
+            handle.reload(targets(LogLevel::Warning)).unwrap();
+            tell();
+        });
+        assert_eq!(String::from_utf8_lossy(&page.0.lock().unwrap()).lines().count(), 1);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the
 //! state durable, `run` is the one task that owns the core, `scripts` runs those of the operator,
-//! `handle` is how the API reaches it, `log` is where all of it is told. [`start`] puts them
-//! together; no decision about masters is taken here.
+//! `handle` is how the API reaches it, `history` keeps the last events, `log` is where all of it is
+//! told. [`start`] puts them together; no decision about masters is taken here.
 
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
+mod history;
 mod link;
 pub mod log;
 mod run;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
+pub use history::{HISTORY_MAX, History, Past};
 pub use scripts::{Pending, Scripts};
 pub use store::StateFileError;
 

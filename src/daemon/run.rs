@@ -20,6 +20,9 @@ use crate::sentinel::{
 /// How long the end waits for a write of the state that is in flight.
 const LAST_WRITE_MAX: Duration = Duration::from_secs(2);
 
+/// How a process ends that was told to by `SENTINEL SIMULATE-FAILURE`: Redis's exit code.
+const SIMULATED_CRASH: i32 = 99;
+
 /// What comes to the core from outside, each in a bounded queue of its own.
 pub(super) struct Inbox {
     pub(super) requests: mpsc::Receiver<Asked>,
@@ -162,6 +165,11 @@ impl Driver {
                 }
             }
             Effect::Announce(event) => announce(&self.handle, event),
+            Effect::SetLogLevel(level) => super::log::set_level(level),
+            Effect::Crash => {
+                log(Level::Warning, "Sentinel CRASH because of SENTINEL simulate-failure");
+                std::process::exit(SIMULATED_CRASH);
+            }
             Effect::Say { level, group, text } => match group {
                 // Most sentences name their group themselves.
                 Some(group) if !text.contains(&*group) => log(level, &format!("{group}: {text}")),

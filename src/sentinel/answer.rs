@@ -59,7 +59,12 @@ impl Sentinel {
             Request::IsMasterDown { host, port, epoch, candidate } => {
                 return self.answer_is_master_down(id, (host, port), epoch, candidate);
             }
-            Request::Failover(name) => self.force_failover(&name),
+            Request::Failover(name) => self.force_failover(&name, false),
+            Request::HandOver(name) => self.force_failover(&name, true),
+            Request::ConfigGet(patterns) => self.config_get(&patterns),
+            Request::InfoCache(names) => self.info_cache(&names),
+            Request::SimulateFailure(flags) => self.simulate_failure(&flags),
+            Request::Debug(words) => self.debug(&words),
             change => {
                 let reply = self.change(change);
                 let effect = Effect::Reply { id, reply };
@@ -134,8 +139,9 @@ impl Sentinel {
         group.map(|group| group.name.clone())
     }
 
-    /// A manual failover: like any other it needs a majority, but no ODOWN.
-    fn force_failover(&mut self, name: &str) -> Value {
+    /// A manual failover: like any other it needs a majority, but no ODOWN. `coordinated` asks the
+    /// master to hand its role over; see `hand_over`.
+    fn force_failover(&mut self, name: &str, coordinated: bool) -> Value {
         let Some(group) = self.groups.get_mut(name) else { return Value::error(NO_SUCH_MASTER) };
         let busy = match group.promised(&self.core.my_id) {
             Some(until) => self.core.now() < until && self.core.holds(Guard::VoteBindsCandidate),
@@ -156,6 +162,7 @@ impl Sentinel {
         }
         if self.core.holds(Guard::OrderBegins) {
             group.start_failover(&mut self.core, true);
+            group.failover.iter_mut().for_each(|failover| failover.coordinated = coordinated);
         }
         let name = group.name.clone();
         self.touch(Subject::Group(name));
@@ -174,6 +181,7 @@ impl Sentinel {
             Request::Remove(name) => self.remove(&name),
             Request::Reset(pattern) => self.reset(&pattern),
             Request::Set { name, options } => self.set(&name, &options),
+            Request::ConfigSet(words) => self.config_set(&words),
             _ => Value::error("ERR internal error: this request changes nothing"),
         }
     }
@@ -201,7 +209,11 @@ impl Sentinel {
         // What the file declares of it stays known: at the next start that is no news, and what was
         // said here stands.
         let declared = self.removed.remove(name);
-        let settings = GroupSettings::new(Address::new(host, port), quorum);
+        let settings = GroupSettings {
+            down_after_ms: self.core.tune.default_down_after_ms,
+            failover_timeout_ms: self.core.tune.default_failover_timeout_ms,
+            ..GroupSettings::new(Address::new(host, port), quorum)
+        };
         self.core.out.touch();
         self.new_groups.push((name.into(), GroupState::fresh(settings, declared)));
         Value::ok()
@@ -295,9 +307,10 @@ impl Sentinel {
              sentinel_tilt_since_seconds:{tilt}\r\n\
              sentinel_running_scripts:{running_scripts}\r\n\
              sentinel_scripts_queue_length:{queued_scripts}\r\n\
-             sentinel_simulate_failure_flags:0\r\n",
+             sentinel_simulate_failure_flags:{}\r\n",
             self.groups.len(),
             u8::from(core.in_tilt()),
+            core.simulated,
         );
         for (n, group) in self.groups.values().enumerate() {
             let down = group.master.shown_down_since(core, group.settings.down_after_ms);

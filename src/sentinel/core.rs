@@ -13,6 +13,7 @@ use super::node::HELLO_PERIOD_MS;
 use super::outbox::Outbox;
 use super::peer::PeerLink;
 use super::signed::sign;
+use super::tunables::Tunables;
 use super::types::{
     Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_MAX, Epoch, GroupName, Instant, LinkId, RunId,
 };
@@ -20,6 +21,9 @@ use crate::config::settings::{GroupSettings, HelloKey, SentinelSettings};
 
 /// Who was first heard with our id longer ago than this, in ms, is heard for the first time again.
 const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
+
+/// How long our own hellos from before our address changed may still be on their way, in ms.
+const LAST_WORDS_MS: u64 = 3 * HELLO_PERIOD_MS;
 
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,10 @@ pub(super) struct Core {
     pub(super) my_id: RunId,
     pub(super) current_epoch: Epoch,
     pub(super) settings: SentinelSettings,
+    /// See `tunables`.
+    pub(super) tune: Tunables,
+    /// See `simulate`: the bits of INFO's `sentinel_simulate_failure_flags`.
+    pub(super) simulated: u8,
     guards: Guards,
     pub(super) out: Outbox,
     pub(super) chance: Chance,
@@ -61,6 +69,8 @@ pub(super) struct Core {
     pub(super) local_ips: BTreeSet<String>,
     /// Somebody at another address who speaks with our id, and since when.
     pub(super) double: Option<(Address, Instant)>,
+    /// Where other sentinels reached us before `SENTINEL CONFIG SET` changed that, and when it did.
+    pub(super) moved_from: Option<(Address, Instant)>,
     /// Hello messages that were ignored because they are none.
     pub(super) bad_hellos: u64,
     /// Hello messages that were ignored since nobody signed them.
@@ -88,6 +98,8 @@ impl Core {
             my_id,
             current_epoch,
             settings,
+            tune: Tunables::default(),
+            simulated: 0,
             guards: Guards::new(),
             out: Outbox::new(Guards::new()),
             chance: Chance::new(seed),
@@ -98,6 +110,7 @@ impl Core {
             opened: false,
             local_ips: BTreeSet::new(),
             double: None,
+            moved_from: None,
             bad_hellos: 0,
             unsigned_hellos: 0,
             said: 0,
@@ -391,7 +404,17 @@ impl Core {
 
     /// True if other sentinels reach us at this address.
     pub(super) fn is_own_address(&self, address: &Address) -> bool {
-        let shown = self.own_address("");
+        self.is_at(&self.own_address(""), address)
+    }
+
+    /// True if they did until a moment ago: our own words from then are still heard.
+    pub(super) fn was_own_address(&self, address: &Address) -> bool {
+        self.moved_from.as_ref().is_some_and(|(shown, at)| {
+            self.now().since(*at) < LAST_WORDS_MS && self.is_at(shown, address)
+        })
+    }
+
+    fn is_at(&self, shown: &Address, address: &Address) -> bool {
         let host = match shown.host.is_empty() {
             true => self.local_ips.contains(&address.host),
             false => shown.host == address.host,

@@ -23,6 +23,7 @@ pub fn reconcile(
         current_epoch: 0,
         groups: BTreeMap::new(),
         removed: BTreeMap::new(),
+        live: None,
     });
     let mut groups = BTreeMap::new();
     let mut removed = BTreeMap::new();
@@ -46,7 +47,7 @@ pub fn reconcile(
         };
         groups.insert(name, group);
     }
-    for (name, group) in old.groups {
+    for (name, group) in std::mem::take(&mut old.groups) {
         if group.declared.is_some() {
             notes.push(format!("Group {name} is not declared any more: no longer watched"));
         } else {
@@ -54,7 +55,7 @@ pub fn reconcile(
             groups.insert(name, group);
         }
     }
-    (State { my_id: old.my_id, current_epoch: old.current_epoch, groups, removed }, notes)
+    (State { groups, removed, ..old }, notes)
 }
 
 fn declared_again(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::event::{Event, EventKind, Level};
 use super::hello::GiveUp;
 use super::types::{Address, Epoch, GroupName, LinkId, RequestId, Revision, RunId, Secret};
+use crate::config::settings::LogLevel;
 use crate::config::state::State;
 use crate::resp::Value;
 
@@ -49,6 +50,10 @@ pub enum Effect {
     },
     /// Tell everybody: Pub/Sub and the log hang on this.
     Announce(Event),
+    /// From now on the log tells this much: `SENTINEL CONFIG SET loglevel`.
+    SetLogLevel(LogLevel),
+    /// End the process at once, as by a crash: `SENTINEL SIMULATE-FAILURE`.
+    Crash,
     /// A sentence for the log that tells why something is done or not done. Not published.
     Say {
         /// How much it matters.
@@ -143,6 +148,15 @@ pub enum Command {
     },
     /// Promotion: `SLAVEOF NO ONE` and what goes with it in one transaction, then `INFO`.
     Promote,
+    /// `FAILOVER TO host port TIMEOUT ms`: to a master that is to hand its role over.
+    HandOver {
+        /// The replica that is to become the master, as the master shows it.
+        to: Address,
+        /// How long the master may wait for it, and hold writes, in ms.
+        timeout_ms: u64,
+    },
+    /// What a hand-over leaves undone on a node: `CONFIG REWRITE`, and its clients are sent away.
+    HandedOver,
     /// `SLAVEOF host port` and what goes with it in one transaction, then `INFO`.
     Follow {
         /// The new master.
@@ -157,19 +171,20 @@ impl Command {
     /// are put through `rename` (upper-case original name to actual name). With more than one
     /// request the reply is the array of all replies.
     pub fn requests(&self, rename: &BTreeMap<String, String>) -> Vec<Vec<String>> {
+        let several = |requests: Vec<Vec<&str>>| {
+            let owned = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect();
+            requests.into_iter().map(owned).collect::<Vec<Vec<String>>>()
+        };
+        let settled = [
+            vec!["CONFIG", "REWRITE"],
+            vec!["CLIENT", "KILL", "TYPE", "normal"],
+            vec!["CLIENT", "KILL", "TYPE", "pubsub"],
+        ];
         let transaction = |host: &str, port: &str| {
-            vec![
-                vec!["MULTI"],
-                vec!["SLAVEOF", host, port],
-                vec!["CONFIG", "REWRITE"],
-                vec!["CLIENT", "KILL", "TYPE", "normal"],
-                vec!["CLIENT", "KILL", "TYPE", "pubsub"],
-                vec!["EXEC"],
-                vec!["INFO"],
-            ]
-            .into_iter()
-            .map(|words| words.into_iter().map(str::to_owned).collect())
-            .collect::<Vec<Vec<String>>>()
+            let mut requests = vec![vec!["MULTI"], vec!["SLAVEOF", host, port]];
+            requests.extend(settled.clone());
+            requests.extend([vec!["EXEC"], vec!["INFO"]]);
+            several(requests)
         };
         let one = |words: &[&str]| vec![words.iter().map(|w| (*w).to_owned()).collect()];
         let mut requests: Vec<Vec<String>> = match self {
@@ -188,6 +203,11 @@ impl Command {
                 candidate.as_ref().map_or("*", RunId::as_str),
             ]),
             Command::Promote => transaction("NO", "ONE"),
+            Command::HandOver { to, timeout_ms } => {
+                let (port, timeout) = (to.port.to_string(), timeout_ms.to_string());
+                one(&["FAILOVER", "TO", &to.host, &port, "TIMEOUT", &timeout])
+            }
+            Command::HandedOver => several(settled.to_vec()),
             Command::Follow { master } => transaction(&master.host, &master.port.to_string()),
             Command::ScriptKill => one(&["SCRIPT", "KILL"]),
         };

@@ -14,8 +14,6 @@ use super::types::{Epoch, Instant, RunId};
 /// `failover-timeout` if that is shorter, or not at all. So two leaders of neighbouring epochs do
 /// not act at once.
 pub(super) const TENURE_MS: u64 = 5_000;
-/// How long a candidate waits for votes, in ms, where `failover-timeout` is not shorter.
-pub(super) const ELECTION_MS: u64 = 2_000;
 /// Each sentinel that also sees the master down and has a smaller id is given at least this lead,
 /// in ms, so that candidates rarely compete.
 const RANK_STEP_MS: u64 = 50;
@@ -214,7 +212,7 @@ impl Group {
             let vote_wanted = election.is_some() && peer.asked_epoch != election;
             let opinion_wanted = self.master.sdown_since.is_some()
                 && peer.questions_open == 0
-                && peer.asked_at.is_none_or(|at| core.due(at.plus(super::group::ASK_PERIOD_MS)));
+                && peer.asked_at.is_none_or(|at| core.due(at.plus(core.tune.ask_period_ms)));
             if !vote_wanted && !opinion_wanted {
                 continue;
             }

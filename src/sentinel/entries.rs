@@ -2,7 +2,7 @@
 //! some clients read by position; times are ages in ms.
 
 use super::core::Core;
-use super::group::{Group, OPINION_VALID_MS};
+use super::group::Group;
 use super::info::{DEFAULT_PRIORITY, Role};
 use super::node::Node;
 use super::rights::Refusals;
@@ -138,7 +138,7 @@ impl Group {
         if !link.health.up {
             flags.push("disconnected");
         }
-        let valid = |at: Instant| core.now().since(at) < OPINION_VALID_MS;
+        let valid = |at: Instant| core.now().since(at) < core.tune.opinion_valid_ms();
         if peer.master_down_at.is_some_and(valid) {
             flags.push("master_down");
         }

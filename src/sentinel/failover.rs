@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::effect::Command;
-use super::election::{ELECTION_MS, TENURE_MS, rank_step_ms, retry_ms};
+use super::election::{TENURE_MS, rank_step_ms, retry_ms};
 use super::event::{EventKind, Level};
 use super::group::Group;
 use super::hello::GiveUp;
@@ -11,6 +11,7 @@ use super::info::Role;
 use super::mutant::Guard;
 use super::node::INFO_PERIOD_AWAITED_MS;
 use super::repair::Repoint;
+use super::simulate::Moment;
 use super::types::{Address, EPOCH_MAX, Epoch, Instant, Revision};
 use crate::resp::Value;
 
@@ -29,6 +30,8 @@ pub(super) struct Failover {
     pub(super) epoch: Epoch,
     /// Asked for by an operator: needs no ODOWN.
     pub(super) forced: bool,
+    /// The operator asked for a hand-over by the master; see `hand_over`.
+    pub(super) coordinated: bool,
     pub(super) started: Instant,
     /// Holds our own vote: nothing is done on votes that a crash could take back.
     pub(super) vote_in: Revision,
@@ -45,6 +48,8 @@ pub(super) enum State {
     /// `SLAVEOF NO ONE` is sent; the replica, which had answered so many INFOs until then, is asked
     /// until it says master.
     Promoting { replica: Address, infos: u64, next_info: Instant },
+    /// The master was told to hand its role over to this replica, which is asked in the same way.
+    HandingOver { replica: Address, infos: u64, next_info: Instant },
 }
 
 impl Failover {
@@ -53,13 +58,18 @@ impl Failover {
         match self.state {
             State::Election => "wait_start",
             State::Choosing { .. } => "select_slave",
-            State::Promoting { .. } => "wait_promotion",
+            State::Promoting { .. } | State::HandingOver { .. } => "wait_promotion",
         }
     }
 
     /// True if this is the replica that was told to become master.
     pub(super) fn promotes(&self, address: &Address) -> bool {
-        matches!(&self.state, State::Promoting { replica, .. } if replica == address)
+        match &self.state {
+            State::Promoting { replica, .. } | State::HandingOver { replica, .. } => {
+                replica == address
+            }
+            State::Election | State::Choosing { .. } => false,
+        }
     }
 }
 
@@ -82,7 +92,7 @@ impl Group {
                 let since = *since;
                 self.choose_replica(core, since)
             }
-            Some(State::Promoting { .. }) => self.await_promotion(core),
+            Some(State::Promoting { .. } | State::HandingOver { .. }) => self.await_promotion(core),
         }
     }
 
@@ -177,7 +187,8 @@ impl Group {
         self.cast_vote(core, my_id, epoch);
         self.repoint = None;
         let (started, vote_in) = (core.now(), core.out.newest());
-        self.failover = Some(Failover { epoch, forced, started, vote_in, state: State::Election });
+        let (coordinated, state) = (false, State::Election);
+        self.failover = Some(Failover { epoch, forced, coordinated, started, vote_in, state });
     }
 
     fn count_votes(&mut self, core: &mut Core) -> bool {
@@ -199,9 +210,9 @@ impl Group {
         let elected = tally.votes >= tally.needed;
         if elected && (core.out.is_durable(vote_in) || !core.holds(Guard::PromotionOnDisk)) {
             let details = self.master_details(core);
-            for kind in [EventKind::ElectedLeader, EventKind::StateSelectSlave] {
-                core.announce_durable(kind, Some(&self.name), details.clone());
-            }
+            core.announce_durable(EventKind::ElectedLeader, Some(&self.name), details.clone());
+            core.crash_if_asked(Moment::Election);
+            core.announce_durable(EventKind::StateSelectSlave, Some(&self.name), details);
             for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
                 node.ask_info(core);
             }
@@ -213,7 +224,7 @@ impl Group {
         let wait_ms = match elected {
             // Who needs no other vote waits for the disk only.
             true => self.tenure_ms(),
-            false => ELECTION_MS.min(self.settings.failover_timeout_ms),
+            false => core.tune.election_timeout_ms.min(self.settings.failover_timeout_ms),
         };
         if lost || core.due(started.plus(wait_ms)) {
             let why = match elected {
@@ -225,7 +236,7 @@ impl Group {
         false
     }
 
-    fn set_state(&mut self, state: State) {
+    pub(super) fn set_state(&mut self, state: State) {
         if let Some(failover) = &mut self.failover {
             failover.state = state;
         }
@@ -281,6 +292,14 @@ impl Group {
         ] {
             core.announce_durable(kind, Some(&self.name), details.clone());
         }
+        if !self.hand_over(core, &replica) {
+            self.promote(core, replica);
+        }
+        true
+    }
+
+    /// Tells this replica that it is the master.
+    pub(super) fn promote(&mut self, core: &mut Core, replica: Address) {
         let mut infos = 0;
         if let Some(node) = self.node_mut(&replica) {
             infos = node.infos;
@@ -289,13 +308,14 @@ impl Group {
         }
         let next_info = core.now().plus(INFO_PERIOD_AWAITED_MS);
         self.set_state(State::Promoting { replica, infos, next_info });
-        true
     }
 
     fn await_promotion(&mut self, core: &mut Core) -> bool {
         let tenure_ms = self.tenure_ms();
         let Some(failover) = &mut self.failover else { return false };
-        let State::Promoting { replica, infos, next_info } = &mut failover.state else {
+        let (State::Promoting { replica, infos, next_info }
+        | State::HandingOver { replica, infos, next_info }) = &mut failover.state
+        else {
             return false;
         };
         let (replica, infos) = (replica.clone(), *infos);
@@ -343,6 +363,8 @@ impl Group {
         core.out.touch();
         let details = self.node_details(core, &replica);
         core.announce_durable(EventKind::PromotedSlave, Some(&self.name), details);
+        core.crash_if_asked(Moment::Promotion);
+        self.end_hand_over(core, &failover.state);
         let details = self.master_details(core);
         core.announce_durable(EventKind::StateReconfSlaves, Some(&self.name), details);
         if self.master.address == replica {
@@ -391,7 +413,8 @@ impl Group {
             self.voted_at = None;
         }
         // An order that is under way may still make a master; and whoever shares our id may lead.
-        let may_be_led = matches!(state, State::Promoting { .. }) || core.may_be_double();
+        let may_be_led =
+            !matches!(state, State::Election | State::Choosing { .. }) || core.may_be_double();
         if may_be_led && core.holds(Guard::ReleasedUnacted) || !core.holds(Guard::VotersReleased) {
             return;
         }

@@ -8,24 +8,16 @@ use super::effect::Command;
 use super::event::{EventKind, Level};
 use super::failover::Failover;
 use super::hello::Hello;
-use super::info::{Info, Role};
+use super::info::Role;
 use super::mutant::Guard;
-use super::node::{
-    HELLO_PERIOD_MS, HELLO_SLACK_MS, INFO_PERIOD_AWAITED_MS, INFO_PERIOD_MS,
-    INFO_PERIOD_TROUBLE_MS, Node,
-};
+use super::node::{INFO_PERIOD_AWAITED_MS, INFO_PERIOD_TROUBLE_MS, Node};
 use super::peer::Peer;
 use super::repair::Repoint;
 use super::types::{Address, Epoch, GroupName, Instant, Revision, RunId};
-use crate::config::rules::valid_host;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::resp::Value;
 
-/// Pause between questions to a peer whether it sees the master down, in ms.
-pub(super) const ASK_PERIOD_MS: u64 = 1_000;
-/// How long a peer's opinion counts, in ms.
-pub(super) const OPINION_VALID_MS: u64 = 5 * ASK_PERIOD_MS;
 /// Replicas, and other sentinels, that one group may have: each costs a link. More are not taken
 /// in.
 pub(super) const MEMBERS_MAX: usize = 1_024;
@@ -197,7 +189,9 @@ impl Group {
         self.resolve_again(core);
         let busy = self.failover.is_some() || self.repoint.is_some();
         let trouble = busy || self.master.sdown_since.is_some();
-        let period = if trouble { INFO_PERIOD_TROUBLE_MS } else { INFO_PERIOD_MS };
+        let regular = core.tune.info_period_ms;
+        let in_trouble = regular.min(INFO_PERIOD_TROUBLE_MS);
+        let period = if trouble { in_trouble } else { regular };
         self.master.tend(core, &self.name, &self.settings, period);
         for node in self.replicas.values_mut() {
             let settled = node.info.as_ref().is_some_and(|info| {
@@ -205,9 +199,9 @@ impl Group {
             });
             let awaited = busy && node.reconf.is_some();
             let period = match (awaited, settled) {
-                (true, _) => INFO_PERIOD_AWAITED_MS,
+                (true, _) => regular.min(INFO_PERIOD_AWAITED_MS),
                 (false, true) => period,
-                (false, false) => INFO_PERIOD_TROUBLE_MS,
+                (false, false) => in_trouble,
             };
             node.tend(core, &self.name, &self.settings, period);
         }
@@ -260,10 +254,11 @@ impl Group {
             if !core.peers.get(id).is_some_and(|link| link.health.up) {
                 continue;
             }
-            let due = core.due_about(peer.next_hello, HELLO_SLACK_MS) && !peer.hello_in_flight;
+            let due = core.due_about(peer.next_hello, core.tune.hello_slack_ms())
+                && !peer.hello_in_flight;
             if let Some(link) = core.peers.get_mut(id).filter(|_| due) {
                 peer.hello_in_flight = true;
-                peer.next_hello = core.clock.mono.plus(HELLO_PERIOD_MS);
+                peer.next_hello = core.clock.mono.plus(core.tune.publish_period_ms);
                 link.health.pending += 1;
                 wanted.push((link.health.link, link.local_ip.clone()));
                 core.due(peer.next_hello);
@@ -361,7 +356,8 @@ impl Group {
         let mut count = 1;
         for peer in self.peers.values() {
             if let Some(at) = peer.master_down_at
-                && !(core.due(at.plus(OPINION_VALID_MS)) && core.holds(Guard::OpinionsExpire))
+                && !(core.due(at.plus(core.tune.opinion_valid_ms()))
+                    && core.holds(Guard::OpinionsExpire))
             {
                 count += 1;
             }
@@ -380,7 +376,7 @@ impl Group {
             // Others may be about to agree.
             if let Some(since) = self.master.sdown_since
                 && !agreed
-                && core.due(since.plus(ASK_PERIOD_MS))
+                && core.due(since.plus(core.tune.ask_period_ms))
             {
                 self.explain_no_quorum(core, opinions);
             }
@@ -421,98 +417,6 @@ impl Group {
         if self.said.as_ref() != Some(&why) {
             core.say(Level::Warning, Some(&self.name), why.clone());
             self.said = Some(why);
-        }
-    }
-
-    /// INFO came from one of our nodes.
-    pub(super) fn take_info(&mut self, core: &mut Core, address: &Address, text: Option<&str>) {
-        let Some(info) = text.and_then(Info::parse) else {
-            self.count_bad_info(core, address);
-            return;
-        };
-        let is_master = *address == self.master.address;
-        let found =
-            if is_master && info.role == Role::Master { info.slaves.clone() } else { vec![] };
-        self.note_info(core, address, info);
-        for slave in found {
-            let known = self.replicas.values().any(|node| node.is_at(&slave));
-            let usable = valid_host(&slave.host, core.settings.resolve_hostnames);
-            let room = self.replicas.len() < MEMBERS_MAX;
-            if !known && usable && room && !self.master.is_at(&slave) {
-                self.insert_replica(core, slave.clone());
-                core.out.touch();
-                let details = self.node_details(core, &slave);
-                core.announce(EventKind::Slave, Some(&self.name), details);
-            }
-        }
-    }
-
-    fn count_bad_info(&mut self, core: &mut Core, address: &Address) {
-        let Some(node) = self.node_mut(address) else { return };
-        node.bad_infos += 1;
-        if node.bad_infos.is_power_of_two() {
-            let text = format!(
-                "{address} answered INFO with something that is no INFO ({} times so far); \
-                 what it said before stays in force",
-                node.bad_infos
-            );
-            core.say(Level::Warning, Some(&self.name), text);
-        }
-    }
-
-    /// Compares with what the node said before, and announces what changed.
-    fn note_info(&mut self, core: &mut Core, address: &Address, info: Info) {
-        let is_master = *address == self.master.address;
-        let expected = if is_master { Role::Master } else { Role::Slave };
-        let reboot_period = self.settings.master_reboot_down_after_ms;
-        let follows_ours = info.master.as_ref().is_some_and(|at| self.master.is_at(at));
-        let Some(node) = self.node_mut(address) else { return };
-        let now = core.now();
-        let rebooted = match (&node.run_id, &info.run_id) {
-            (Some(old), Some(new)) => old != new,
-            _ => false,
-        };
-        if rebooted && is_master && reboot_period > 0 {
-            node.rebooted_at = Some(now);
-        }
-        let before = node.run_id.clone().filter(|_| rebooted);
-        if rebooted {
-            // What the process before it was sent is no order to this one.
-            node.reconf = None;
-        }
-        if info.run_id.is_some() {
-            node.run_id.clone_from(&info.run_id);
-        }
-        let old = node.info.as_ref();
-        let role_changed = old.is_some_and(|old| old.role != info.role);
-        if role_changed || old.is_none() {
-            node.role_since = now;
-        }
-        if role_changed || old.is_none() || old.is_some_and(|old| old.master != info.master) {
-            node.settled_since = now;
-        }
-        let role = info.role;
-        if role == Role::Slave && follows_ours {
-            node.followed = true;
-            node.own_run_id.clone_from(&node.run_id);
-        }
-        if let (Some(run_id), Some(master)) = (&info.run_id, &info.master) {
-            node.last_followed = Some((run_id.clone(), master.clone()));
-        }
-        node.info = Some(info);
-        node.info_at = Some(now);
-        node.infos += 1;
-        if let Some(before) = before {
-            self.part_doubles(&before, address, now);
-            let details = self.node_details(core, address);
-            core.announce(EventKind::Reboot, Some(&self.name), details);
-        }
-        if role_changed {
-            let kind =
-                if role == expected { EventKind::RoleChange } else { EventKind::RoleMismatch };
-            let details = self.node_details(core, address);
-            let payload = format!("{details} new reported role is {}", role.name());
-            core.announce(kind, Some(&self.name), payload);
         }
     }
 
@@ -678,7 +582,7 @@ impl Node {
         if !is_master {
             return false;
         }
-        let patience_ms = settings.down_after_ms + 2 * INFO_PERIOD_MS;
+        let patience_ms = settings.down_after_ms + 2 * core.tune.info_period_ms;
         let demoted = self.role() == Some(Role::Slave) && core.holds(Guard::DemotedIsDown);
         if demoted && core.due(self.role_since.plus(patience_ms)) {
             return true;

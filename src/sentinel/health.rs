@@ -7,20 +7,18 @@ use super::rights::{Refusal, is_pong};
 use super::types::{Instant, LinkId};
 use crate::resp::Value;
 
-/// Longest pause between PINGs, in ms: Sentinel's.
-const PING_PERIOD_MS: u64 = 1000;
 /// A PING may go out early by this share of its period, in a step that is under way anyway.
 const PING_SLACK: u64 = 8;
 /// Shortest pause between PINGs, in ms.
 const PING_PERIOD_MIN_MS: u64 = 10;
-/// Shortest and longest age at which a link that stays silent is opened anew, in ms.
-const REOPEN_MIN_MS: u64 = 2_000;
+/// Longest age at which a link that stays silent is opened anew, in ms, where the shortest one is
+/// not longer.
 const REOPEN_MAX_MS: u64 = 15_000;
 
 /// The pause between PINGs that suits a `down-after`: a tenth of it, so that a node that hangs is
 /// noticed at most that much later than `down-after` after its last sign of life.
-pub(super) fn ping_period_ms(down_after_ms: u64) -> u64 {
-    (down_after_ms / 10).clamp(PING_PERIOD_MIN_MS, PING_PERIOD_MS)
+fn ping_period_ms(core: &Core, down_after_ms: u64) -> u64 {
+    (down_after_ms / 10).max(PING_PERIOD_MIN_MS).min(core.tune.ping_period_ms)
 }
 
 /// What PINGs over one link tell.
@@ -40,6 +38,7 @@ pub(super) struct Health {
     pub(super) last_ok: Instant,
     pub(super) last_reply: Instant,
     pub(super) opened_at: Instant,
+    /// At which age it is opened anew, if that is more than the least one.
     reopen_after_ms: u64,
 }
 
@@ -58,7 +57,7 @@ impl Health {
             last_ok: now,
             last_reply: now,
             opened_at: now,
-            reopen_after_ms: REOPEN_MIN_MS,
+            reopen_after_ms: 0,
         }
     }
 
@@ -111,7 +110,7 @@ impl Health {
         if is_pong(text) {
             self.silent_since = None;
             self.last_ok = at.now;
-            self.reopen_after_ms = REOPEN_MIN_MS;
+            self.reopen_after_ms = 0;
         }
         text.starts_with("PONG")
     }
@@ -146,7 +145,7 @@ impl Health {
         if !self.up {
             return;
         }
-        let period_ms = ping_period_ms(down_after_ms);
+        let period_ms = ping_period_ms(core, down_after_ms);
         // Asked in any case: who is not asked about this moment does not wake us then.
         let due = core.due_about(self.next_ping, period_ms / PING_SLACK);
         if due && !self.ping_in_flight {
@@ -167,13 +166,15 @@ impl Health {
         if !self.up || (half_open.is_none() && self.locked_out.is_none()) {
             return false;
         }
-        let old_enough = core.due(self.opened_at.plus(self.reopen_after_ms));
+        let least_ms = core.tune.min_link_reconnect_ms;
+        let after_ms = self.reopen_after_ms.max(least_ms);
+        let old_enough = core.due(self.opened_at.plus(after_ms));
         let silent = half_open.is_some_and(|at| core.due_watched(at.plus(down_after_ms / 2)));
         let wanted = old_enough
             && core.holds(Guard::HalfOpenReopened)
             && (silent || self.locked_out.is_some());
         if wanted {
-            self.reopen_after_ms = (self.reopen_after_ms * 2).min(REOPEN_MAX_MS);
+            self.reopen_after_ms = (after_ms * 2).min(REOPEN_MAX_MS.max(least_ms));
         }
         wanted
     }

@@ -7,7 +7,7 @@ use super::group::{Group, MEMBERS_MAX};
 use super::hello::{GiveUp, Hello};
 use super::info::Role;
 use super::mutant::Guard;
-use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS};
+use super::node::HELLO_PERIOD_MS;
 use super::peer::{Heard, Peer};
 use super::signed;
 use super::timers::Subject;
@@ -24,8 +24,6 @@ pub(crate) const TOLD_WRONG: &str = "one of us was told wrong";
 const DOUBLE_SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
 /// How the log says that we are known by another id from now on; the old one is to be forgotten.
 pub(crate) const NEW_ID: &str = "I take a new id";
-/// Oldest INFO of our master by which we may give in, in ms.
-const TRUTH_MS: u64 = 2 * INFO_PERIOD_MS;
 
 impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
@@ -157,6 +155,9 @@ impl Sentinel {
         }
         if self.core.is_own_address(sender) {
             return self.clear_own_address(sender);
+        }
+        if self.core.was_own_address(sender) {
+            return;
         }
         let now = self.core.now();
         let heard_before = match &self.core.double {
@@ -383,7 +384,8 @@ impl Group {
         let follows = self.master.info.as_ref().is_some_and(|info| {
             info.role == Role::Slave && info.link_up && info.master.as_ref() == Some(&hello.master)
         });
-        let lives = self.master.health.up && self.master.info_within(core, TRUTH_MS);
+        let truth_ms = 2 * core.tune.info_period_ms;
+        let lives = self.master.health.up && self.master.info_within(core, truth_ms);
         if follows && lives && self.failover.is_none() {
             let text = format!(
                 "{} names {} as the master of {}, and {ours}, which I named, follows it: so do I",

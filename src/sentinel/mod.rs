@@ -26,10 +26,12 @@ mod failover;
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
+mod hand_over;
 mod health;
 pub mod hello;
 mod info;
 mod input;
+mod live;
 mod meet;
 mod mutant;
 mod node;
@@ -42,10 +44,13 @@ mod rights;
 mod scripts;
 mod settle;
 mod signed;
+mod simulate;
 mod stall;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod told;
+mod tunables;
 pub mod types;
 mod view;
 
@@ -55,11 +60,13 @@ pub use durable::reconcile;
 pub use effect::{Command, Effect, ScriptTimes, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
+pub use live::reconcile_live;
 pub(crate) use meet::{NEW_ID, TOLD_WRONG};
 #[cfg(test)]
 pub(crate) use mutant::{Guard, without};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 pub use request::Request;
+pub use tunables::Tunables;
 pub use types::{Clock, Epoch, GroupName, Instant, LinkId, RequestId, Revision};
 pub use view::{GroupView, NodeView, View};
 
@@ -68,7 +75,7 @@ use self::group::Group;
 use self::rights::Refusal;
 use self::timers::{Subject, Timers};
 use self::types::{Address, RunId};
-use crate::config::settings::{GroupSettings, SentinelSettings};
+use crate::config::settings::{GroupSettings, LiveSettings, SentinelSettings};
 use crate::config::state::{GroupState, State};
 use crate::resp::Value;
 
@@ -79,6 +86,8 @@ pub struct Sentinel {
     groups: BTreeMap<GroupName, Group>,
     /// See [`State::removed`].
     removed: BTreeMap<String, GroupSettings>,
+    /// What the configuration says of what `SENTINEL CONFIG SET` may change.
+    declared_live: LiveSettings,
     timers: Timers,
     /// Groups that MONITOR added and that are announced after its reply.
     new_groups: Vec<(GroupName, GroupState)>,
@@ -89,13 +98,23 @@ impl Sentinel {
     /// decides all that is left to chance. The state is written once at the start, so that a
     /// sentinel which cannot write knows it before it is needed.
     pub fn new(clock: Clock, settings: SentinelSettings, state: State, seed: u64) -> Sentinel {
-        let State { my_id, current_epoch, groups, removed } = state;
+        let State { my_id, current_epoch, groups, removed, live } = state;
+        let declared_live = settings.live();
+        let mut settings = settings;
+        let loglevel = live.as_ref().map(|live| live.settings.loglevel);
+        if let Some(live) = live {
+            settings.set_live(live.settings);
+        }
         let mut core = Core::new(clock, settings, my_id, current_epoch, seed);
         core.out.touch();
+        if let Some(loglevel) = loglevel.filter(|level| *level != declared_live.loglevel) {
+            core.out.emit(Effect::SetLogLevel(loglevel));
+        }
         let mut sentinel = Sentinel {
             core,
             groups: BTreeMap::new(),
             removed,
+            declared_live,
             timers: Timers::default(),
             new_groups: Vec::new(),
         };
@@ -150,6 +169,7 @@ impl Sentinel {
             current_epoch: self.core.current_epoch,
             groups,
             removed: self.removed.clone(),
+            live: self.live_state(),
         }
     }
 
@@ -449,7 +469,11 @@ impl Group {
             Command::Promote | Command::Follow { .. } => {
                 self.take_transaction(core, address, reply)
             }
-            Command::IsMasterDown { .. } | Command::GiveUp(_) | Command::ScriptKill => {}
+            Command::HandOver { .. } => self.take_hand_over(core, reply),
+            Command::IsMasterDown { .. }
+            | Command::GiveUp(_)
+            | Command::ScriptKill
+            | Command::HandedOver => {}
         }
     }
 }

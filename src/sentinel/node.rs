@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
 use super::core::{Core, Moment};
 use super::effect::Command;
 use super::event::Level;
@@ -12,15 +14,12 @@ use super::rights::{Refusal, Refusals};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
 use crate::config::settings::GroupSettings;
 
-/// Pause between hello messages to one instance, in ms.
+/// Pause between the hello messages of a sentinel to one instance, in ms, as far as others can
+/// know: see [`Tunables`](super::tunables::Tunables) for our own.
 pub(super) const HELLO_PERIOD_MS: u64 = 2_000;
-/// A hello may go out early by so much, in ms, in a step that is under way anyway.
-pub(super) const HELLO_SLACK_MS: u64 = 100;
 /// A subscription on which nothing was heard for so long, although we published there, is opened
 /// anew, in ms.
 const DEAF_MS: u64 = 3 * HELLO_PERIOD_MS;
-/// Pause between INFOs to a node with which all is well, in ms.
-pub(super) const INFO_PERIOD_MS: u64 = 10_000;
 /// Pause between INFOs while something is wrong with the group or the node, in ms.
 pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
 /// Pause between INFOs to a node on which something waits right now, in ms.
@@ -46,6 +45,8 @@ pub(super) struct Node {
     pub(super) local_ip: Option<String>,
     pub(super) run_id: Option<RunId>,
     pub(super) info: Option<Info>,
+    /// The text of that, for `SENTINEL INFO-CACHE`.
+    pub(super) info_text: Bytes,
     pub(super) info_at: Option<Instant>,
     info_asked_at: Option<Instant>,
     info_in_flight: bool,
@@ -117,6 +118,7 @@ impl Node {
             local_ip: None,
             run_id: None,
             info: None,
+            info_text: Bytes::new(),
             info_at: None,
             info_asked_at: None,
             info_in_flight: false,
@@ -279,8 +281,9 @@ impl Node {
     }
 
     /// True if the subscription looks half-open: what we publish there does not come back.
-    fn is_deaf(&self) -> bool {
-        self.subscribed && self.published_at.since(self.heard_at) > DEAF_MS
+    fn is_deaf(&self, core: &Core) -> bool {
+        let patience_ms = DEAF_MS.max(core.tune.publish_period_ms.saturating_mul(3));
+        self.subscribed && self.published_at.since(self.heard_at) > patience_ms
     }
 
     pub(super) fn info_answered(&mut self) {
@@ -332,7 +335,7 @@ impl Node {
         settings: &GroupSettings,
         info_period_ms: u64,
     ) {
-        if self.health.wants_reopening(core, settings.down_after_ms) || self.is_deaf() {
+        if self.health.wants_reopening(core, settings.down_after_ms) || self.is_deaf(core) {
             self.reopen(core, group, settings);
         }
         self.health.tend(core, settings.down_after_ms);
@@ -353,11 +356,11 @@ impl Node {
 
     /// True if a hello is to be published on it now.
     pub(super) fn hello_due(&mut self, core: &mut Core) -> bool {
-        let due = self.health.up && core.due_about(self.next_hello, HELLO_SLACK_MS);
+        let due = self.health.up && core.due_about(self.next_hello, core.tune.hello_slack_ms());
         let due = due && !self.hello_in_flight;
         if due {
             self.hello_in_flight = true;
-            self.next_hello = core.now().plus(HELLO_PERIOD_MS);
+            self.next_hello = core.now().plus(core.tune.publish_period_ms);
             core.due(self.next_hello);
         }
         due

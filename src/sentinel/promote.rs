@@ -6,7 +6,7 @@ use super::core::Core;
 use super::group::Group;
 use super::info::Role;
 use super::mutant::Guard;
-use super::node::{INFO_PERIOD_MS, Node};
+use super::node::Node;
 use super::repair::IF_THAT_IS_THE_MASTER;
 use super::rights::FOR_FAILOVER;
 use super::types::Address;
@@ -111,7 +111,7 @@ impl Group {
         }
         let info_ms = match self.master.sdown_since {
             Some(_) => FRESH_MS,
-            None => 3 * INFO_PERIOD_MS,
+            None => 3 * core.tune.info_period_ms,
         };
         if !node.info_within(core, info_ms) && core.holds(Guard::CandidateInfoFresh) {
             return Some("its INFO is too old".into());

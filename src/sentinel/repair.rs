@@ -8,14 +8,12 @@ use super::event::{EventKind, Level};
 use super::group::Group;
 use super::info::Role;
 use super::mutant::Guard;
-use super::node::{HELLO_PERIOD_MS, INFO_PERIOD_MS, Node, Reconf};
+use super::node::{HELLO_PERIOD_MS, Node, Reconf};
 use super::types::{Address, GroupName, Instant, RunId};
 
 /// How long a node must have been steadily wrong before a sentinel that did not lead the last
 /// failover puts it right, in ms: time enough to hear of a newer configuration that makes it right.
 const SETTLED_MS: u64 = 4 * HELLO_PERIOD_MS;
-/// A SLAVEOF that shows no effect within this time, in ms, may be sent again.
-const RECONF_SENT_MS: u64 = 10_000;
 
 /// Pause after a node refused a SLAVEOF (it is loading its data, say) before it is sent another, in
 /// ms.
@@ -63,7 +61,7 @@ impl Group {
     fn master_is_sane(&self, core: &Core) -> bool {
         self.master.role() == Some(Role::Master)
             && self.master.sdown_since.is_none()
-            && self.master.info_within(core, 2 * INFO_PERIOD_MS)
+            && self.master.info_within(core, 2 * core.tune.info_period_ms)
     }
 
     pub(super) fn fault(&self, core: &Core, node: &Node) -> Option<Fault> {
@@ -351,7 +349,7 @@ impl Group {
             return;
         }
         let leading = self.repoint.is_some();
-        let patience_ms = self.settings.failover_timeout_ms.max(RECONF_SENT_MS);
+        let patience_ms = self.settings.failover_timeout_ms.max(core.tune.slave_reconf_timeout_ms);
         let mut events = Vec::new();
         let faults: Vec<_> = self.replicas.values().map(|node| self.fault(core, node)).collect();
         for (node, fault) in self.replicas.values_mut().zip(faults) {
@@ -366,7 +364,9 @@ impl Group {
             if reconf.in_progress && linked {
                 node.reconf = None;
                 events.push((EventKind::SlaveReconfDone, node.address.clone()));
-            } else if !reconf.in_progress && core.due(reconf.sent_at.plus(RECONF_SENT_MS)) {
+            } else if !reconf.in_progress
+                && core.due(reconf.sent_at.plus(core.tune.slave_reconf_timeout_ms))
+            {
                 node.reconf = None;
                 events.push((EventKind::SlaveReconfSentTimeout, node.address.clone()));
             } else if node.sdown_since.is_some() || core.due(reconf.sent_at.plus(patience_ms)) {

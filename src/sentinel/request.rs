@@ -31,6 +31,8 @@ pub enum Request {
     CkQuorum(String),
     /// `SENTINEL FAILOVER name`
     Failover(String),
+    /// `SENTINEL FAILOVER name COORDINATED`
+    HandOver(String),
     /// `SENTINEL RESET pattern`
     Reset(String),
     /// `SENTINEL MONITOR name host port quorum`; the numbers as typed, since their errors have an
@@ -54,6 +56,16 @@ pub enum Request {
         /// Options and values, as typed.
         options: Vec<String>,
     },
+    /// `SENTINEL CONFIG GET pattern ...`
+    ConfigGet(Vec<String>),
+    /// `SENTINEL CONFIG SET parameter value ...`, as typed.
+    ConfigSet(Vec<String>),
+    /// `SENTINEL INFO-CACHE name ...`
+    InfoCache(Vec<String>),
+    /// `SENTINEL SIMULATE-FAILURE flag ...`, as typed.
+    SimulateFailure(Vec<String>),
+    /// `SENTINEL DEBUG [parameter value ...]`, as typed.
+    Debug(Vec<String>),
     /// `SENTINEL FLUSHCONFIG`
     FlushConfig,
     /// `PUBLISH __sentinel__:hello payload`, as other sentinels send it to us.

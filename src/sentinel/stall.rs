@@ -10,13 +10,8 @@ use super::types::{Clock, Instant};
 
 /// Lateness, in ms, that a busy machine may have without being called a stall.
 const LATE_MS: u64 = 50;
-/// A stall of this length, in ms, is a TILT: Sentinel's trigger.
-const TILT_TRIGGER_MS: u64 = 2_000;
 /// Longest time, in ms, in which nothing is due.
 pub(super) const BEAT_MS: u64 = 1_000;
-/// How long nothing is decided after a TILT, in ms: one hello period, in which newer configurations
-/// are heard of. (Redis does nothing for 30 s.)
-const TILT_MS: u64 = 2_000;
 
 impl Sentinel {
     /// Compares the time with the deadline that was to be kept.
@@ -27,7 +22,7 @@ impl Sentinel {
             return;
         }
         self.core.unwatched_ms += late_ms;
-        if late_ms < TILT_TRIGGER_MS {
+        if late_ms < self.core.tune.tilt_trigger_ms {
             return;
         }
         self.core.clock = clock;
@@ -44,7 +39,7 @@ impl Sentinel {
                 self.core.peers.insert(id, link);
             }
         }
-        let until = clock.mono.plus(TILT_MS);
+        let until = clock.mono.plus(self.core.tune.tilt_period_ms);
         if self.core.tilt_until.is_none() {
             self.core.tilt_since = Some(clock.mono);
             self.core.announce(EventKind::Tilt, None, "#tilt mode entered");

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::types::{Address, EPOCH_JUMP_MAX, EPOCH_MAX};
 use super::*;
-use crate::config::settings::GroupSettings;
+use crate::config::settings::{GroupSettings, LogLevel};
 use crate::config::state::GroupState;
 
 const MASTER: u16 = 7001;
@@ -62,6 +62,10 @@ struct Desk {
     deaf: BTreeSet<LinkId>,
     /// What is published on a node comes back from it.
     echoes: bool,
+    /// The level that the log was last told.
+    loglevel: Option<LogLevel>,
+    /// How many events were out each time that it wanted to crash.
+    crashed: Vec<usize>,
 }
 
 impl Desk {
@@ -86,7 +90,7 @@ impl Desk {
         group.sentinels = BTreeMap::from([(id(2), at(26002)), (id(3), at(26003))]);
         let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
         let (my_id, removed) = (id(me), BTreeMap::new());
-        Desk::started(own, State { my_id, current_epoch: 0, groups, removed })
+        Desk::started(own, State { my_id, current_epoch: 0, groups, removed, live: None })
     }
 
     fn restored(state: State) -> Desk {
@@ -115,6 +119,8 @@ impl Desk {
             ips: BTreeMap::new(),
             deaf: BTreeSet::new(),
             echoes: true,
+            loglevel: None,
+            crashed: Vec::new(),
         };
         for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
             desk.infos.insert(at(port), replica_info(MASTER, offset, true));
@@ -174,6 +180,8 @@ impl Desk {
                 self.scripts.push((self.events.len(), argv.collect()));
             }
             Effect::TimeScripts(_) => {}
+            Effect::SetLogLevel(level) => self.loglevel = Some(level),
+            Effect::Crash => self.crashed.push(self.events.len()),
         }
     }
 

@@ -30,6 +30,7 @@ fn disk(current: Epoch, config: Epoch, vote: Option<(Epoch, u64)>) -> State {
         current_epoch: current,
         groups: BTreeMap::from([(GROUP.into(), group)]),
         removed: BTreeMap::new(),
+        live: None,
     }
 }
 

@@ -133,6 +133,7 @@ mod tests {
             current_epoch: epoch,
             groups: Default::default(),
             removed: Default::default(),
+            live: None,
         }
     }
 

@@ -453,7 +453,8 @@ impl Host {
             Effect::Disconnect { link } => self.disconnect(net, link),
             Effect::Send { link, command } => self.send(net, link, command),
             Effect::Reply { id, reply } => self.reply(net, id, reply),
-            Effect::Announce(_) | Effect::Say { .. } => {}
+            Effect::Crash => self.doomed = true,
+            Effect::Announce(_) | Effect::Say { .. } | Effect::SetLogLevel(_) => {}
             // No group of these worlds has any.
             Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
         }

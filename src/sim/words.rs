@@ -70,6 +70,8 @@ fn sent(command: &Command) -> Option<String> {
         }
         Command::GiveUp(given_up) => format!("\"I gave up epoch {}\"", given_up.epoch),
         Command::Promote => "SLAVEOF NO ONE".into(),
+        Command::HandOver { to, .. } => format!("FAILOVER TO {} {}", to.host, to.port),
+        Command::HandedOver => "CONFIG REWRITE, CLIENT KILL".into(),
         Command::Follow { master } => format!("SLAVEOF {} {}", master.host, master.port),
         Command::ScriptKill => "SCRIPT KILL".into(),
     })
@@ -90,6 +92,12 @@ pub(super) fn typed(request: &Request) -> String {
         Request::MyId => "SENTINEL MYID".into(),
         Request::CkQuorum(name) => format!("SENTINEL CKQUORUM {name}"),
         Request::Failover(name) => format!("SENTINEL FAILOVER {name}"),
+        Request::HandOver(name) => format!("SENTINEL FAILOVER {name} COORDINATED"),
+        Request::ConfigGet(words) => format!("SENTINEL CONFIG GET {}", words.join(" ")),
+        Request::ConfigSet(words) => format!("SENTINEL CONFIG SET {}", words.join(" ")),
+        Request::InfoCache(names) => format!("SENTINEL INFO-CACHE {}", names.join(" ")),
+        Request::SimulateFailure(w) => format!("SENTINEL SIMULATE-FAILURE {}", w.join(" ")),
+        Request::Debug(words) => format!("SENTINEL DEBUG {}", words.join(" ")),
         Request::Reset(pattern) => format!("SENTINEL RESET {pattern}"),
         Request::Monitor { name, host, port, quorum } => {
             format!("SENTINEL MONITOR {name} {host} {port} {quorum}")

@@ -69,6 +69,7 @@ impl Lab {
             current_epoch: 0,
             groups: BTreeMap::from([(GROUP.to_owned(), group)]),
             removed: BTreeMap::new(),
+            live: None,
         };
         let voter = Lab::start(0, &disk);
         let mut lab = Lab { now: 0, voter, disk, writing: None, told: BTreeMap::new() };

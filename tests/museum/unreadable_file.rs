@@ -31,6 +31,7 @@ fn state_after(loaded: &Loaded, requests: Vec<Request>) -> State {
         current_epoch: found.current_epoch,
         groups: found.groups,
         removed: Default::default(),
+        live: None,
     };
     let clock = Clock { mono: Instant::from_ms(1), wall_ms: 1 };
     let mut sentinel = Sentinel::new(clock, loaded.settings.clone(), state.clone(), 1);

@@ -23,6 +23,7 @@ fn start() -> Server {
             current_epoch: 0,
             groups: [("mymaster".to_owned(), GroupState::fresh(group, None))].into(),
             removed: BTreeMap::new(),
+            live: None,
         };
         let mut core = Sentinel::new(clock(), settings, state, 1);
         let mut waiting: BTreeMap<RequestId, oneshot::Sender<Value>> = BTreeMap::new();

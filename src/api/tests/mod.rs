@@ -105,7 +105,11 @@ fn played(request: Request) -> Value {
         | Request::Sentinels(_)
         | Request::Remove(_)
         | Request::CkQuorum(_)
-        | Request::Failover(_) => unknown(),
+        | Request::Failover(_)
+        | Request::HandOver(_) => unknown(),
+        Request::ConfigGet(_) | Request::Debug(_) => Value::Map(Vec::new()),
+        Request::InfoCache(_) => Value::Array(Vec::new()),
+        Request::ConfigSet(_) | Request::SimulateFailure(_) => Value::ok(),
         Request::Set { name, .. } if !known(&name) => unknown(),
         Request::IsMasterDown { candidate, epoch, .. } => Value::Array(vec![
             Value::Integer(0),

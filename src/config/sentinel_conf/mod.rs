@@ -39,6 +39,16 @@ pub(super) struct Declared {
     pub(super) settings: SentinelSettings,
     pub(super) groups: BTreeMap<String, GroupSettings>,
     pub(super) overrides: Vec<Line>,
+    /// The words of the lines that stood in the file itself, not in one that it includes.
+    pub(super) own: BTreeSet<Vec<String>>,
+}
+
+/// The words of a line, with the directive's in lower case.
+pub(super) fn words(line: &Line) -> Vec<String> {
+    let mut words: Vec<String> = line.words.iter().map(|word| word.text.clone()).collect();
+    let about = if line.name() == "sentinel" { 2 } else { 1 };
+    words.iter_mut().take(about).for_each(|word| word.make_ascii_lowercase());
+    words
 }
 
 /// When a directive is read: those of a group need the group, and a group needs to know whether it

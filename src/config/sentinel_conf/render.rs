@@ -1,6 +1,7 @@
 //! Writes settings and state back into a `sentinel.conf`, so that Redis Sentinel reads it too. Only
 //! what changed since the file was read is added; what is there is kept up to date in place.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::conf::{Line, parse};
@@ -37,7 +38,7 @@ pub(in super::super) fn render(
     state: &State,
 ) -> String {
     let mut lines = Lines::default();
-    lines.changes(setting_lines(&declared.settings), setting_lines(settings));
+    lines.changes(setting_lines(&declared.settings), setting_lines(settings), &declared.own);
     lines.overrides(&declared.overrides);
     if settings.requirepass != declared.settings.requirepass
         || declared.overrides.iter().any(is_user)
@@ -51,7 +52,8 @@ pub(in super::super) fn render(
         // A new group is compared with the defaults; no group has quorum 0.
         let fresh = GroupSettings::new(group.settings.master.clone(), 0);
         let before = declared.groups.get(name).unwrap_or(&fresh);
-        lines.changes(group_lines(name, before), group_lines(name, &group.settings));
+        let now = group_lines(name, &group.settings);
+        lines.changes(group_lines(name, before), now, &declared.own);
         lines.group_state(name, group);
     }
     rewrite(original, &lines.0)
@@ -74,15 +76,20 @@ impl Lines {
     }
 
     /// Lines for all facts of `now`, added only where the files do not say so already, and none for
-    /// what is not true any more.
-    fn changes(&mut self, before: Vec<Fact>, now: Vec<Fact>) {
+    /// what is not true any more. What stood in the file itself (`own`) may have been removed
+    /// since, and stands there again when it is true again.
+    fn changes(&mut self, before: Vec<Fact>, now: Vec<Fact>, own: &BTreeSet<Vec<String>>) {
         for (about, _) in &before {
             self.0.push(Setting::absent(&about[..about.len().min(2)].join(" ")));
         }
         for (about, value) in now {
             let said = before.iter().any(|(a, v)| *a == about && *v == value);
-            let words = about.into_iter().chain(value);
-            self.0.push(if said { Setting::default_line(words) } else { Setting::line(words) });
+            let words: Vec<String> = about.into_iter().chain(value).collect();
+            let elsewhere = said && !own.contains(&words);
+            self.0.push(match elsewhere {
+                true => Setting::default_line(words),
+                false => Setting::line(words),
+            });
         }
     }
 

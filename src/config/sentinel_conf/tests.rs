@@ -46,6 +46,7 @@ fn state_of(conf: ConfState) -> State {
         current_epoch: conf.current_epoch,
         groups: conf.groups,
         removed: BTreeMap::new(),
+        live: None,
     }
 }
 
@@ -308,6 +309,7 @@ fn rewriting_keeps_the_file_and_adds_the_state() {
         settings: settings.clone(),
         groups: conf.groups.iter().map(|(n, g)| (n.clone(), g.settings.clone())).collect(),
         overrides: Vec::new(),
+        own: own(original),
     };
     let mut state = state_of(conf);
     let group = state.groups.get_mut("a").unwrap();
@@ -330,9 +332,32 @@ fn rewriting_keeps_the_file_and_adds_the_state() {
         )
     );
     assert_eq!(render(&written, &declared, &settings, &state), written);
-    let removed = State { groups: BTreeMap::new(), ..state };
+    let removed = State { groups: BTreeMap::new(), ..state.clone() };
     let without = render(&written, &declared, &settings, &removed);
     assert!(!without.contains(" a ") && without.contains("# patience"), "{without}");
+    // Watched again, as in the file at first: it stands there again.
+    let again = render(&without, &declared, &settings, &state);
+    assert!(again.contains("\nsentinel monitor a 1.1.1.2 1 2\n"), "{again}");
+    assert!(again.contains("\nsentinel down-after-milliseconds a 5000\n"), "{again}");
+}
+
+#[test]
+fn what_is_unset_and_set_again_stands_in_the_file_again() {
+    let original = "sentinel announce-ip 1.1.1.1\nSENTINEL Sentinel-Pass secret\n";
+    let (settings, conf) = good(original);
+    let declared =
+        Declared { settings: settings.clone(), own: own(original), ..Default::default() };
+    let state = state_of(conf);
+    let unset = SentinelSettings { announce_ip: None, sentinel_pass: None, ..settings.clone() };
+    let written = render(original, &declared, &unset, &state);
+    assert!(!written.contains("announce-ip") && !written.contains("secret"), "{written}");
+    let again = render(&written, &declared, &settings, &state);
+    assert_eq!(good(&again).0, settings, "{again}");
+}
+
+/// The lines of a file, as a rewrite wants to know them.
+fn own(text: &str) -> BTreeSet<Vec<String>> {
+    parse(text).0.iter().map(words).collect()
 }
 
 #[test]
@@ -347,6 +372,7 @@ fn the_command_line_is_written_into_the_file() {
         settings,
         groups: BTreeMap::new(),
         overrides: statements(overrides).into_iter().map(|s| s.line).collect(),
+        own: own(original),
     };
     let state = state_of(good(overrides).1);
     assert_eq!(
@@ -410,7 +436,7 @@ prop_compose! {
         my_id in id(),
         groups in prop::collection::btree_map("[a-z#:*é]{1,4}", group(), 0..3),
     ) -> State {
-        State { my_id, current_epoch: 9, groups, removed: BTreeMap::new() }
+        State { my_id, current_epoch: 9, groups, removed: BTreeMap::new(), live: None }
     }
 }
 
@@ -436,6 +462,7 @@ proptest! {
                 settings: declared_settings,
                 groups: conf.groups.into_iter().map(|(n, g)| (n, g.settings)).collect(),
                 overrides: Vec::new(),
+                own: own(&file),
             };
             file = render(&file, &declared, &settings, &state);
             prop_assert_eq!(render(&file, &declared, &settings, &state), file.as_str());

@@ -17,7 +17,7 @@ use self::state_file::StateFile;
 use crate::config::load::{Loaded, Syntax};
 use crate::config::state::State;
 use crate::config::types::RunId;
-use crate::sentinel::{Input, Revision, reconcile};
+use crate::sentinel::{Input, Revision, reconcile, reconcile_live};
 
 /// States that may wait for the writer: the core hands out one at a time.
 const JOBS_MAX: usize = 1;
@@ -49,7 +49,10 @@ impl Memory {
     ) -> Result<(Memory, State, Vec<String>), StateFileError> {
         if loaded.syntax == Syntax::Yaml {
             let (file, remembered) = StateFile::open(&loaded.settings.dir, loaded.settings.port)?;
-            let (state, notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
+            let (mut state, mut notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
+            let (live, more) = reconcile_live(loaded.settings.live(), state.live.take());
+            state.live = live;
+            notes.extend(more);
             return Ok((Memory::Own(file), state, notes));
         }
         // A link leads to the file that is to be replaced.
@@ -61,6 +64,7 @@ impl Memory {
             current_epoch: found.current_epoch,
             groups: found.groups,
             removed: Default::default(),
+            live: None,
         };
         let file = ConfFile { path, text: loaded.text.clone(), loaded: loaded.clone() };
         Ok((Memory::Conf(Box::new(file)), state, Vec::new()))
@@ -155,6 +159,7 @@ mod tests {
             current_epoch: epoch,
             groups: [("mymaster".to_owned(), group)].into(),
             removed: Default::default(),
+            live: None,
         }
     }
 

@@ -127,7 +127,13 @@ fn lone() -> Desk {
     let mut group = GroupState::fresh(settings, None);
     group.replicas = vec![at(REPLICA)];
     let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
-    Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() })
+    Desk::restored(State {
+        my_id: id(1),
+        current_epoch: 0,
+        groups,
+        removed: BTreeMap::new(),
+        live: None,
+    })
 }
 
 #[test]
@@ -702,7 +708,8 @@ fn a_removed_group_falls_silent_and_stays_removed() {
     settings.down_after_ms = 1_000;
     let group = GroupState::fresh(settings.clone(), Some(settings));
     let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
-    let state = State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() };
+    let state =
+        State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new(), live: None };
     let mut desk = Desk::restored(state);
     desk.pass(2_000);
     desk.disk_works = false;

@@ -469,8 +469,13 @@ fn whom_a_newcomer_met_while_it_listened_is_written_once_it_takes_part() {
     let mut group = GroupState::fresh(GroupSettings::new(at(MASTER), 2), None);
     group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
     let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
-    let mut desk =
-        Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() });
+    let mut desk = Desk::restored(State {
+        my_id: id(1),
+        current_epoch: 0,
+        groups,
+        removed: BTreeMap::new(),
+        live: None,
+    });
     desk.pass(500);
     desk.hello(2, 0, MASTER, 0);
     desk.pass(500);
@@ -485,8 +490,13 @@ fn what_the_file_declares_is_known_of_a_group_that_was_removed_and_is_watched_ag
     let declared = GroupSettings::new(at(MASTER), 2);
     let group = GroupState::fresh(declared.clone(), Some(declared.clone()));
     let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
-    let mut desk =
-        Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() });
+    let mut desk = Desk::restored(State {
+        my_id: id(1),
+        current_epoch: 0,
+        groups,
+        removed: BTreeMap::new(),
+        live: None,
+    });
     desk.pass(500);
     desk.ask(Request::Remove("mymaster".into()));
     let (name, host) = ("mymaster".to_owned(), "127.0.0.1".to_owned());
@@ -570,8 +580,13 @@ fn a_newcomer_that_hears_nothing_any_more_begins_to_listen_anew() {
     let mut group = GroupState::fresh(GroupSettings::new(at(MASTER), 2), None);
     group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
     let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
-    let mut desk =
-        Desk::restored(State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new() });
+    let mut desk = Desk::restored(State {
+        my_id: id(1),
+        current_epoch: 0,
+        groups,
+        removed: BTreeMap::new(),
+        live: None,
+    });
     let links = |desk: &Desk| {
         let of_nodes = desk.links.iter().filter(|(_, to)| to.port < 26000);
         of_nodes.map(|(link, _)| *link).collect::<Vec<LinkId>>()

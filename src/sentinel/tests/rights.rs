@@ -97,7 +97,7 @@ fn ping_by_another_name_is_no_silence() {
         };
         let Some(Value::Array(opinion)) = desk.ask(asked) else { panic!("no opinion") };
         assert_eq!(opinion[0], Value::Integer(0), "to others it is not down");
-        let info = desk.ask(Request::Info).expect("INFO");
+        let info = desk.ask(Request::Info { running_scripts: 0, queued_scripts: 0 }).expect("INFO");
         assert!(info.text().is_some_and(|text| text.contains("status=sdown")), "{info:?}");
         // And once it is silent, that is noticed.
         desk.pass(1_500);

@@ -30,7 +30,7 @@ fn state(current: Epoch, config: Epoch, vote: Option<(Epoch, u8)>) -> State {
     group.leader_epoch = vote.map_or(0, |(epoch, _)| epoch);
     group.voted_for = vote.map(|(_, n)| id(n));
     let groups = BTreeMap::from([(GROUP.to_owned(), group)]);
-    State { my_id: id(ME), current_epoch: current, groups, removed: BTreeMap::new() }
+    State { my_id: id(ME), current_epoch: current, groups, removed: BTreeMap::new(), live: None }
 }
 
 /// The same, but it remembers nobody.

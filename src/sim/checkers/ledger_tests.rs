@@ -48,7 +48,8 @@ impl Reader {
         group.replicas = [2, 3].map(address).into();
         group.sentinels = BTreeMap::from([(id(1), Address::new("10.0.0.9", 26379))]);
         let groups = BTreeMap::from([("g".into(), group)]);
-        let disk = State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new() };
+        let disk =
+            State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new(), live: None };
         let mut reader = Reader { checkers, disk, at: 1_000, waited_ms: 0 };
         reader.speaks(|checkers, speaker| checkers.open_book(speaker));
         reader.announces(EventKind::Monitor, "master g 10.0.0.1 6379 quorum 2");

@@ -137,6 +137,7 @@ impl Stock {
             current_epoch: self.core.current_epoch,
             groups: self.groups.iter().map(|(name, g)| (name.to_string(), g.state())).collect(),
             removed: self.removed.clone(),
+            live: None,
         }
     }
 

@@ -63,6 +63,7 @@ impl Desk {
             current_epoch: 0,
             groups,
             removed: BTreeMap::new(),
+            live: None,
         });
         desk.pass(5_000);
         assert!(desk.has(EventKind::Slave), "INFO names the replicas");
@@ -137,6 +138,7 @@ impl Desk {
             Effect::Reply { reply, .. } => self.replies.push(reply),
             Effect::Announce(event) => self.events.push((event.kind, event.payload)),
             Effect::Say { .. } | Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
+            Effect::SetLogLevel(_) | Effect::Crash => {}
         }
     }
 
