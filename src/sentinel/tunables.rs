@@ -3,6 +3,7 @@
 //! `docs/sentinel-commands.md` tells what each of them does.
 
 use super::Sentinel;
+use super::effect::{Effect, ScriptTimes};
 use super::timers::Subject;
 use crate::config::rules::TIME_MS_MAX;
 use crate::config::settings::{DOWN_AFTER_MS, FAILOVER_TIMEOUT_MS};
@@ -118,6 +119,11 @@ impl Sentinel {
             Ok(tune) => self.core.tune = tune,
             Err(error) => return Value::error(error),
         }
+        let Tunables { script_max_runtime_ms, script_retry_delay_ms, .. } = self.core.tune;
+        self.core.out.emit(Effect::TimeScripts(ScriptTimes {
+            max_runtime_ms: script_max_runtime_ms,
+            retry_delay_ms: script_retry_delay_ms,
+        }));
         // Nobody waits for what was due by the old times.
         for (name, group) in &mut self.groups {
             group.hasten_hellos(&self.core);
