@@ -31,6 +31,7 @@ mod kill;
 mod main_job;
 mod manual;
 mod mixed;
+mod operator;
 mod python;
 mod quorum;
 mod shapes;
