@@ -100,6 +100,8 @@ struct Answer {
     silent: bool,
     /// Nothing may start before it is there.
     alone: bool,
+    /// What is announced meanwhile is told after it.
+    leads: bool,
 }
 
 struct Connection {
@@ -219,10 +221,10 @@ impl Connection {
             self.session.api.counters.commands.fetch_add(1, Relaxed);
         }
         match plan {
-            Plan::Answer(value) => self.await_reply(Box::pin(std::future::ready(value)), false),
+            Plan::Answer(value) => self.await_reply(Box::pin(std::future::ready(value))),
             Plan::Core(request) => {
                 let answer = self.session.api.handle.submit(request).await;
-                self.await_reply(Box::pin(answer), false);
+                self.await_reply(Box::pin(answer));
             }
             Plan::Here(run) => {
                 let outcome = run(&mut self.session, args);
@@ -232,15 +234,21 @@ impl Connection {
         Ok(())
     }
 
-    fn await_reply(&mut self, reply: Later, alone: bool) {
-        self.answers.push_back(Answer { reply, silent: self.session.silent, alone });
+    fn await_reply(&mut self, reply: Later) {
+        let silent = self.session.silent;
+        self.answers.push_back(Answer { reply, silent, alone: false, leads: false });
     }
 
     fn apply(&mut self, outcome: Outcome) {
         let silent = self.session.silent;
         match outcome {
             Outcome::Reply(values) => values.iter().for_each(|value| self.reply(value, silent)),
-            Outcome::Later(reply) => self.await_reply(reply, true),
+            Outcome::Later(reply) => {
+                self.answers.push_back(Answer { reply, silent, alone: true, leads: false });
+            }
+            Outcome::LaterThenEvents(reply) => {
+                self.answers.push_back(Answer { reply, silent, alone: true, leads: true });
+            }
             Outcome::Close(value) => {
                 value.iter().for_each(|value| self.reply(value, silent));
                 self.close();
@@ -268,7 +276,7 @@ impl Connection {
     fn refuse(&mut self, error: ProtocolError) {
         tracing::debug!(peer = %self.session.client.addr, "{error}");
         self.session.silent = false;
-        self.await_reply(Box::pin(std::future::ready(error.reply())), false);
+        self.await_reply(Box::pin(std::future::ready(error.reply())));
         self.close();
     }
 
@@ -280,7 +288,7 @@ impl Connection {
 
     /// Waits for the next thing to happen. Writing goes first, so that the output only grows while
     /// the peer does not read; events go before answers, so that what the core announced before it
-    /// answered is told before the answer.
+    /// answered is told before the answer. Only where it answers first do they wait.
     async fn news(&mut self) -> io::Result<News> {
         let deadline = self.deadline();
         let reads = self.closing.is_none()
@@ -291,13 +299,14 @@ impl Connection {
         self.input.reserve(READ_SIZE);
         let events = self.session.events.as_mut();
         let answer = self.answers.front_mut();
+        let leads = answer.as_ref().is_some_and(|answer| answer.leads);
         let (mut reader, mut writer) = self.stream.split();
         tokio::select! {
             biased;
             wrote = writer.write(&self.output), if !self.output.is_empty() => {
                 wrote.map(News::Wrote)
             }
-            event = next_event(events) => Ok(News::Event(event)),
+            event = next_event(events), if !leads => Ok(News::Event(event)),
             value = next_answer(answer) => Ok(News::Answer(value)),
             read = reader.read_buf(&mut self.input), if reads => read.map(News::Read),
             changed = self.pause.changed() => {
@@ -322,7 +331,9 @@ impl Connection {
             }
             News::Event(event) => self.tell(event)?,
             News::Answer(value) => {
-                self.tell_events_first()?;
+                if !self.answers.front().is_some_and(|answer| answer.leads) {
+                    self.tell_events_first()?;
+                }
                 if let Some(answer) = self.answers.pop_front() {
                     self.reply(&value, answer.silent);
                 }

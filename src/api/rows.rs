@@ -514,12 +514,14 @@ const SENTINEL_TABLE: &[Command] = &[
     MASTER.valkey("primary"),
     MASTERS,
     MASTERS.valkey("primaries"),
-    ask("monitor", 6, "2.8.4", "Watches one more master.", sentinel::monitor).args(&[
-        arg("name"),
-        arg("ip"),
-        integer("port"),
-        integer("quorum"),
-    ]),
+    command(
+        ("monitor", 6),
+        &SENTINEL,
+        "2.8.4",
+        "Watches one more master.",
+        Run::Here(sentinel::monitor),
+    )
+    .args(&[arg("name"), arg("ip"), integer("port"), integer("quorum")]),
     ask("myid", 2, "6.2.0", "Shows this sentinel's id.", sentinel::myid),
     command(
         ("pending-scripts", 2),

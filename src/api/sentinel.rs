@@ -1,17 +1,22 @@
 //! SENTINEL, ROLE and PUBLISH: from words to a [`Request`] of the core, which answers them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::commands::wrong_arity;
 use super::session::{Outcome, Session, integer, text};
 use crate::config::load::is_executable;
+use crate::config::rules::valid_host;
 use crate::daemon::Pending;
 use crate::resp::Value;
 use crate::sentinel::{Request, hello};
 
 type Parsed = Result<Request, Value>;
+
+/// Longest wait for a name server while SENTINEL MONITOR is answered.
+const LOOKUP_MAX: Duration = Duration::from_secs(1);
 
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
@@ -123,14 +128,30 @@ pub(crate) fn reset(args: &[Bytes]) -> Parsed {
     text(&args[2]).map(Request::Reset)
 }
 
-/// `SENTINEL MONITOR name host port quorum`
-pub(crate) fn monitor(args: &[Bytes]) -> Parsed {
-    Ok(Request::Monitor {
-        name: text(&args[2])?,
-        host: text(&args[3])?,
-        port: text(&args[4])?,
-        quorum: text(&args[5])?,
-    })
+/// `SENTINEL MONITOR name host port quorum`. The core knows no name server, so a name is looked up
+/// here.
+pub(crate) fn monitor(session: &mut Session, args: &[Bytes]) -> Outcome {
+    let words = match texts(&args[2..]) {
+        Ok(words) => words,
+        Err(error) => return error.into(),
+    };
+    let handle = session.api.handle.clone();
+    Outcome::LaterThenEvents(Box::pin(async move {
+        let [name, host, port, quorum] = &words[..] else { return wrong_arity("sentinel|monitor") };
+        let is_name = valid_host(host, true) && !valid_host(host, false);
+        let known = !is_name || resolves(host).await;
+        // A host that cannot be is refused by the core, in its turn among the other errors.
+        let host = if known { host.clone() } else { String::new() };
+        let (name, port, quorum) = (name.clone(), port.clone(), quorum.clone());
+        handle.ask(Request::Monitor { name, host, port, quorum }).await
+    }))
+}
+
+/// True if this name has an address. A name server that is silent is not waited for longer than a
+/// connection would be.
+async fn resolves(host: &str) -> bool {
+    let found = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, 0))).await;
+    found.is_ok_and(|found| found.is_ok_and(|mut found| found.next().is_some()))
 }
 
 /// `SENTINEL REMOVE name`

@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     Reply(Vec<Value>),
     /// One reply, later. No other command of the connection starts before it is there.
     Later(Later),
+    /// The same; what comes of the command is announced after its reply.
+    LaterThenEvents(Later),
     /// This reply, if any; then the connection is closed.
     Close(Option<Value>),
 }

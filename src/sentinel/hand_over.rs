@@ -89,6 +89,8 @@ impl Group {
     pub(super) fn end_hand_over(&mut self, core: &mut Core, state: &State) {
         let State::HandingOver { replica, .. } = state else { return };
         self.master.health.send(core, Command::HandedOver);
+        // What it said was said before: it is asked anew before anything is ordered of it.
+        self.master.parted_at = Some(core.now());
         if let Some(node) = self.replicas.get_mut(replica) {
             node.health.send(core, Command::HandedOver);
         }

@@ -64,7 +64,8 @@ pub(super) struct Node {
     pub(super) script_killed: bool,
     /// The error code with which it last answered PING, and when that was told.
     pub(super) complaint: Option<(String, Instant)>,
-    /// When it was last seen not to be the very process any more that the master is.
+    /// When it was last seen not to be the very process any more that the master is, or to have
+    /// handed its role over to the master.
     pub(super) parted_at: Option<Instant>,
     /// It answered its last PING with an error.
     pub(super) unwell: bool,

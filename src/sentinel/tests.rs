@@ -7,6 +7,7 @@ mod guards;
 mod lessons;
 mod links;
 mod lookups;
+mod operator;
 mod promises;
 mod rights;
 mod scripts;

@@ -36,6 +36,7 @@ mod kill;
 mod main_job;
 mod manual;
 mod mixed;
+mod operator;
 mod quorum;
 mod redis_cli;
 mod rights;

@@ -119,6 +119,170 @@ async fn what_changes_a_sentinel_is_checked_as_redis_does() {
 }
 
 #[tokio::test]
+async fn what_concerns_the_whole_sentinel_is_answered_as_redis_does() {
+    let (oracle, server) = (Oracle::start(CONF).await, start());
+    compare(
+        &oracle,
+        &server,
+        &[
+            "sentinel config",
+            "sentinel config get announce-ip",
+            "sentinel config get *hostnames",
+            "sentinel config get ANNOUNCE-*",
+            "sentinel config get nothing",
+            "sentinel config get sentinel-p???",
+            "sentinel config set announce-ip 192.0.2.1",
+            "sentinel config set announce-port 65536",
+            "sentinel config set announce-port -1",
+            "sentinel config set announce-port x",
+            "sentinel config set ANNOUNCE-port 7",
+            "sentinel config set resolve-hostnames maybe",
+            "sentinel config set resolve-hostnames YES",
+            "sentinel config set announce-hostnames ''",
+            "sentinel config set announce-hostnames no",
+            "sentinel config set Nothing 1",
+            "sentinel config set sentinel-user joe",
+            "sentinel config set sentinel-pass geheim",
+            "sentinel config get sentinel-*",
+            "sentinel config get announce-*",
+            "sentinel monitor local localhost 7 1",
+            "sentinel monitor local no-such-host.invalid 7 1",
+            "sentinel monitor local localhost 7 0",
+            "sentinel monitor local localhost x 1",
+            "sentinel monitor local no-such-host.invalid 7 0",
+            "sentinel monitor local localhost 7 1",
+            "sentinel remove local",
+            "sentinel config set announce-ip ''",
+            "sentinel config set announce-port 0",
+            "sentinel config set sentinel-pass ''",
+            "sentinel config get announce-*",
+            "sentinel config get sentinel-*",
+            "sentinel config set resolve-hostnames no",
+            "sentinel monitor local localhost 7 1",
+            "sentinel info-cache",
+            "sentinel info-cache nobody",
+            "sentinel info-cache mymaster",
+            "sentinel info-cache nobody mymaster mymaster",
+            "sentinel simulate-failure",
+            "sentinel simulate-failure foo",
+            "sentinel simulate-failure help",
+            "sentinel simulate-failure crash-after-election HELP",
+            "sentinel simulate-failure CRASH-AFTER-promotion crash-after-election",
+            "info sentinel",
+            "sentinel simulate-failure crash-after-election foo",
+            "sentinel debug foo",
+            "sentinel debug ping-period",
+            "sentinel debug ping-period 0",
+            "sentinel debug Ping-Period -1",
+            "sentinel debug ask-period x",
+            "sentinel debug ask-period 5 foo",
+            // Where our own times differ from Redis's.
+            "sentinel debug TILT-PERIOD 1 min-link-reconnect-period 2 election-timeout 3",
+            "sentinel debug info-period 4 ping-period 5 ask-period 6 publish-period 7",
+            "sentinel debug default-down-after 8 default-failover-timeout 9 tilt-trigger 9999999",
+            "sentinel debug slave-reconf-timeout 11 script-max-runtime 12 script-retry-delay 13",
+            "sentinel debug",
+            "sentinel failover mymaster",
+            "sentinel failover mymaster x",
+            "sentinel failover",
+            "hello 3",
+            "sentinel debug",
+            "sentinel config get announce-*",
+            "sentinel config get sentinel-*",
+            "sentinel config get nothing",
+            "sentinel info-cache mymaster",
+            "sentinel info-cache nobody",
+            "sentinel simulate-failure help",
+        ],
+    )
+    .await;
+}
+
+/// What Redis 7.2 added; the one to compare with is of 7.0.
+#[tokio::test]
+async fn config_takes_several_words_as_redis_7_2_does() {
+    let server = start();
+    let mut ours = server.connect().await;
+    let only = "-ERR Only SENTINEL CONFIG GET <param> [<param> <param> ...] / SET <param> <value> \
+                [<param> <value> ...] are supported.\r\n";
+    for (line, expected) in [
+        ("sentinel config get", "-ERR wrong number of arguments for 'sentinel|config' command\r\n"),
+        ("sentinel config put a b", only),
+        ("sentinel config set loglevel", only),
+        ("sentinel config set loglevel debug announce-port 7", "+OK\r\n"),
+        (
+            "sentinel config get log* announce-port *",
+            "*14\r\n$8\r\nloglevel\r\n$5\r\ndebug\r\n$13\r\nannounce-port\r\n$1\r\n7\r\n\
+             $17\r\nresolve-hostnames\r\n$2\r\nno\r\n$18\r\nannounce-hostnames\r\n$2\r\nno\r\n\
+             $11\r\nannounce-ip\r\n$0\r\n\r\n$13\r\nsentinel-user\r\n$0\r\n\r\n\
+             $13\r\nsentinel-pass\r\n$0\r\n\r\n",
+        ),
+        (
+            "sentinel config set announce-port 8 loglevel loud",
+            "-ERR Invalid value 'loud' to SENTINEL CONFIG SET 'loglevel'\r\n",
+        ),
+        (
+            "sentinel config set announce-port 8 foo bar",
+            "-ERR Invalid argument 'foo' to SENTINEL CONFIG SET\r\n",
+        ),
+        (
+            "sentinel config set announce-port 8 Announce-Port 9",
+            "-ERR Duplicate argument 'Announce-Port' to SENTINEL CONFIG SET\r\n",
+        ),
+        (
+            "sentinel config set announce-port 8 loglevel",
+            "-ERR Missing argument 'loglevel' value\r\n",
+        ),
+        ("sentinel config get announce-port", "*2\r\n$13\r\nannounce-port\r\n$1\r\n7\r\n"),
+        // Valkey 9.
+        ("sentinel failover nobody COORDINATED", "-ERR No such master with that name\r\n"),
+        (
+            "sentinel failover mymaster coordinated",
+            "-NOGOODSLAVE No suitable replica to promote\r\n",
+        ),
+    ] {
+        assert_eq!(ours.ask(line).await, expected, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_spellings_of_valkey_answer_the_same() {
+    let server = start();
+    let mut ours = server.connect().await;
+    for proto in ["hello 2", "hello 3"] {
+        ours.ask(proto).await;
+        for (redis, valkey) in [
+            ("sentinel get-master-addr-by-name mymaster", "get-primary-addr-by-name mymaster"),
+            ("sentinel get-master-addr-by-name nobody", "get-primary-addr-by-name nobody"),
+            (
+                "sentinel is-master-down-by-addr 127.0.0.1 1 0 *",
+                "is-primary-down-by-addr 127.0.0.1 1 0 *",
+            ),
+            ("sentinel master nobody", "primary nobody"),
+            ("sentinel slaves mymaster", "replicas mymaster"),
+        ] {
+            let expected = ours.ask(redis).await;
+            assert_eq!(ours.ask(&format!("sentinel {valkey}")).await, expected, "{valkey}");
+        }
+        // Ages pass between the two, so only the fields are compared.
+        for (redis, valkey) in [
+            ("sentinel masters", "sentinel primaries"),
+            ("sentinel master mymaster", "SENTINEL Primary mymaster"),
+        ] {
+            let words = |reply: String| {
+                let letters = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+                reply.lines().filter(letters).map(str::to_owned).collect::<Vec<_>>()
+            };
+            let expected = words(ours.ask(redis).await);
+            assert!(expected.len() > 20, "{expected:?}");
+            assert_eq!(words(ours.ask(valkey).await), expected, "{valkey}");
+        }
+    }
+    let set = "sentinel set mymaster primary-reboot-down-after-period 5";
+    assert_eq!(ours.ask(set).await, "+OK\r\n");
+}
+
+#[tokio::test]
 async fn entries_have_redis_s_fields_in_redis_s_order() {
     let (oracle, server) = (Oracle::start(CONF).await, start());
     let mut theirs = Wire::connect(oracle.port).await;
@@ -161,6 +325,36 @@ async fn changes_are_announced_in_redis_s_words_and_order() {
         }
         for _ in 0..count {
             assert_eq!(ours.bytes().await, theirs.bytes().await, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn replies_and_their_events_come_in_redis_s_order_over_one_connection() {
+    let (oracle, server) = (Oracle::start(CONF).await, start());
+    let mut theirs = Wire::connect(oracle.port).await;
+    let mut ours = server.connect().await;
+    for wire in [&mut theirs, &mut ours] {
+        wire.ask("hello 3").await;
+        wire.ask("sentinel myid").await;
+        wire.ask("psubscribe +set +monitor -monitor +reset-master").await;
+        for _ in 0..3 {
+            wire.bytes().await;
+        }
+    }
+    // Again and again, since a wrong order may come right by chance.
+    for _ in 0..20 {
+        for line in [
+            "sentinel monitor other 127.0.0.1 2 1",
+            "sentinel set other quorum 2",
+            "sentinel reset oth*",
+            "sentinel remove other",
+        ] {
+            theirs.say(line).await;
+            ours.say(line).await;
+            for _ in 0..2 {
+                assert_eq!(ours.bytes().await, theirs.bytes().await, "{line}");
+            }
         }
     }
 }

@@ -169,3 +169,74 @@ async fn subscriptions_are_bounded_and_counted() {
     })
     .await;
 }
+
+/// The entries of SENTINEL EVENTS: ids, and channels with payloads.
+fn entries(reply: &Value) -> (Vec<String>, Vec<String>) {
+    let Value::Array(entries) = reply else { panic!("{reply:?}") };
+    let fields = entries.iter().map(|entry| {
+        let Value::Map(pairs) = entry else { panic!("{entry:?}") };
+        let names: Vec<_> = pairs.iter().filter_map(|(name, _)| name.text()).collect();
+        assert_eq!(names, ["id", "time", "channel", "payload"]);
+        assert!(matches!(pairs[1].1, Value::Integer(ms) if ms > 1_600_000_000_000), "{pairs:?}");
+        let text = |at: usize| pairs[at].1.text().unwrap().to_owned();
+        (text(0), format!("{} {}", text(2), text(3)))
+    });
+    fields.unzip()
+}
+
+#[tokio::test]
+async fn who_comes_late_asks_for_what_was_missed() {
+    let server = Server::start();
+    let mut wire = server.connect().await;
+    assert_eq!(wire.ask("sentinel events").await, "*0\r\n");
+    for n in 1..=3 {
+        server.announce(EventKind::Sdown, &n.to_string());
+    }
+    server.announce(EventKind::CmdLinkReconnection, "for the log only");
+    server.announce(EventKind::SwitchMaster, "m 1 2 3 4");
+    wire.ask("hello 3").await;
+    let mut ask = async |line: &str| {
+        wire.say(&format!("sentinel events {line}")).await;
+        entries(&wire.value().await)
+    };
+    let (ids, told) = ask("count 10").await;
+    assert_eq!(told, ["+sdown 1", "+sdown 2", "+sdown 3", "+switch-master m 1 2 3 4"]);
+    let (run_id, first) = ids[0].split_once('-').unwrap();
+    assert_eq!((run_id.len(), first), (40, "1"));
+    assert_eq!(ids[3], format!("{run_id}-4"));
+    assert_eq!(ask("COUNT 1").await.1, ["+switch-master m 1 2 3 4"], "the last one");
+    let since = format!("since {}", ids[1]);
+    assert_eq!(ask(&since).await.1, told[2..]);
+    assert_eq!(ask(&format!("count 1 {since}")).await.1, told[2..3], "the first after it");
+    assert!(ask(&format!("since {}", ids[3])).await.1.is_empty());
+    let other_run = format!("Since {}-3", "0".repeat(40));
+    assert_eq!(ask(&other_run).await.1, told, "of another run: everything");
+
+    wire.ask("hello 2").await;
+    for (line, error) in [
+        ("since", "ERR syntax error"),
+        ("count 1 count 2", "ERR syntax error"),
+        ("count 0", "ERR COUNT must be a positive integer"),
+        ("count x", "ERR COUNT must be a positive integer"),
+        ("since 4", "ERR Invalid event id: give one that SENTINEL EVENTS has shown"),
+        ("since x-4", "ERR Invalid event id: give one that SENTINEL EVENTS has shown"),
+    ] {
+        let reply = wire.ask(&format!("sentinel events {line}")).await;
+        assert_eq!(reply, format!("-{error}\r\n"), "{line}");
+    }
+    let reply = wire.ask("sentinel events count 1").await;
+    assert!(reply.starts_with("*1\r\n*8\r\n$2\r\nid\r\n$42\r\n"), "{reply}");
+}
+
+#[test]
+fn every_event_stands_in_the_documentation_with_its_level() {
+    let document = include_str!("../../../docs/events.md");
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split(" | ").collect()).collect();
+    for kind in EventKind::ALL {
+        let name = format!("`{}`", kind.name());
+        let row = rows.iter().find(|row| row[0].contains(&name));
+        let row = row.unwrap_or_else(|| panic!("{name} is not documented"));
+        assert_eq!(row[2].to_owned(), format!("{:?}", kind.level()).to_lowercase(), "{name}");
+    }
+}

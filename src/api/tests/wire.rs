@@ -65,10 +65,10 @@ async fn the_core_is_asked_what_the_client_said() {
             },
         ),
         (
-            "sentinel monitor a b 70000 two",
+            "sentinel monitor a 10.0.0.9 70000 two",
             Request::Monitor {
                 name: "a".into(),
-                host: "b".into(),
+                host: "10.0.0.9".into(),
                 port: "70000".into(),
                 quorum: "two".into(),
             },
