@@ -30,7 +30,7 @@ fn every_client_follows_a_switch_and_a_kill(nodes: Nodes) {
     let second = group.wait_for_new_master(first, 30);
     group.wait_until_they_follow(second, &group.ports_but(second), 30);
     let switch = switch.end(&mut clients, second);
-    group.wait_until_known();
+    group.wait_until_seen();
 
     group.node(second).kill9();
     let kill = Fault::begin();

@@ -39,7 +39,7 @@ fn haproxy_follows_by_role_and_by_the_sentinels_word(nodes: Nodes) {
     proxy.wait_until_up("by_role", &[second]);
     writers.iter().for_each(|writer| writer.wait_for_more(100));
     group.wait_until_they_follow(second, &group.ports_but(second), 30);
-    group.wait_until_known();
+    group.wait_until_seen();
 
     let killed = Instant::now();
     group.node(second).kill9();

@@ -118,7 +118,7 @@ impl Mixed {
     fn all_well(&mut self) {
         let master = self.group.agreed_master().expect("one master");
         self.group.wait_until_they_follow(master, &self.group.ports_but(master), 60);
-        self.group.wait_until_known();
+        self.group.wait_until_seen();
         let epoch = self.epoch.to_string();
         wait_until(10, &format!("every sentinel has the configuration of epoch {epoch}"), || {
             let of = |s| crate::support::sentinel::Sentinel::master(s, "config-epoch");

@@ -142,28 +142,31 @@ pub struct Group {
 }
 
 impl Group {
-    /// Waits until every sentinel sees all nodes and all other sentinels, and nobody down.
+    /// Waits until every sentinel sees all nodes and all other sentinels, and nobody down; and has
+    /// heard of every replica that its link is up, which Redis's sentinel asks every 10 s.
     #[track_caller]
     pub fn wait_until_known(&self) {
-        let (replicas, others) = (self.nodes.len() - 1, self.sentinels.len() - 1);
         wait_until(30, "every sentinel knows every replica and every other sentinel", || {
-            self.sentinels.iter().all(|s| {
-                s.master("num-slaves") == Some(replicas.to_string())
-                    && s.master("num-other-sentinels") == Some(others.to_string())
-                    && s.master("flags").as_deref() == Some("master")
-                    && self.replicas_seen_healthy(s)
-                    && s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK")
-            })
+            let knows = |s| self.is_seen_by(s) && all_replicas(s, "master-link-status", "ok");
+            self.sentinels.iter().all(knows)
         });
     }
 
-    fn replicas_seen_healthy(&self, sentinel: &Sentinel) -> bool {
-        let replicas = sentinel.call(&["SENTINEL", "REPLICAS", GROUP]);
-        let healthy = |r: &Reply| {
-            r.field("flags").as_deref() == Some("slave")
-                && r.field("master-link-status").as_deref() == Some("ok")
-        };
-        replicas.items().iter().all(healthy)
+    /// Waits until every sentinel sees all nodes and all other sentinels, and nobody down.
+    #[track_caller]
+    pub fn wait_until_seen(&self) {
+        wait_until(30, "every sentinel sees every replica and every other sentinel", || {
+            self.sentinels.iter().all(|s| self.is_seen_by(s))
+        });
+    }
+
+    fn is_seen_by(&self, sentinel: &Sentinel) -> bool {
+        let (replicas, others) = (self.nodes.len() - 1, self.sentinels.len() - 1);
+        sentinel.master("num-slaves") == Some(replicas.to_string())
+            && sentinel.master("num-other-sentinels") == Some(others.to_string())
+            && sentinel.master("flags").as_deref() == Some("master")
+            && all_replicas(sentinel, "flags", "slave")
+            && sentinel.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK")
     }
 
     /// The node on a port.
@@ -218,4 +221,10 @@ impl Group {
         let heard = self.events.since(since, event);
         heard.iter().find(|h| h.text.contains(part)).map(|h| (h.at - since).as_millis())
     }
+}
+
+/// Whether a field of every replica has this value, as a sentinel sees it.
+fn all_replicas(sentinel: &Sentinel, field: &str, value: &str) -> bool {
+    let replicas = sentinel.call(&["SENTINEL", "REPLICAS", GROUP]);
+    replicas.items().iter().all(|r: &Reply| r.field(field).as_deref() == Some(value))
 }
