@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::syslog::Syslog;
 use crate::config::settings::LogLevel;
 
 /// Starts the log of this process: to a file, or to the standard output as Redis does.
@@ -23,25 +24,41 @@ use crate::config::settings::LogLevel;
 /// # Errors
 /// The file cannot be opened. A second log of one process is an error, too.
 pub fn init(level: LogLevel, file: Option<&Path>) -> io::Result<()> {
+    init_with(level, file, None)
+}
+
+/// The same, with the system's log beside it.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(level: LogLevel, file: Option<&Path>, syslog: Option<Syslog>) -> io::Result<()> {
     match file {
         Some(path) => {
             open(path)?;
             let path = path.to_owned();
-            subscriber(level, move || LogFile(path.clone())).try_init()
+            subscriber(level, move || LogFile(path.clone()), syslog).try_init()
         }
-        None => subscriber(level, io::stdout).try_init(),
+        None => subscriber(level, io::stdout, syslog).try_init(),
     }
     .map_err(io::Error::other)
 }
 
-fn subscriber<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(
+    level: LogLevel,
+    writer: W,
+    syslog: Option<Syslog>,
+) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let targets = Targets::new().with_target(env!("CARGO_CRATE_NAME"), filter(level));
     // If it cannot be written, the error output may be gone, too, and to write there would panic.
     let layer = Layer::new().with_ansi(false).log_internal_errors(false).event_format(Line);
-    tracing_subscriber::registry().with(targets).with(layer.with_writer(writer))
+    let plain = syslog.map(|to| {
+        let layer = Layer::new().with_ansi(false).log_internal_errors(false);
+        layer.event_format(Plain).with_writer(to)
+    });
+    tracing_subscriber::registry().with(targets).with(layer.with_writer(writer)).with(plain)
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -87,6 +104,24 @@ where
     ) -> fmt::Result {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         write!(writer, "{time} {} ", sign(*event.metadata().level()))?;
+        Plain.format_event(context, writer, event)
+    }
+}
+
+/// The same without time and sign: a system's log has its own.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut text = String::new();
         context.format_fields(Writer::new(&mut text), event)?;
         // What others had a hand in begins no line of its own.
@@ -125,7 +160,7 @@ mod tests {
     fn logged(level: LogLevel) -> String {
         let page = Page::default();
         let writer = page.clone();
-        tracing::subscriber::with_default(subscriber(level, move || writer.clone()), || {
+        tracing::subscriber::with_default(subscriber(level, move || writer.clone(), None), || {
             tracing::trace!("debug");
             tracing::debug!("verbose");
             tracing::info!(port = 1, "notice");

@@ -261,10 +261,12 @@ impl Sentinel {
             }
             LinkEvent::Down { reason } => {
                 node.lost(core);
-                if let LostReason::Rejected(error) = &reason
-                    && node::is_refusal(error)
-                {
-                    node.shut_out(core, name, error);
+                match &reason {
+                    LostReason::Rejected(error) if node::is_refusal(error) => {
+                        node.shut_out(core, name, error);
+                    }
+                    LostReason::Untrusted(_) => node.shut_out(core, name, &reason.to_string()),
+                    _ => {}
                 }
                 let payload = format!("{} #{reason}", group.node_details(core, address));
                 core.announce(EventKind::CmdLinkReconnection, Some(name), payload);

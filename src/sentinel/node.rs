@@ -235,7 +235,8 @@ impl Node {
     /// refused, since nobody but an operator can put that right.
     pub(super) fn complain(&mut self, core: &mut Core, group: &GroupName, error: &str) {
         let code = error.split(' ').next().unwrap_or_default().to_owned();
-        let refused = is_refusal(error);
+        let untrusted = code == "TLS";
+        let refused = untrusted || is_refusal(error);
         let told = self.complaint.as_ref().is_some_and(|(told, at)| {
             *told == code && (!refused || core.now().since(*at) < COMPLAINT_PERIOD_MS)
         });
@@ -255,7 +256,10 @@ impl Node {
             }
             false => "that counts as silence",
         };
-        let why = format!("{} answers PING with {code}{help}; {so}", self.address);
+        let why = match untrusted {
+            true => format!("{}: {error}; {so}", self.address),
+            false => format!("{} answers PING with {code}{help}; {so}", self.address),
+        };
         core.say(Level::Warning, Some(group), why);
         self.complaint = Some((code, core.now()));
     }

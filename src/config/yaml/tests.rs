@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::super::types::Address;
 use super::*;
 
-fn read_text(text: &str) -> (SentinelSettings, BTreeMap<String, GroupSettings>, Vec<Diagnostic>) {
+pub(super) fn read_text(
+    text: &str,
+) -> (SentinelSettings, BTreeMap<String, GroupSettings>, Vec<Diagnostic>) {
     let outside = Outside {
         executable: &|path| path.starts_with("/scripts"),
         file: &|path| match path.to_str() {
@@ -122,7 +124,7 @@ groups:
              'listen: {password: ...}')",
             "error 5:12 a single value is expected here (write it behind the colon, without \
              brackets or braces)",
-            "error 6:6 log must be a mapping of settings (it may have: level, file)",
+            "error 6:6 log must be a mapping of settings (it may have: level, file, syslog, syslog_ident, syslog_facility)",
             "error 8:3 Invalid master name. (a name has 1 to 255 bytes and no blanks, commas, \
              quotes or control characters)",
             "error 10:13 Can't resolve instance hostname. (write its IP address, or add: \

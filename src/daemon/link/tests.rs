@@ -104,8 +104,12 @@ fn node(port: u16) -> Target {
 
 impl Linked {
     fn open(target: Target) -> Linked {
+        Linked::leaving(target, &Outgoing::default())
+    }
+
+    fn leaving(target: Target, outgoing: &Outgoing) -> Linked {
         let (sender, news) = mpsc::channel(NEWS_MAX);
-        Linked { link: Link::open(LinkId(1), target, sender), news }
+        Linked { link: Link::open(LinkId(1), target, outgoing, sender), news }
     }
 
     async fn next(&mut self) -> LinkEvent {
@@ -306,7 +310,7 @@ async fn odd_hellos_are_dropped() {
 async fn a_flood_of_hellos_fills_only_the_places_of_its_link() {
     let redis = Redis::start(&[]).await;
     let (sender, mut news) = mpsc::channel(NEWS_MAX);
-    let _link = Link::open(LinkId(1), node(redis.port), sender);
+    let _link = Link::open(LinkId(1), node(redis.port), &Outgoing::default(), sender);
     let start = Instant::now();
     while !redis.ask("PUBSUB NUMSUB __sentinel__:hello").await.contains(":1") {
         assert!(start.elapsed() < DEADLINE, "no subscription");
