@@ -86,8 +86,7 @@ impl Knock {
                         let text = format!(
                             "Error accepting a client connection: {why} (addr={peer} laddr={local})"
                         );
-                        // The first ones are worth more than the thousandth.
-                        match api.tls_failures.fetch_add(1, Relaxed) < FAILURES_TOLD {
+                        match api.may_complain() {
                             true => tracing::warn!("{text}"),
                             false => tracing::debug!("{text}"),
                         }
@@ -98,9 +97,6 @@ impl Knock {
         }
     }
 }
-
-/// TLS handshakes that fail are told with a warning so many times, then as details only.
-const FAILURES_TOLD: u64 = 10;
 
 /// Serves one client until it goes, is killed, idles too long, breaks the protocol, or the server
 /// stops.

@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -43,6 +44,9 @@ use connection::Knock;
 const REDIS_VERSION: &str = "7.2.4";
 /// How long the end of the server waits for its connections to notice.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// Complaints about clients that fail at TLS come no faster than this, in s.
+const COMPLAINT_PERIOD_S: u64 = 10;
 
 /// What the API needs to know beside what the core tells it.
 #[derive(Debug, Clone)]
@@ -100,8 +104,8 @@ struct Api {
     clients: Arc<clients::Clients>,
     counters: info::Counters,
     gate: Arc<Gate>,
-    /// Clients that came over TLS and were not let in.
-    tls_failures: AtomicU64,
+    /// When a client that failed at TLS was last complained about, in s after the start.
+    complained_s: AtomicU64,
     pause: watch::Sender<Pause>,
     stop: CancellationToken,
 }
@@ -123,7 +127,7 @@ pub async fn serve(
         handle,
         clients: Arc::default(),
         counters: info::Counters::default(),
-        tls_failures: AtomicU64::new(0),
+        complained_s: AtomicU64::new(0),
         pause: watch::Sender::new(None),
         stop: stop.clone(),
     });
@@ -155,6 +159,14 @@ pub async fn serve(
 }
 
 impl Api {
+    /// Whether it is time for another complaint about a client that failed at TLS: a broken one
+    /// comes again and again.
+    fn may_complain(&self) -> bool {
+        let now_s = COMPLAINT_PERIOD_S + self.started.elapsed().as_secs();
+        let last = |last_s| (now_s - last_s >= COMPLAINT_PERIOD_S).then_some(now_s);
+        self.complained_s.fetch_update(Relaxed, Relaxed, last).is_ok()
+    }
+
     /// Accepts what comes in through one door, each connection in a task of its own.
     async fn let_in<D: Door>(
         self: Arc<Api>,

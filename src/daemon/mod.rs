@@ -131,6 +131,9 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Doors
     }
     let id = state.my_id.clone();
     tracing::info!("Running mode=sentinel, port={}.", doors.port());
+    if let Some(unix) = &doors.unix {
+        tracing::info!("Ready to accept connections at {}", unix.file.path.display());
+    }
     tracing::info!("State is kept in {}", state_file.display());
     tracing::warn!("Sentinel ID is {id}");
     let (sender, stored) = mpsc::channel(ANSWERS_MAX);

@@ -62,7 +62,8 @@ impl Gate {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn admit(self: &Arc<Gate>) -> Option<Permit> {
+    /// A place, if one is free.
+    pub(crate) fn admit(self: &Arc<Gate>) -> Option<Permit> {
         let max = self.max.load(Ordering::Relaxed);
         let step = |open| (open < max).then_some(open + 1);
         let admitted = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok();

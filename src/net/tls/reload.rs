@@ -38,7 +38,7 @@ impl Tls {
             watch = kept;
             match news {
                 Some(Ok(())) => {
-                    tracing::warn!("TLS certificates and keys were read again");
+                    tracing::info!("TLS certificates and keys were read again");
                     reminded = self.remind();
                 }
                 Some(Err(error)) => tracing::warn!(
