@@ -57,9 +57,9 @@ Examples:
 With a YAML file, votes and known nodes are kept in 'state_dir' (./state if not set) in the file
 watchfire-state-PORT.json. Lose it and the sentinel begins anew; copy it with a sentinel that moves.
 
-SIGTERM, SIGINT and SHUTDOWN end it with exit code 0; SIGHUP has certificates read again. Exit code
-1: it could not start (configuration, port, state), and the reason stands on the standard error,
-also with 'daemonize yes'. The log goes to 'logfile', or to the standard output.";
+SIGTERM, SIGINT and SHUTDOWN end it with exit code 0; SIGHUP has certificates read again.
+Exit code 1: it could not start (configuration, port, state), and the reason stands on the standard
+error, also with 'daemonize yes'. The log goes to 'logfile', or to the standard output.";
 
 pub(super) fn run(args: Args) -> ExitCode {
     let asked = |words: &[&str]| args.arguments.iter().any(|a| words.contains(&a.as_str()));
