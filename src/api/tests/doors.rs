@@ -83,6 +83,39 @@ async fn tls_carries_long_replies_and_its_end_is_said() {
 }
 
 #[tokio::test]
+async fn the_last_byte_of_a_reply_arrives_through_tls_though_the_socket_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = tls(folder.path());
+    let listening = listen(&["127.0.0.1".into()], 0, TCP_BACKLOG).unwrap();
+    let address: SocketAddr = ([127, 0, 0, 1], listening.port).into();
+    // TLS takes a whole reply at once, and the socket cannot: the rest follows without a further
+    // word of the client's.
+    socket2::SockRef::from(&listening.sockets[0]).set_send_buffer_size(4096).unwrap();
+    let doors = Doors { tls: Some((listening, tls.clone())), ..Doors::default() };
+    let stop = behind(doors, |_| {});
+    let connect = async || {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = within(socket.connect(address)).await.unwrap();
+        within(tls.connect(stream)).await.unwrap()
+    };
+    let mut stream = connect().await;
+    stream.write_all(b"COMMAND DOCS\r\nQUIT\r\n").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut one = Vec::new();
+    within(stream.read_to_end(&mut one)).await.unwrap();
+    let length = one.len() - b"+OK\r\n".len();
+
+    let mut stream = connect().await;
+    stream.write_all(b"COMMAND DOCS\r\n").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut again = vec![0; length];
+    within(stream.read_exact(&mut again)).await.unwrap();
+    assert_eq!(again, one[..length]);
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn the_unix_socket_is_another_way_in() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
