@@ -392,21 +392,21 @@ fn help_and_version_are_given() {
 }
 
 #[tokio::test]
-async fn it_runs_within_a_process_on_a_port_of_the_systems_choice() {
+async fn it_runs_within_a_process() {
     let node = Node::start(Nodes::Redis, &[]);
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("sentinel.conf");
     let text = format!("bind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 1\n", node.port);
     fs::write(&file, text).expect("a file");
     let mut loaded = load_sentinel(&file, &[]).expect("a good file");
-    loaded.settings.port = 0;
+    loaded.settings.port = free_port();
     let stop = CancellationToken::new();
-    let (running, listening) = daemon::start(&loaded, stop.clone()).expect("it starts");
-    let (handle, port) = (running.handle.clone(), listening.port);
-    assert_ne!(port, 0);
+    let (running, doors) = daemon::start(&loaded, stop.clone()).expect("it starts");
+    let (handle, port) = (running.handle.clone(), doors.port());
+    assert_eq!(port, loaded.settings.port);
     let mut events = handle.events();
     let settings = ApiSettings::new(&loaded.settings, &loaded.path);
-    let serving = tokio::spawn(api::serve(listening, handle.clone(), settings, stop.clone()));
+    let serving = tokio::spawn(api::serve(doors, handle.clone(), settings, stop.clone()));
 
     assert_eq!(handle.ask(Request::MyId).await, Value::bulk(running.id.as_str()));
     let pong = tokio::task::spawn_blocking(move || ask(port, &["PING"])).await.expect("it ran");

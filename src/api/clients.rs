@@ -1,7 +1,9 @@
 //! The connections that are open: what each shows of itself, and how it can be told to end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -22,14 +24,43 @@ pub(crate) fn is_printable(name: &[u8]) -> bool {
     name.iter().all(u8::is_ascii_graphic)
 }
 
+/// Where one end of a connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the network.
+    Net(SocketAddr),
+    /// On a Unix socket; Redis shows its path for either end.
+    Unix(Arc<Path>),
+}
+
+impl Place {
+    /// True if it can only be on this machine: what protected mode lets in.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Place::Net(address) => address.ip().to_canonical().is_loopback(),
+            Place::Unix(_) => true,
+        }
+    }
+}
+
+/// `ip:port`, or `/path:0`, as in CLIENT LIST.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Net(address) => write!(f, "{address}"),
+            Place::Unix(path) => write!(f, "{}:0", path.display()),
+        }
+    }
+}
+
 /// One connection as other connections see it.
 pub(crate) struct Client {
     /// Unique and growing: `CLIENT ID`.
     pub(crate) id: u64,
     /// The peer's address.
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: Place,
     /// Our address.
-    pub(crate) laddr: SocketAddr,
+    pub(crate) laddr: Place,
     /// The file descriptor.
     pub(crate) fd: i32,
     /// When it was accepted.
@@ -114,8 +145,12 @@ impl Client {
     pub(crate) fn line(&self) -> String {
         let state = self.state();
         let resp = if state.protocol == Protocol::Resp3 { 3 } else { 2 };
-        let flags =
-            [(state.subscriptions.count() > 0, 'P'), (state.no_evict, 'e'), (state.no_touch, 'T')];
+        let flags = [
+            (state.subscriptions.count() > 0, 'P'),
+            (matches!(self.addr, Place::Unix(_)), 'U'),
+            (state.no_evict, 'e'),
+            (state.no_touch, 'T'),
+        ];
         let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).collect();
         let pairs: [(&str, &dyn std::fmt::Display); 30] = [
             ("id", &self.id),
@@ -173,7 +208,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Adds a connection, until the guard is dropped.
-    pub(crate) fn add(self: &Arc<Self>, addr: SocketAddr, laddr: SocketAddr, fd: i32) -> Guest {
+    pub(crate) fn add(self: &Arc<Self>, addr: Place, laddr: Place, fd: i32) -> Guest {
         let now = Instant::now();
         let client = Arc::new(Client {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,

@@ -10,19 +10,22 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
+use super::clients::Place;
 use super::session::{Later, Outcome, Plan, Session};
 use super::{Api, Pause};
-use crate::net::Permit;
+use crate::net::tls::{Tls, Trouble, trouble};
+use crate::net::{Permit, Stream, set_keepalive};
 use crate::resp::{Decoder, Limits, ProtocolError, Request, Value, encode};
 use crate::sentinel::Event;
 
@@ -44,11 +47,79 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// How long it may then take to close its own side.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 
+/// Who comes, through which door.
+pub(super) enum Knock {
+    /// `port`
+    Tcp(TcpStream, SocketAddr),
+    /// `tls-port`
+    Tls(TcpStream, SocketAddr, Arc<Tls>),
+    /// `unixsocket`
+    Unix(UnixStream, Arc<Path>),
+}
+
+impl Knock {
+    /// The connection and both its ends, once there is something to talk over; `None` if it is
+    /// gone, or TLS was not agreed on.
+    async fn open(self, api: &Api) -> Option<(Stream, Place, Place)> {
+        let ends = |stream: &TcpStream, peer| {
+            // Fails only on a connection that is gone already.
+            let _ = set_keepalive(stream, api.settings.keepalive_s);
+            Some((Place::Net(peer), Place::Net(stream.local_addr().ok()?)))
+        };
+        match self {
+            Knock::Tcp(stream, peer) => {
+                let (peer, local) = ends(&stream, peer)?;
+                Some((Stream::Tcp(stream), peer, local))
+            }
+            Knock::Unix(stream, path) => {
+                Some((Stream::Unix(stream), Place::Unix(path.clone()), Place::Unix(path)))
+            }
+            Knock::Tls(stream, peer, tls) => {
+                let (peer, local) = ends(&stream, peer)?;
+                match tls.accept(stream).await {
+                    Ok(stream) => Some((stream, peer, local)),
+                    Err(error) => {
+                        let why = match trouble(&error) {
+                            Some(Trouble::Refused(why) | Trouble::Broken(why)) => why,
+                            None => error.to_string(),
+                        };
+                        let text = format!(
+                            "Error accepting a client connection: {why} (addr={peer} laddr={local})"
+                        );
+                        match api.may_complain() {
+                            true => tracing::warn!("{text}"),
+                            false => tracing::debug!("{text}"),
+                        }
+                        None
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Serves one client until it goes, is killed, idles too long, breaks the protocol, or the server
 /// stops.
-pub(super) async fn run(api: Arc<Api>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
-    let Ok(local) = stream.local_addr() else { return };
-    let guest = api.clients.add(peer, local, stream.as_raw_fd());
+pub(super) async fn run(api: Arc<Api>, knock: Knock, permit: Permit) {
+    let opened = tokio::select! {
+        biased;
+        () = api.stop.cancelled() => return,
+        opened = knock.open(&api) => opened,
+    };
+    let Some((mut stream, peer, local)) = opened else { return };
+    let open_to_all = api.settings.requirepass.is_none();
+    if api.settings.protected_mode && open_to_all && !peer.is_local() {
+        tracing::debug!(%peer, "Connection refused: protected mode");
+        api.gate.refuse();
+        // One attempt: who does not take it is owed no more.
+        let _ = tokio::time::timeout(GOODBYE_WAIT, async {
+            stream.write_all(DENIED).await?;
+            stream.shutdown().await
+        })
+        .await;
+        return;
+    }
+    let guest = api.clients.add(peer.clone(), local, stream.as_raw_fd());
     tracing::debug!(%peer, "Accepted a connection");
     let mut connection = Connection::new(Session::new(api.clone(), guest.client.clone()), stream);
     let ended = tokio::select! {
@@ -106,7 +177,10 @@ struct Answer {
 
 struct Connection {
     session: Session,
-    stream: TcpStream,
+    reader: ReadHalf<Stream>,
+    writer: WriteHalf<Stream>,
+    /// Something may wait in the stream that is written and not on its way: TLS keeps such.
+    unflushed: bool,
     decoder: Decoder,
     input: BytesMut,
     output: BytesMut,
@@ -122,6 +196,7 @@ struct Connection {
 /// What the loop waits for.
 enum News {
     Wrote(usize),
+    Flushed,
     Event(Result<Arc<Event>, RecvError>),
     Answer(Value),
     Read(usize),
@@ -130,7 +205,8 @@ enum News {
 }
 
 impl Connection {
-    fn new(session: Session, stream: TcpStream) -> Connection {
+    fn new(session: Session, stream: Stream) -> Connection {
+        let (reader, writer) = tokio::io::split(stream);
         let limits = Limits {
             max_bulk: BULK_MAX,
             max_request: REQUEST_MAX,
@@ -140,7 +216,9 @@ impl Connection {
         Connection {
             pause: session.api.pause.subscribe(),
             session,
-            stream,
+            reader,
+            writer,
+            unflushed: false,
             decoder: Decoder::new(limits),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -155,7 +233,7 @@ impl Connection {
             if let Err(end) = self.carry_out().await {
                 return end;
             }
-            if self.closing.is_some() && self.output.is_empty() && self.answers.is_empty() {
+            if self.closing.is_some() && self.is_told() {
                 return self.say_goodbye().await;
             }
             self.show();
@@ -164,6 +242,11 @@ impl Connection {
                 return end;
             }
         }
+    }
+
+    /// All that the peer was owed is on its way.
+    fn is_told(&self) -> bool {
+        self.output.is_empty() && !self.unflushed && self.answers.is_empty()
     }
 
     /// Carries out every request that is whole, as long as there is room for its reply.
@@ -300,12 +383,17 @@ impl Connection {
         let events = self.session.events.as_mut();
         let answer = self.answers.front_mut();
         let leads = answer.as_ref().is_some_and(|answer| answer.leads);
-        let (mut reader, mut writer) = self.stream.split();
+        let (reader, writer, output) = (&mut self.reader, &mut self.writer, &self.output);
+        let unflushed = self.unflushed;
+        let write = async {
+            match output.is_empty() {
+                true => writer.flush().await.map(|()| News::Flushed),
+                false => writer.write(output).await.map(News::Wrote),
+            }
+        };
         tokio::select! {
             biased;
-            wrote = writer.write(&self.output), if !self.output.is_empty() => {
-                wrote.map(News::Wrote)
-            }
+            wrote = write, if !output.is_empty() || unflushed => wrote,
             event = next_event(events), if !leads => Ok(News::Event(event)),
             value = next_answer(answer) => Ok(News::Answer(value)),
             read = reader.read_buf(&mut self.input), if reads => read.map(News::Read),
@@ -321,7 +409,9 @@ impl Connection {
         let counters = &self.session.api.counters;
         match news {
             News::Wrote(0) => return Err(End::Lost(io::ErrorKind::WriteZero.into())),
+            News::Flushed => self.unflushed = false,
             News::Wrote(count) => {
+                self.unflushed = true;
                 counters.writes.fetch_add(1, Relaxed);
                 counters.output.fetch_add(count as u64, Relaxed);
                 self.output.advance(count);
@@ -408,11 +498,11 @@ impl Connection {
     /// reset, which can overtake the last reply.
     async fn say_goodbye(&mut self) -> End {
         let goodbye = async {
-            self.stream.shutdown().await?;
+            self.writer.shutdown().await?;
             loop {
                 self.input.clear();
                 self.input.reserve(READ_SIZE);
-                if self.stream.read_buf(&mut self.input).await? == 0 {
+                if self.reader.read_buf(&mut self.input).await? == 0 {
                     return Ok(());
                 }
             }
@@ -421,6 +511,20 @@ impl Connection {
         End::Done
     }
 }
+
+/// What protected mode answers, in Redis's words.
+const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted \
+from the loopback interface. If you want to connect from external computers to Redis you may adopt \
+one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
+protected-mode no' from the loopback interface by connecting to Redis from the same host the \
+server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. \
+Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
+protected mode by editing the Redis configuration file, and setting the protected mode option to \
+'no', and then restarting the server. 3) If you started the server manually just for testing, \
+restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the \
+default user. NOTE: You only need to do one of the above things in order for the server to start \
+accepting connections from the outside.\r\n";
 
 /// First words of an HTTP request that carries someone else's commands in its body.
 const ATTACKS: [&[u8]; 2] = [b"post", b"host:"];

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::session::{Outcome, Session};
 use super::{Api, REDIS_VERSION};
+use crate::config::transport::Supervised;
 use crate::resp::Value;
 use crate::sentinel::Request;
 
@@ -126,6 +127,7 @@ fn server(api: &Api) -> String {
     let settings = &api.settings;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let uptime = api.started.elapsed().as_secs();
+    let is_supervised = settings.supervised == Supervised::Systemd;
     Section::new("Server")
         .field("redis_version", REDIS_VERSION)
         .field("redis_git_sha1", "00000000")
@@ -142,7 +144,7 @@ fn server(api: &Api) -> String {
         .field("atomicvar_api", "rust-std")
         .field("gcc_version", "0.0.0")
         .field("process_id", std::process::id())
-        .field("process_supervised", "no")
+        .field("process_supervised", if is_supervised { "systemd" } else { "no" })
         .field("run_id", &settings.run_id)
         .field("tcp_port", api.port)
         .field("server_time_usec", wall.as_micros())

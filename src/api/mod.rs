@@ -21,23 +21,33 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::settings::SentinelSettings;
+use crate::config::transport::Supervised;
 use crate::config::types::{RunId, Secret};
 use crate::daemon::Handle;
-use crate::net::{self, Gate, Listening};
+use crate::net::tls::Tls;
+use crate::net::{self, Door, Doors, Gate, Permit, TlsDoor};
+use connection::Knock;
 
 /// The version of Redis whose behaviour is followed: what clients read from HELLO and INFO.
 const REDIS_VERSION: &str = "7.2.4";
 /// How long the end of the server waits for its connections to notice.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// Complaints about clients that fail at TLS come no faster than this, in s.
+const COMPLAINT_PERIOD_S: u64 = 10;
 
 /// What the API needs to know beside what the core tells it.
 #[derive(Debug, Clone)]
@@ -53,6 +63,10 @@ pub struct ApiSettings {
     pub keepalive_s: u64,
     /// `sentinel deny-scripts-reconfig`.
     pub deny_scripts_reconfig: bool,
+    /// `protected-mode`
+    pub protected_mode: bool,
+    /// Who is told of the start and the end, as INFO shows it.
+    pub supervised: Supervised,
     /// The configuration file, as INFO shows it.
     pub config_file: PathBuf,
     /// This program, as INFO shows it.
@@ -70,6 +84,8 @@ impl ApiSettings {
             timeout_s: settings.timeout_s,
             keepalive_s: settings.tcp_keepalive_s,
             deny_scripts_reconfig: settings.deny_scripts_reconfig,
+            protected_mode: settings.transport.protected_mode,
+            supervised: Supervised::No,
             config_file: config_file.into(),
             executable: std::env::current_exe().unwrap_or_default(),
             run_id: RunId::from_bytes(rand::random()),
@@ -89,6 +105,8 @@ struct Api {
     clients: Arc<clients::Clients>,
     counters: info::Counters,
     gate: Arc<Gate>,
+    /// When a client that failed at TLS was last complained about, in s after the start.
+    complained_s: AtomicU64,
     pause: watch::Sender<Pause>,
     stop: CancellationToken,
 }
@@ -96,34 +114,71 @@ struct Api {
 /// Serves clients on these sockets until `stop` is cancelled, which SHUTDOWN does too; then all
 /// connections are closed.
 pub async fn serve(
-    listening: Listening,
+    doors: impl Into<Doors>,
     handle: Handle,
     settings: ApiSettings,
     stop: CancellationToken,
 ) {
+    let doors = doors.into();
     let api = Arc::new(Api {
         gate: Gate::new(settings.maxclients as usize),
         settings,
-        port: listening.port,
+        port: doors.port(),
         started: Instant::now(),
         handle,
         clients: Arc::default(),
         counters: info::Counters::default(),
+        complained_s: AtomicU64::new(0),
         pause: watch::Sender::new(None),
         stop: stop.clone(),
     });
     let tasks = TaskTracker::new();
-    for socket in listening.sockets {
-        let (api, gate, connections) = (api.clone(), api.gate.clone(), tasks.clone());
-        let serve = move |stream, peer, permit| {
-            // Fails only on a connection that is gone already.
-            let _ = net::set_keepalive(&stream, api.settings.keepalive_s);
-            connections.spawn(connection::run(api.clone(), stream, peer, permit));
-        };
-        tasks.spawn(net::accept(socket, gate, stop.clone(), serve));
+    for socket in doors.tcp.into_iter().flat_map(|listening| listening.sockets) {
+        let knock = move |(stream, peer)| Knock::Tcp(stream, peer);
+        tasks.spawn(api.clone().let_in(socket, tasks.clone(), knock));
     }
+    if let Some((listening, tls)) = doors.tls {
+        for socket in listening.sockets {
+            let tls: Arc<Tls> = tls.clone();
+            let knock = move |(stream, peer): (TcpStream, SocketAddr)| {
+                Knock::Tls(stream, peer, tls.clone())
+            };
+            tasks.spawn(api.clone().let_in(TlsDoor(socket), tasks.clone(), knock));
+        }
+    }
+    // Its file goes with the end of the server.
+    let _file = doors.unix.map(|unix| {
+        let path = unix.file.path.clone();
+        let knock = move |stream| Knock::Unix(stream, path.clone());
+        tasks.spawn(api.clone().let_in(unix.listener, tasks.clone(), knock));
+        unix.file
+    });
     stop.cancelled().await;
     tasks.close();
     // A connection that does not end in time is dropped with the runtime.
     let _ = tokio::time::timeout(STOP_WAIT, tasks.wait()).await;
+}
+
+impl Api {
+    /// Whether it is time for another complaint about a client that failed at TLS: a broken one
+    /// comes again and again.
+    fn may_complain(&self) -> bool {
+        let now_s = COMPLAINT_PERIOD_S + self.started.elapsed().as_secs();
+        let last = |last_s| (now_s - last_s >= COMPLAINT_PERIOD_S).then_some(now_s);
+        self.complained_s.fetch_update(Relaxed, Relaxed, last).is_ok()
+    }
+
+    /// Accepts what comes in through one door, each connection in a task of its own.
+    async fn let_in<D: Door>(
+        self: Arc<Api>,
+        door: D,
+        tasks: TaskTracker,
+        knock: impl Fn(D::Guest) -> Knock,
+    ) {
+        let (gate, stop) = (self.gate.clone(), self.stop.clone());
+        let serve = |guest, permit: Permit| {
+            tasks.spawn(connection::run(self.clone(), knock(guest), permit));
+        };
+        net::accept(door, gate, stop, serve).await;
+    }
 }

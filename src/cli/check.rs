@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use rustix::fs::{Access, access};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Kind, Loaded, Syntax, kind, load_sentinel};
 use crate::net;
+use crate::net::tls::{Tls, TlsError};
 use crate::server;
 
 /// How long a listener may take to answer before its port counts as free.
@@ -129,14 +131,21 @@ fn check_sentinel(report: &mut Report) {
             report.found = std::mem::take(&mut loaded.notes);
             sentinel_files(&loaded, &mut report.found);
             let settings = &loaded.settings;
-            port(&settings.bind, settings.port, &mut report.found);
+            let tls_port = settings.transport.tls.port;
+            for number in [settings.port, tls_port].into_iter().filter(|port| *port != 0) {
+                port(&settings.bind, number, &mut report.found);
+            }
+            let doors = match (settings.port, tls_port) {
+                (0, 0) => "A Unix socket only".to_owned(),
+                (port, 0) => format!("Port {port}"),
+                (0, port) => format!("Port {port} with TLS"),
+                (port, tls_port) => format!("Port {port}, and {tls_port} with TLS"),
+            };
             let groups: Vec<&str> = loaded.groups.keys().map(String::as_str).collect();
             report.would_start = match groups[..] {
-                [] => format!("Port {}, no group", settings.port),
-                [_, _, _, _, _, _, ..] => {
-                    format!("Port {}, watching {} groups", settings.port, groups.len())
-                }
-                _ => format!("Port {}, watching {}", settings.port, groups.join(", ")),
+                [] => format!("{doors}, no group"),
+                [_, _, _, _, _, _, ..] => format!("{doors}, watching {} groups", groups.len()),
+                _ => format!("{doors}, watching {}", groups.join(", ")),
             };
         }
     }
@@ -172,6 +181,15 @@ fn sentinel_files(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
             base.clone_from(&settings.dir);
         }
     }
+    tls_files(loaded, &base, found);
+    if let Some(socket) = &settings.transport.unix.path
+        && let Err(why) = can_make_socket(&base.join(socket))
+    {
+        let problem = format!("Failed opening Unix socket: {}: {why}", socket.display());
+        let finding = Diagnostic::error(problem);
+        let help = "give a path in a folder that this user may write to";
+        found.push(loaded.point("unixsocket", finding.help(help)));
+    }
     if let Some(log) = &settings.logfile
         && let Err(why) = can_write(&base.join(log))
     {
@@ -183,6 +201,33 @@ fn sentinel_files(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
     {
         let problem = format!("Failed to write PID file {}: {why}", pid.display());
         found.push(Diagnostic::new(Severity::Warning, problem).help("it starts without the file"));
+    }
+}
+
+/// Certificates and keys, as a start would read them in the folder `base`.
+fn tls_files(loaded: &Loaded, base: &Path, found: &mut Vec<Diagnostic>) {
+    let mut tls = loaded.settings.transport.tls.clone();
+    if !tls.is_used() {
+        return;
+    }
+    let (server, client) = (&mut tls.server, &mut tls.client);
+    for file in [
+        &mut server.cert_file,
+        &mut server.key_file,
+        &mut client.cert_file,
+        &mut client.key_file,
+        &mut tls.ca_file,
+        &mut tls.ca_dir,
+    ] {
+        *file = file.take().map(|file| base.join(file));
+    }
+    match Tls::open(&tls) {
+        Ok(tls) => found.extend(tls.warnings().into_iter().map(|(directive, warning)| {
+            loaded.point(directive, Diagnostic::new(Severity::Warning, warning))
+        })),
+        Err(TlsError { directive, message, help }) => {
+            found.push(loaded.point(directive, Diagnostic::error(message).help(help)));
+        }
     }
 }
 
@@ -276,6 +321,19 @@ fn can_write(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Whether a socket can be made there, in place of an old one or anew.
+fn can_make_socket(path: &Path) -> Result<(), String> {
+    match path.symlink_metadata() {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err("there is a file that is no socket".to_owned())
+        }
+        _ => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            writable(folder.unwrap_or(Path::new(".")))
+        }
+    }
+}
+
 /// Whether a folder can be written to, or made; if not, which folder is in the way, and why.
 fn can_make(folder: &Path) -> Result<(), (PathBuf, String)> {
     let error = |why| (folder.to_owned(), why);
@@ -361,6 +419,63 @@ mod tests {
         let yaml = format!("listen: {{bind: 127.0.0.1}}\nstate_dir: FOLDER/file/x\n{groups}\n");
         let (_folder, report) = report(&yaml, None);
         assert!(messages(&report)[0].contains("Not a directory"), "{report}");
+    }
+
+    #[test]
+    fn tls_files_are_read_and_named_with_their_lines() {
+        let conf = "bind 127.0.0.1\ntls-port 26380\ntls-cert-file a.crt\ntls-key-file a.key\n\
+                    tls-auth-clients no\nsentinel monitor a 127.0.0.1 1 2\ndir FOLDER\n";
+        let (folder, missing) = report(conf, None);
+        let shown = missing.to_string();
+        assert!(shown.contains("Failed to load certificate"), "{shown}");
+        assert!(
+            shown.contains("No such file or directory") && shown.contains("file:3:15"),
+            "{shown}"
+        );
+
+        let [first, second] = [(), ()].map(|()| {
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+            let key = rcgen::KeyPair::generate().unwrap();
+            (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+        });
+        let file = folder.path().join("file");
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            check(&file, None)
+        };
+        write("a.crt", &first.0);
+        let mismatch = write("a.key", &second.1).to_string();
+        assert!(mismatch.contains("it is not the key of the certificate"), "{mismatch}");
+        assert!(mismatch.contains("file:4:14"), "{mismatch}");
+        let expired = write("a.key", &first.1);
+        assert!(expired.is_good(), "{expired}");
+        let shown = expired.to_string();
+        assert!(shown.contains("a.crt has expired") && shown.contains("file:3:15"), "{shown}");
+        assert!(shown.contains("Port 26379, and 26380 with TLS, watching a"), "{shown}");
+    }
+
+    #[test]
+    fn what_tls_lacks_is_found_in_both_syntaxes() {
+        let yaml = "listen: {bind: 127.0.0.1, port: 0, tls_port: 26380}\n\
+                    tls: {key_file: FOLDER/key}\nstate_dir: FOLDER\n\
+                    groups: {a: {master: '127.0.0.1:1', quorum: 2}}\n";
+        let (_folder, yaml) = report(yaml, None);
+        let conf = "bind 127.0.0.1\nport 0\ntls-port 26380\ntls-key-file /key\n\
+                    sentinel monitor a 127.0.0.1 1 2\n";
+        let (_folder, conf) = report(conf, None);
+        for (report, place, key_place) in [(yaml, ":1:46", ":2:17"), (conf, ":3:10", ":4:14")] {
+            let shown = report.to_string();
+            for wanted in [
+                "error: No tls-cert-file configured!",
+                "error: Either tls-ca-cert-file or tls-ca-cert-dir must be specified",
+                "warning: This sentinel listens with TLS only",
+                place,
+                key_place,
+            ] {
+                assert!(shown.contains(wanted), "{wanted} is missing:\n{shown}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod process;
 mod sentinel;
 mod server;
 mod sim;

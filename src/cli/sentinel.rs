@@ -1,17 +1,22 @@
 //! `watchfire sentinel`: a sentinel as a process: arguments, log, working directory, signals.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::process::{self, Background, PidFile, Start, Supervisor};
 use crate::api::{self, ApiSettings};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Loaded, Syntax, load_sentinel};
+use crate::config::transport::Supervised;
+use crate::daemon::syslog::Syslog;
 use crate::daemon::{self, log};
 
 /// Tasks that do not end by themselves, a name server's answer for example, are left behind after
@@ -52,9 +57,9 @@ Examples:
 With a YAML file, votes and known nodes are kept in 'state_dir' (./state if not set) in the file
 watchfire-state-PORT.json. Lose it and the sentinel begins anew; copy it with a sentinel that moves.
 
-SIGTERM, SIGINT and SHUTDOWN end it with exit code 0. Exit code 1: it could not start
-(configuration, port, state), and the reason stands on the standard error. The log goes to
-'logfile', or to the standard output.";
+SIGTERM, SIGINT and SHUTDOWN end it with exit code 0; SIGHUP has certificates read again.
+Exit code 1: it could not start (configuration, port, state), and the reason stands on the standard
+error, also with 'daemonize yes'. The log goes to 'logfile', or to the standard output.";
 
 pub(super) fn run(args: Args) -> ExitCode {
     let asked = |words: &[&str]| args.arguments.iter().any(|a| words.contains(&a.as_str()));
@@ -65,7 +70,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         return print(&format!("watchfire sentinel {}", env!("CARGO_PKG_VERSION")));
     }
     match try_run(&args.arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => {
             super::complain(format_args!("{why}"));
             ExitCode::FAILURE
@@ -86,29 +91,38 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn try_run(arguments: &[String]) -> Result<(), String> {
+fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
     let (file, options) = match arguments.split_first() {
         Some((file, options)) if !file.starts_with('-') => (Path::new(file), options),
         _ => return Err("Sentinel needs config file on disk to save state. Exiting...".into()),
     };
     let mut loaded = load_sentinel(file, options).map_err(|found| complaint(file, &found))?;
+    let supervisor = Supervisor::of(loaded.settings.process.supervised);
+    // As in Redis: whoever is supervised stays where it was started.
+    let daemonize = loaded.settings.process.daemonize && !supervisor.is_there();
+    let background = match process::start(daemonize)? {
+        Start::Here(background) => background,
+        Start::Elsewhere(code) => return Ok(code),
+    };
     enter_directory(&mut loaded)?;
     let settings = &loaded.settings;
-    log::init(settings.loglevel, settings.logfile.as_deref()).map_err(|error| {
+    let syslog = Syslog::of(settings);
+    log::init_with(settings.loglevel, settings.logfile.as_deref(), syslog).map_err(|error| {
         let file = settings.logfile.clone().unwrap_or_default();
         format!("Can't open the log file {}: {error}", file.display())
     })?;
+    supervisor.warn();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
         .build()
         .map_err(|error| format!("Can't start the runtime: {error}"))?;
-    let served = serve(&runtime, &loaded);
+    let served = serve(&runtime, &loaded, &supervisor, background);
     if let (Err(why), Some(_)) = (&served, &loaded.settings.logfile) {
         tracing::error!("{why}");
     }
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
-    served
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 /// All findings, worst first, with their places.
@@ -140,27 +154,41 @@ fn enter_directory(loaded: &mut Loaded) -> Result<(), String> {
 }
 
 /// Runs until a signal or SHUTDOWN comes.
-fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
+fn serve(
+    runtime: &Runtime,
+    loaded: &Loaded,
+    supervisor: &Supervisor,
+    mut background: Background,
+) -> Result<(), String> {
     runtime.block_on(async {
+        supervisor.tell("STATUS=Sentinel is loading...\n");
         let mut signals = Signals::new().map_err(|error| format!("Can't take signals: {error}"))?;
         let stop = CancellationToken::new();
         let pid = std::process::id();
         let version = env!("CARGO_PKG_VERSION");
         tracing::warn!("Watchfire version={version}, pid={pid}, just started");
         tell(loaded);
-        let (running, listening) =
+        let (running, doors) =
             daemon::start(loaded, stop.clone()).map_err(|error| error.to_string())?;
-        let pidfile = PidFile::write(loaded.settings.pidfile.clone());
-        let settings = ApiSettings::new(&loaded.settings, &loaded.path);
-        let serving = api::serve(listening, running.handle.clone(), settings, stop.clone());
+        let pidfile = PidFile::write(&loaded.settings, background.in_background);
+        let mut settings = ApiSettings::new(&loaded.settings, &loaded.path);
+        if supervisor.is_there() {
+            settings.supervised = Supervised::Systemd;
+        }
+        let reload = running.reload.clone();
+        let serving = api::serve(doors, running.handle.clone(), settings, stop.clone());
         let serving = tokio::spawn(serving);
+        background.has_started();
+        supervisor.tell("STATUS=Ready to accept connections\n");
+        supervisor.tell("READY=1\n");
         let ended = running.ended();
         tokio::pin!(ended);
         let asked_to = tokio::select! {
             biased;
-            () = signals.wait(&stop) => true,
+            () = signals.wait(&stop, &reload) => true,
             () = &mut ended => false,
         };
+        supervisor.tell("STOPPING=1\n");
         stop.cancel();
         if asked_to {
             ended.await;
@@ -199,8 +227,7 @@ fn tell(loaded: &Loaded) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Taken so that it ends nothing: log files are opened for each line, there is nothing to
-    /// reopen.
+    /// Has certificates read again. Log files are opened for each line: nothing is to be reopened.
     hangup: Signal,
 }
 
@@ -214,38 +241,19 @@ impl Signals {
     }
 
     /// Returns when it is time to end.
-    async fn wait(&mut self, stop: &CancellationToken) {
+    async fn wait(&mut self, stop: &CancellationToken, reload: &Arc<Notify>) {
         loop {
             let reason = tokio::select! {
                 _ = self.terminate.recv() => "Received SIGTERM scheduling shutdown...",
                 _ = self.interrupt.recv() => "Received SIGINT scheduling shutdown...",
                 () = stop.cancelled() => "User requested shutdown...",
-                _ = self.hangup.recv() => continue,
+                _ = self.hangup.recv() => {
+                    reload.notify_one();
+                    continue;
+                }
             };
             tracing::warn!("{reason}");
             return;
         }
-    }
-}
-
-/// A file with our process id, removed at the end.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    fn write(path: Option<PathBuf>) -> Option<PidFile> {
-        let path = path?;
-        match std::fs::write(&path, format!("{}\n", std::process::id())) {
-            Ok(()) => Some(PidFile(path)),
-            Err(error) => {
-                tracing::warn!("Failed to write PID file {}: {error}", path.display());
-                None
-            }
-        }
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }

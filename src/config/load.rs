@@ -20,7 +20,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::sentinel_conf::{self, ConfState, Declared};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::{GroupState, State};
-use super::yaml;
+use super::{transport, yaml};
 
 /// Largest file that is read, in bytes. Ten thousand groups take about ten megabytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -85,6 +85,8 @@ pub struct Loaded {
     /// What is worth telling: notes and warnings.
     pub notes: Vec<Diagnostic>,
     declared: Declared,
+    /// The directives that more than their own line decides about.
+    placed: Vec<Statement>,
 }
 
 /// Leaves the text out, which may hold passwords.
@@ -108,6 +110,25 @@ impl Loaded {
             settings.set_live(live.settings.clone());
         }
         sentinel_conf::render(original, &self.declared, &settings, state)
+    }
+
+    /// Gives a finding the place of the directive that it is about (its last line counts), or of
+    /// the setting that means the same in YAML.
+    pub fn point(&self, directive: &str, finding: Diagnostic) -> Diagnostic {
+        if let Some(line) = self.placed.iter().rfind(|s| s.line.name() == directive) {
+            let placed = line.finding(finding.severity, 1, &finding.message);
+            return Diagnostic { help: finding.help, ..placed };
+        }
+        let placed = match self.syntax {
+            Syntax::Yaml => yaml::point(&self.text, directive, finding),
+            Syntax::Conf => finding,
+        };
+        placed.in_file(&self.path)
+    }
+
+    fn remember_places(&mut self, statements: &[Statement]) {
+        let placed = statements.iter().filter(|s| sentinel_conf::is_placed(&s.line.name()));
+        self.placed = placed.cloned().collect();
     }
 }
 
@@ -134,14 +155,17 @@ pub(super) fn load_text(
         conf_state: None,
         notes: Vec::new(),
         declared: Declared::default(),
+        placed: Vec::new(),
         text,
     };
     let mut options = Reading::default();
     options.options(overrides);
-    let found = match syntax {
+    let mut found = match syntax {
         Syntax::Yaml => loaded.read_yaml(path, options),
         Syntax::Conf => loaded.read_conf(path, options),
     };
+    let whole = transport::findings(&loaded.settings);
+    found.extend(whole.into_iter().map(|(directive, finding)| loaded.point(directive, finding)));
     if found.iter().any(Diagnostic::is_error) {
         return Err(found);
     }
@@ -161,6 +185,7 @@ impl Loaded {
             ConfState { groups: groups.into_iter().map(fresh).collect(), ..ConfState::default() };
         let (settings, state, diagnostics) =
             sentinel_conf::read((settings, state), &options.statements, &is_executable);
+        self.remember_places(&options.statements);
         found.extend(options.found.into_iter().chain(diagnostics));
         self.settings = settings;
         self.groups = group_settings(&state);
@@ -185,6 +210,7 @@ impl Loaded {
         let (settings, mut state, diagnostics) =
             sentinel_conf::read(nothing(), &reading.statements, &executable);
         sentinel_conf::read_votes(&self.text, &mut state);
+        self.remember_places(&reading.statements);
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
         if state.groups.is_empty() && !found.iter().any(Diagnostic::is_error) {

@@ -4,6 +4,7 @@
 //! Begin at [`load::load_sentinel`]: it yields [`settings`] and [`state`], made of [`types`], by
 //! the rules in [`rules`]; whatever is wrong is a [`diagnostic::Diagnostic`].
 
+mod ciphers;
 pub mod conf;
 pub mod diagnostic;
 #[doc(hidden)]
@@ -14,5 +15,6 @@ pub mod rules;
 pub mod sentinel_conf;
 pub mod settings;
 pub mod state;
+pub mod transport;
 pub mod types;
 mod yaml;

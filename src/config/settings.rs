@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::transport::{ProcessSettings, Transport};
 use super::types::{Address, Secret};
 
 /// Sentinel's default port.
@@ -61,7 +62,7 @@ impl LogLevel {
 pub struct SentinelSettings {
     /// `bind`: addresses to listen on; empty means all interfaces.
     pub bind: Vec<String>,
-    /// `port`: TCP port, 1 to 65535 (0 only in tests: the system chooses).
+    /// `port`: TCP port without TLS; 0 for none.
     pub port: u16,
     /// `dir`: working directory; where a YAML set-up keeps its state file.
     pub dir: PathBuf,
@@ -97,6 +98,10 @@ pub struct SentinelSettings {
     pub deny_scripts_reconfig: bool,
     /// Our own: the secret with which hellos are signed, and what is done with unsigned ones.
     pub hello_key: Option<HelloKey>,
+    /// TLS, the Unix socket, protected mode, where links leave from.
+    pub transport: Transport,
+    /// `daemonize`, `supervised`, syslog.
+    pub process: ProcessSettings,
 }
 
 /// What the sentinels of a set-up share to know each other's hellos.
@@ -131,6 +136,8 @@ impl Default for SentinelSettings {
             sentinel_pass: None,
             deny_scripts_reconfig: true,
             hello_key: None,
+            transport: Transport::default(),
+            process: ProcessSettings::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::syslog::Syslog;
 use crate::config::settings::LogLevel;
 
 /// Starts the log of this process: to a file, or to the standard output as Redis does.
@@ -25,15 +26,23 @@ use crate::config::settings::LogLevel;
 /// # Errors
 /// The file cannot be opened. A second log of one process is an error, too.
 pub fn init(level: LogLevel, file: Option<&Path>) -> io::Result<()> {
+    init_with(level, file, None)
+}
+
+/// The same, with the system's log beside it.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(level: LogLevel, file: Option<&Path>, syslog: Option<Syslog>) -> io::Result<()> {
     let handle = match file {
         Some(path) => {
             open(path)?;
             let path = path.to_owned();
-            let (subscriber, handle) = subscriber(level, move || LogFile(path.clone()));
+            let (subscriber, handle) = subscriber(level, move || LogFile(path.clone()), syslog);
             subscriber.try_init().map(|()| handle)
         }
         None => {
-            let (subscriber, handle) = subscriber(level, io::stdout);
+            let (subscriber, handle) = subscriber(level, io::stdout, syslog);
             subscriber.try_init().map(|()| handle)
         }
     }
@@ -56,14 +65,23 @@ static LEVEL: OnceLock<Handle> = OnceLock::new();
 
 type Handle = reload::Handle<Targets, Registry>;
 
-fn subscriber<W>(level: LogLevel, writer: W) -> (impl Subscriber + Send + Sync, Handle)
+fn subscriber<W>(
+    level: LogLevel,
+    writer: W,
+    syslog: Option<Syslog>,
+) -> (impl Subscriber + Send + Sync, Handle)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (targets, handle) = reload::Layer::new(targets(level));
     // If it cannot be written, the error output may be gone, too, and to write there would panic.
     let layer = Layer::new().with_ansi(false).log_internal_errors(false).event_format(Line);
-    (tracing_subscriber::registry().with(targets).with(layer.with_writer(writer)), handle)
+    let plain = syslog.map(|to| {
+        let layer = Layer::new().with_ansi(false).log_internal_errors(false);
+        layer.event_format(Plain).with_writer(to)
+    });
+    let registry = tracing_subscriber::registry().with(targets);
+    (registry.with(layer.with_writer(writer)).with(plain), handle)
 }
 
 fn targets(level: LogLevel) -> Targets {
@@ -113,6 +131,24 @@ where
     ) -> fmt::Result {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         write!(writer, "{time} {} ", sign(*event.metadata().level()))?;
+        Plain.format_event(context, writer, event)
+    }
+}
+
+/// The same without time and sign: a system's log has its own.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut text = String::new();
         context.format_fields(Writer::new(&mut text), event)?;
         // What others had a hand in begins no line of its own.
@@ -151,7 +187,7 @@ mod tests {
     fn logged(level: LogLevel) -> String {
         let page = Page::default();
         let writer = page.clone();
-        let (subscriber, _) = subscriber(level, move || writer.clone());
+        let (subscriber, _) = subscriber(level, move || writer.clone(), None);
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!("debug");
             tracing::debug!("verbose");
@@ -175,7 +211,7 @@ mod tests {
     fn the_level_changes_while_the_log_is_written() {
         let page = Page::default();
         let writer = page.clone();
-        let (subscriber, handle) = subscriber(LogLevel::Warning, move || writer.clone());
+        let (subscriber, handle) = subscriber(LogLevel::Warning, move || writer.clone(), None);
         let tell = || tracing::info!("notice");
         tracing::subscriber::with_default(subscriber, || {
             tell();

@@ -12,13 +12,15 @@ pub mod log;
 mod run;
 mod scripts;
 mod store;
+pub mod syslog;
 
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,11 +29,15 @@ pub use history::{HISTORY_MAX, History, Past};
 pub use scripts::{Pending, Scripts};
 pub use store::StateFileError;
 
+use self::link::Outgoing;
 use self::run::Driver;
 use self::store::{Memory, Store};
+use crate::config::diagnostic::Diagnostic;
 use crate::config::load::{Loaded, Syntax};
+use crate::config::settings::SentinelSettings;
 use crate::config::types::RunId;
-use crate::net::{self, ListenError, Listening};
+use crate::net::tls::{Tls, TlsError};
+use crate::net::{self, Doors, ListenError, UnixError};
 use crate::sentinel::Sentinel;
 
 /// Answers of the store that may wait for the core: one write is in flight at a time.
@@ -43,6 +49,12 @@ pub enum StartError {
     /// The port cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The Unix socket cannot be opened.
+    #[error(transparent)]
+    Unix(#[from] UnixError),
+    /// A certificate or key cannot be used.
+    #[error("{0}")]
+    Tls(Box<Diagnostic>),
     /// The state file cannot be used.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
@@ -80,6 +92,8 @@ pub struct Running {
     pub handle: Handle,
     /// Its id.
     pub id: RunId,
+    /// Has certificates and keys read again at once: SIGHUP.
+    pub reload: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -98,11 +112,14 @@ impl Running {
 ///
 /// # Errors
 /// Whatever keeps it from doing its job; see [`StartError`].
-pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Listening), StartError> {
-    let mut settings = loaded.settings.clone();
+pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Doors), StartError> {
+    let settings = loaded.settings.clone();
+    let tls = match settings.transport.tls.is_used() {
+        true => Some(open_tls(loaded)?),
+        false => None,
+    };
     // Before anything is written: the one who holds the port may hold the file, too.
-    let listening = net::listen(&settings.bind, settings.port, settings.tcp_backlog)?;
-    settings.port = listening.port;
+    let doors = open_doors(&settings, tls.clone())?;
     if loaded.syntax == Syntax::Yaml {
         make_folder(&settings.dir)?;
     }
@@ -118,17 +135,48 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Liste
         tracing::warn!("{note}");
     }
     let id = state.my_id.clone();
-    tracing::info!("Running mode=sentinel, port={}.", listening.port);
+    tracing::info!("Running mode=sentinel, port={}.", doors.port());
+    if let Some(unix) = &doors.unix {
+        tracing::info!("Ready to accept connections at {}", unix.file.path.display());
+    }
     tracing::info!("State is kept in {}", state_file.display());
     tracing::warn!("Sentinel ID is {id}");
     let (sender, stored) = mpsc::channel(ANSWERS_MAX);
     let store = Store::start(memory, sender).map_err(StartError::Thread)?;
     let (handle, requests) = Handle::new();
+    let reload = Arc::new(Notify::new());
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().keep_fresh(reload.clone(), stop.clone()));
+    }
+    let outgoing = Outgoing {
+        tls: tls.filter(|_| settings.transport.tls.links),
+        source: settings.transport.bind_source,
+    };
     let core = |clock| Sentinel::new(clock, settings, state, rand::random());
-    let (driver, inbox) = Driver::new(core, handle.clone(), store, requests, stored);
+    let (driver, inbox) = Driver::new(core, handle.clone(), store, outgoing, requests, stored);
     tokio::spawn(scripts::run(handle.clone(), stop.clone()));
     let task = tokio::spawn(driver.run(inbox, stop));
-    Ok((Running { handle, id, task }, listening))
+    Ok((Running { handle, id, reload, task }, doors))
+}
+
+/// Reads certificates and keys; an error names the line that is to blame.
+fn open_tls(loaded: &Loaded) -> Result<Arc<Tls>, StartError> {
+    Tls::open(&loaded.settings.transport.tls).map_err(|TlsError { directive, message, help }| {
+        let finding = Diagnostic::error(message).help(help);
+        StartError::Tls(Box::new(loaded.point(directive, finding)))
+    })
+}
+
+/// Opens all that it listens on.
+fn open_doors(settings: &SentinelSettings, tls: Option<Arc<Tls>>) -> Result<Doors, StartError> {
+    let listen = |port| net::listen(&settings.bind, port, settings.tcp_backlog);
+    let is_on = |port: u16| Some(port).filter(|port| *port != 0);
+    let tls_port = is_on(settings.transport.tls.port).zip(tls);
+    Ok(Doors {
+        tcp: is_on(settings.port).map(listen).transpose()?,
+        tls: tls_port.map(|(port, tls)| Ok::<_, ListenError>((listen(port)?, tls))).transpose()?,
+        unix: net::listen_unix(&settings.transport.unix, settings.tcp_backlog)?,
+    })
 }
 
 /// The state's folder is ours, so it is made if it is missing, and closed to others.

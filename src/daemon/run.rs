@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{Asked, Handle};
-use super::link::{Link, NEWS_MAX, News};
+use super::link::{Link, NEWS_MAX, News, Outgoing};
 use super::store::Store;
 use crate::resp::Value;
 use crate::sentinel::{
@@ -38,6 +38,7 @@ pub(super) struct Driver {
     handle: Handle,
     store: Store,
     links: BTreeMap<LinkId, Link>,
+    outgoing: Outgoing,
     /// For the links to come.
     news: mpsc::Sender<News>,
     /// Who waits for an answer.
@@ -55,6 +56,7 @@ impl Driver {
         core: impl FnOnce(Clock) -> Sentinel,
         handle: Handle,
         store: Store,
+        outgoing: Outgoing,
         requests: mpsc::Receiver<Asked>,
         stored: mpsc::Receiver<Input>,
     ) -> (Driver, Inbox) {
@@ -66,6 +68,7 @@ impl Driver {
             handle,
             store,
             links: BTreeMap::new(),
+            outgoing,
             news: sender,
             asking: HashMap::new(),
             last_request: 0,
@@ -148,7 +151,8 @@ impl Driver {
                 Err(failed) => self.more.push_back(failed),
             },
             Effect::Connect { link, target } => {
-                self.links.insert(link, Link::open(link, *target, self.news.clone()));
+                let opened = Link::open(link, *target, &self.outgoing, self.news.clone());
+                self.links.insert(link, opened);
             }
             Effect::Disconnect { link } => {
                 self.links.remove(&link);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 /// What a connection above `maxclients` is told, in Redis's words.
@@ -57,7 +57,13 @@ impl Gate {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn admit(self: &Arc<Gate>) -> Option<Permit> {
+    /// Counts a connection that was let in and turned away after a closer look.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A place, if one is free.
+    pub(crate) fn admit(self: &Arc<Gate>) -> Option<Permit> {
         let max = self.max.load(Ordering::Relaxed);
         let step = |open| (open < max).then_some(open + 1);
         let admitted = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok();
@@ -73,28 +79,88 @@ impl Drop for Permit {
     }
 }
 
+/// A socket that connections come in through.
+pub trait Door: Send + Sync {
+    /// A connection, with what is known of its peer.
+    type Guest: Send;
+
+    /// Waits for the next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Guest>> + Send;
+
+    /// Tells one above `maxclients` why it is closed, in one attempt that does not wait.
+    fn turn_away(guest: &Self::Guest);
+}
+
+/// Nagle's delay is off.
+impl Door for TcpListener {
+    type Guest = (TcpStream, SocketAddr);
+
+    async fn accept(&self) -> io::Result<Self::Guest> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        // Fails only if the peer has gone already, which its first read will tell.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, peer))
+    }
+
+    fn turn_away((stream, peer): &Self::Guest) {
+        tracing::debug!(%peer, "Connection refused: max number of clients reached");
+        // The socket is new, so its buffer has room.
+        let _ = SockRef::from(stream).send(REFUSAL);
+    }
+}
+
+impl Door for UnixListener {
+    type Guest = UnixStream;
+
+    async fn accept(&self) -> io::Result<Self::Guest> {
+        Ok(UnixListener::accept(self).await?.0)
+    }
+
+    fn turn_away(stream: &Self::Guest) {
+        tracing::debug!("Unix connection refused: max number of clients reached");
+        let _ = SockRef::from(stream).send(REFUSAL);
+    }
+}
+
+/// A port that speaks TLS: before the handshake nothing can be told.
+pub struct TlsDoor(pub TcpListener);
+
+impl Door for TlsDoor {
+    type Guest = (TcpStream, SocketAddr);
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Guest>> + Send {
+        Door::accept(&self.0)
+    }
+
+    fn turn_away((_, peer): &Self::Guest) {
+        tracing::debug!(%peer, "TLS connection refused: max number of clients reached");
+    }
+}
+
 /// Accepts connections on one socket until `stop` is cancelled and hands each to `serve`, which
-/// must not block: it spawns a task that holds the permit as long as the connection lives. Nagle's
-/// delay is off.
+/// must not block: it spawns a task that holds the permit as long as the connection lives.
 ///
 /// A connection above the gate's limit gets Redis's error and is closed. When the system runs out
 /// of file descriptors or memory, the loop waits a little and tries again; the log says so once.
-pub async fn accept(
-    listener: TcpListener,
+pub async fn accept<D: Door>(
+    door: D,
     gate: Arc<Gate>,
     stop: CancellationToken,
-    serve: impl Fn(TcpStream, SocketAddr, Permit),
+    serve: impl Fn(D::Guest, Permit),
 ) {
     let mut pause = PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(guest) => {
                 pause = PAUSE_MIN;
-                admit(stream, peer, &gate, &serve);
+                match gate.admit() {
+                    Some(permit) => serve(guest, permit),
+                    None => D::turn_away(&guest),
+                }
             }
             // The peer gave up while it waited to be accepted.
             Err(error) if is_peer_s_fault(&error) => {}
@@ -107,26 +173,6 @@ pub async fn accept(
                     () = tokio::time::sleep(pause) => pause = PAUSE_MAX.min(pause * 2),
                 }
             }
-        }
-    }
-}
-
-fn admit(
-    stream: TcpStream,
-    peer: SocketAddr,
-    gate: &Arc<Gate>,
-    serve: &impl Fn(TcpStream, SocketAddr, Permit),
-) {
-    match gate.admit() {
-        Some(permit) => {
-            // Fails only if the peer has gone already, which its first read will tell.
-            let _ = stream.set_nodelay(true);
-            serve(stream, peer, permit);
-        }
-        None => {
-            tracing::debug!(%peer, "Connection refused: max number of clients reached");
-            // The socket is new, so its buffer has room; the peer is owed no more than one attempt.
-            let _ = SockRef::from(&stream).send(REFUSAL);
         }
     }
 }
@@ -172,7 +218,7 @@ mod tests {
                 socket,
                 gate.clone(),
                 stop.clone(),
-                move |mut stream, _, permit| {
+                move |(mut stream, _), permit| {
                     set_keepalive(&stream, 300).unwrap();
                     assert!(stream.nodelay().unwrap());
                     connections.spawn(async move {

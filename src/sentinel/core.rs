@@ -388,8 +388,7 @@ impl Core {
     /// Where other sentinels reach us, seen from a connection with this local address.
     pub(super) fn own_address(&self, local_ip: &str) -> Address {
         let host = self.settings.announce_ip.as_deref().unwrap_or(local_ip);
-        let port = self.settings.announce_port.filter(|p| *p != 0).unwrap_or(self.settings.port);
-        Address::new(host, port)
+        Address::new(host, self.settings.hello_port())
     }
 
     /// True if somebody else was heard with our id lately: a vote for it may be meant for him.

@@ -243,6 +243,10 @@ impl Group {
 
     /// Says hello wherever it is due: on each node and to each peer.
     fn tend_hellos(&mut self, core: &mut Core) {
+        if core.own_address("").port == 0 {
+            // Nobody could reach us.
+            return;
+        }
         let mut wanted = Vec::new();
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             if node.hello_due(core) {

@@ -106,6 +106,9 @@ pub enum LostReason {
     Unresolved(String),
     /// The node answered the greeting (AUTH, CLIENT SETNAME) in a way that ends the connection.
     Rejected(String),
+    /// The node is there, and TLS is not agreed on: one side does not accept the other's
+    /// certificate or terms, which only an operator can put right.
+    Untrusted(String),
     /// Anything else, in the system's words.
     Other(String),
 }
@@ -117,6 +120,7 @@ impl std::fmt::Display for LostReason {
             LostReason::Closed => f.write_str("Server closed the connection"),
             LostReason::TimedOut => f.write_str("Connection timed out"),
             LostReason::Unresolved(why) => write!(f, "Can't resolve hostname: {why}"),
+            LostReason::Untrusted(why) => write!(f, "TLS handshake failed: {why}"),
             LostReason::Rejected(why) | LostReason::Other(why) => f.write_str(why),
         }
     }

@@ -286,10 +286,13 @@ impl Sentinel {
             }
             LinkEvent::Down { reason } => {
                 node.lost(core);
-                if let LostReason::Rejected(error) = &reason
-                    && let Some(refusal) = Refusal::of(error)
-                {
-                    node.shut_out(core, name, refusal);
+                let refusal = match &reason {
+                    LostReason::Rejected(error) => Refusal::of(error),
+                    LostReason::Untrusted(_) => Some(Refusal::Untrusted),
+                    _ => None,
+                };
+                if let Some(refusal) = refusal {
+                    node.shut_out(core, name, refusal, Some(&reason));
                     group.note_right(core, address, "PING", Some(refusal));
                 }
                 let payload = format!("{} #{reason}", group.node_details(core, address));
@@ -442,7 +445,7 @@ impl Group {
                 }
                 let refusal = Refusal::of_ping(reply);
                 match (refusal, reply) {
-                    (Some(refusal), _) => node.shut_out(core, &name, refusal),
+                    (Some(refusal), _) => node.shut_out(core, &name, refusal, None),
                     (None, Value::Error(error)) => node.complain(core, &name, error),
                     _ => {}
                 }

@@ -9,6 +9,7 @@ use super::effect::Command;
 use super::event::Level;
 use super::health::Health;
 use super::info::{Info, Role};
+use super::input::LostReason;
 use super::mutant::Guard;
 use super::rights::{Refusal, Refusals};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
@@ -227,7 +228,14 @@ impl Node {
     /// It refused us, and lives: with us something is wrong, or with what it was told of us. Redis's
     /// sentinels take that for silence, and fail over a healthy master again and again. Nobody but
     /// an operator can put it right, so the log hears of it again and again.
-    pub(super) fn shut_out(&mut self, core: &mut Core, group: &GroupName, refusal: Refusal) {
+    /// `lost`: it ended the connection.
+    pub(super) fn shut_out(
+        &mut self,
+        core: &mut Core,
+        group: &GroupName,
+        refusal: Refusal,
+        lost: Option<&LostReason>,
+    ) {
         if core.holds(Guard::RefusalLives) {
             self.health.shut_out(core.moment());
         }
@@ -239,11 +247,15 @@ impl Node {
         if told {
             return;
         }
+        let (at, mend) = (&self.address, refusal.mend("PING"));
+        let what = match lost {
+            Some(LostReason::Untrusted(_)) => lost.map(|why| format!("{at}: {why}")),
+            other => other.map(|why| format!("{at} ends our connections: {why} ({mend})")),
+        };
+        let what = what.unwrap_or_else(|| format!("{at} answers PING with {code} ({mend})"));
         let why = format!(
-            "{} answers PING with {code} ({}); it lives, so no failover comes of it; but until \
-             this is put right it can be neither watched nor promoted nor demoted",
-            self.address,
-            refusal.mend("PING")
+            "{what}; it lives, so no failover comes of it; but until this is put right it can be \
+             neither watched nor promoted nor demoted"
         );
         core.say(Level::Warning, Some(group), why);
         self.complaint = Some((code.to_owned(), core.now()));

@@ -29,6 +29,8 @@ pub(super) enum Refusal {
     Denied,
     /// It knows no command of that name.
     Unknown,
+    /// One side does not trust the other's certificate, or they agree on no version of TLS.
+    Untrusted,
     /// The command has another meaning there: PING is not answered as PING is.
     Misnamed,
 }
@@ -71,6 +73,7 @@ impl Refusal {
             Refusal::NoPerm => "NOPERM",
             Refusal::Denied => "DENIED",
             Refusal::Unknown => "unknown-command",
+            Refusal::Untrusted => "untrusted",
             Refusal::Misnamed => "not-a-pong",
         }
     }
@@ -86,6 +89,7 @@ impl Refusal {
                 "it does not know {command}: name it with sentinel rename-command, or let it have \
                  that command"
             ),
+            Refusal::Untrusted => "check tls-ca-cert-file and tls-cert-file on both sides".into(),
             Refusal::Misnamed => {
                 format!("sentinel rename-command names another command than {command}")
             }

@@ -488,6 +488,48 @@ fn a_connection_that_ends_with_a_refusal_is_a_sign_of_life() {
 }
 
 #[test]
+fn a_certificate_that_is_not_accepted_is_a_sign_of_life_and_named() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    for _ in 0..10 {
+        let link = *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+        let reason = LostReason::Untrusted("its certificate is not accepted".into());
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        desk.pass(500);
+    }
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    let named = "TLS handshake failed: its certificate is not accepted; it lives, so";
+    assert!(desk.said.iter().any(|said| said.contains(named)), "{:?}", desk.said);
+    desk.pass(1_000);
+    assert!(desk.has(EventKind::Sdown), "until it says nothing more");
+}
+
+#[test]
+fn hellos_carry_the_port_that_others_reach() {
+    for (port, tls_port, links, announced, hello) in [
+        (26001, 0, false, None, Some(26001)),
+        (26001, 26101, false, None, Some(26001)),
+        (26001, 26101, true, None, Some(26101)),
+        (0, 26101, false, None, Some(26101)),
+        (0, 26101, true, Some(5), Some(5)),
+        (0, 0, true, None, None),
+    ] {
+        let mut desk = Desk::with(1, 2, |settings, _| {
+            settings.port = port;
+            (settings.transport.tls.port, settings.transport.tls.links) = (tls_port, links);
+            settings.announce_port = announced;
+        });
+        desk.pass(3_000);
+        let said = desk.sent.iter().find_map(|(_, command)| match command {
+            Command::Hello { payload } => hello::Hello::parse(payload).ok(),
+            _ => None,
+        });
+        assert_eq!(said.map(|said| said.sender.port), hello, "{port} {tls_port} {links}");
+    }
+}
+
+#[test]
 fn old_data_and_none_are_an_operators_decision() {
     let link = |since_s: i64, keys: &str| {
         let info = replica_info(MASTER, 7, false);

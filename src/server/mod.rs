@@ -138,7 +138,7 @@ struct Acceptor {
 
 impl Acceptor {
     async fn run(self, socket: TcpListener, gate: Arc<Gate>, stop: CancellationToken) {
-        let serve = |stream: tokio::net::TcpStream, peer, permit| {
+        let serve = |(stream, peer): (tokio::net::TcpStream, _), permit| {
             let Ok(local) = stream.local_addr() else { return };
             // Without keepalive only a dead peer is noticed later.
             let _ = set_keepalive(&stream, self.keepalive_s);

@@ -5,6 +5,7 @@
 //! `#[path = "../support/mod.rs"] mod support;`, and each uses its own part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod certificates;
 pub mod client;
 pub mod events;
 pub mod follower;

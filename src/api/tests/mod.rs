@@ -1,6 +1,7 @@
 //! The API over real sockets, with a core that the test plays.
 
 mod core;
+mod doors;
 mod oracle;
 mod pubsub;
 mod wire;

@@ -7,17 +7,11 @@ use std::path::PathBuf;
 use super::super::rules::closest;
 use super::super::settings::LogLevel;
 use super::super::types::Secret;
-use super::{Fault, Reader, yes_no};
+use super::{Fault, Reader};
 
 /// What the end of the file decides, with the number of the statement that asked for it.
 #[derive(Default)]
 pub(super) struct General {
-    /// The last `port 0`.
-    port_off: Option<usize>,
-    /// The last `tls-port` other than 0.
-    tls_port: Option<usize>,
-    /// The last `unixsocket`.
-    unix_socket: Option<usize>,
     /// A `user` or `aclfile` line that closes the default user or may do so.
     closed: Option<usize>,
     /// The password of a line `user default on >password ...`.
@@ -58,7 +52,6 @@ impl Reader<'_> {
             "port" => {
                 let port = integer(value, 0, 65_535)?;
                 self.settings.port = port as u16;
-                self.general.port_off = (port == 0).then_some(self.index);
                 Ok(())
             }
             "maxclients" => {
@@ -102,7 +95,10 @@ impl Reader<'_> {
                     Some(Secret::new(value)).filter(|s| !s.reveal().is_empty());
                 Ok(())
             }
-            _ => self.not_offered(name, words),
+            _ => match self.transport(name, value) {
+                Some(outcome) => outcome,
+                None => self.not_offered(name, words),
+            },
         }
     }
 
@@ -125,43 +121,6 @@ impl Reader<'_> {
                 self.general.closed = Some(self.index);
                 self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
             }
-            "tls-port" => {
-                let port = integer(value, 0, 65_535)?;
-                self.general.tls_port = (port != 0).then_some(self.index);
-                if port != 0 {
-                    self.report(Fault::warning(0, NO_TLS).help("the port of 'port' is served"));
-                }
-            }
-            "tls-replication" => {
-                let on = yes_no(value).ok_or_else(not_yes_or_no)?;
-                if on {
-                    self.report(
-                        Fault::warning(1, NO_TLS)
-                            .help("links to nodes and other sentinels are made without TLS"),
-                    );
-                }
-            }
-            name if name.starts_with("tls-") => self.report(Fault::warning(0, NO_TLS)),
-            "unixsocket" => {
-                self.general.unix_socket = Some(self.index);
-                self.report(Fault::warning(0, "Unix sockets are not offered in this version"));
-            }
-            "daemonize" => {
-                if yes_no(value).ok_or_else(not_yes_or_no)? {
-                    self.report(
-                        Fault::warning(1, "The sentinel stays in the foreground")
-                            .help("let systemd or a container keep it, and set 'daemonize no'"),
-                    );
-                }
-            }
-            "protected-mode" => {
-                if yes_no(value).ok_or_else(not_yes_or_no)? {
-                    self.report(
-                        Fault::warning(1, "Protected mode is not offered in this version")
-                            .help("bind to an address that only friends reach, or set requirepass"),
-                    );
-                }
-            }
             "rename-command" if words.len() == 3 => {
                 self.report(
                     Fault::warning(0, "Renaming a sentinel's own commands is not offered")
@@ -174,7 +133,6 @@ impl Reader<'_> {
             }
             // Redis writes it into every file.
             "latency-tracking-info-percentiles" => {}
-            "supervised" if value.eq_ignore_ascii_case("no") => {}
             name if ACTED_ON.contains(&name) => {
                 self.report(Fault::note(0, format!("'{name}' is accepted, not acted upon yet")));
             }
@@ -213,22 +171,12 @@ impl Reader<'_> {
             let fault = Fault::new(0, "Without ACLs this sentinel would be open to everyone");
             self.report_at(index, fault.help(USE_REQUIREPASS));
         }
-        if let Some(index) = self.general.port_off {
-            let fault = Fault::new(1, "Configured to not listen anywhere, exiting.");
-            let help = match (self.general.tls_port, self.general.unix_socket) {
-                (Some(_), _) => "this version offers no TLS: give a 'port'",
-                (None, Some(_)) => "this version offers no Unix sockets: give a 'port'",
-                (None, None) => "give a 'port', 26379 is usual",
-            };
-            self.report_at(index, fault.help(help));
-        }
     }
 }
 
 /// Largest number of Redis's integer directives.
-const INT_MAX: u64 = 2_147_483_647;
+pub(super) const INT_MAX: u64 = 2_147_483_647;
 const NO_ACL: &str = "ACLs are not offered in this version";
-const NO_TLS: &str = "TLS is not offered in this version";
 const USE_REQUIREPASS: &str = "set 'requirepass': one password for all that this sentinel answers";
 
 fn default_user(rules: &[&str]) -> DefaultUser {
@@ -261,7 +209,7 @@ fn default_user(rules: &[&str]) -> DefaultUser {
     }
 }
 
-fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
+pub(super) fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
     let Ok(number) = text.parse::<i64>() else {
         return Err(Fault::new(1, "argument couldn't be parsed into an integer")
             .help(format!("write a number from {min} to {max}")));
@@ -271,11 +219,11 @@ fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
         .ok_or_else(|| Fault::new(1, format!("argument must be between {min} and {max} inclusive")))
 }
 
-fn not_yes_or_no() -> Fault {
+pub(super) fn not_yes_or_no() -> Fault {
     Fault::new(1, "argument must be 'yes' or 'no'")
 }
 
-fn path(text: &str) -> Option<PathBuf> {
+pub(super) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 

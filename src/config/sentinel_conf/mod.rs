@@ -6,6 +6,7 @@ mod group;
 mod render;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,6 +21,7 @@ use super::state::GroupState;
 use super::types::{EPOCH_MAX, RunId, Secret};
 
 pub(super) use render::render;
+pub(super) use transport::{is_placed, tls_versions};
 
 /// The runtime state that a `sentinel.conf` carries among its settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

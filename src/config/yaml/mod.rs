@@ -4,6 +4,7 @@
 mod node;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod values;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::rules::{GROUP_NAME_RULE, closest, remarks, valid_group_name};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::types::{Address, Secret};
 use node::{Key, Lines, Node, Place, Value};
+pub(super) use transport::point;
 
 /// Where the state is kept if the file does not say.
 const STATE_DIR: &str = "./state";
@@ -21,8 +23,12 @@ const STATE_DIR: &str = "./state";
 const TOP: &[&str] = &[
     "listen",
     "state_dir",
+    "tls",
+    "bind_source",
     "log",
     "pid_file",
+    "daemonize",
+    "supervised",
     "announce",
     "hostnames",
     "peers",
@@ -32,6 +38,11 @@ const TOP: &[&str] = &[
 const LISTEN: &[&str] = &[
     "bind",
     "port",
+    "tls_port",
+    "unix_socket",
+    "unix_socket_mode",
+    "unix_socket_group",
+    "protected_mode",
     "password",
     "password_file",
     "password_env",
@@ -40,7 +51,7 @@ const LISTEN: &[&str] = &[
     "keepalive",
     "backlog",
 ];
-const LOG: &[&str] = &["level", "file"];
+const LOG: &[&str] = &["level", "file", "syslog", "syslog_ident", "syslog_facility"];
 const ANNOUNCE: &[&str] = &["ip", "port"];
 const HOSTNAMES: &[&str] = &["resolve", "announce"];
 const AUTH: &[&str] = &["user", "password", "password_file", "password_env"];
@@ -61,6 +72,23 @@ const GROUP: &[&str] = &[
 /// What Redis's directives are called here.
 const FROM_REDIS: &[(&str, &str)] = &[
     ("port", "listen: {port: ...}"),
+    ("tls-port", "listen: {tls_port: ...}"),
+    ("unixsocket", "listen: {unix_socket: ...}"),
+    ("unixsocketperm", "listen: {unix_socket_mode: ...}"),
+    ("unixsocketgroup", "listen: {unix_socket_group: ...}"),
+    ("protected-mode", "listen: {protected_mode: ...}"),
+    ("tls-cert-file", "tls: {cert_file: ...}"),
+    ("tls-key-file", "tls: {key_file: ...}"),
+    ("tls-key-file-pass", "tls: {key_password: ...}"),
+    ("tls-ca-cert-file", "tls: {ca_file: ...}"),
+    ("tls-ca-cert-dir", "tls: {ca_dir: ...}"),
+    ("tls-auth-clients", "tls: {auth_clients: ...}"),
+    ("tls-replication", "tls: {links: ...}"),
+    ("tls-protocols", "tls: {protocols: ...}"),
+    ("bind-source-addr", "bind_source"),
+    ("syslog-enabled", "log: {syslog: ...}"),
+    ("syslog-ident", "log: {syslog_ident: ...}"),
+    ("syslog-facility", "log: {syslog_facility: ...}"),
     ("bind", "listen: {bind: ...}"),
     ("maxclients", "listen: {max_clients: ...}"),
     ("timeout", "listen: {idle_timeout: ...}"),
@@ -149,6 +177,7 @@ impl Reader<'_> {
         let peers = section(self, "peers", AUTH);
         let scripts = section(self, "scripts", SCRIPTS);
         self.listen(&listen, settings);
+        self.transport(&top, &listen, &log, settings);
         self.set(&top, "state_dir", Self::path, |path| settings.dir = path);
         self.set(&top, "pid_file", Self::path, |path| settings.pidfile = Some(path));
         self.set(&log, "level", Self::log_level, |level| settings.loglevel = level);
@@ -172,7 +201,7 @@ impl Reader<'_> {
 
     fn listen(&mut self, listen: &Section<'_>, settings: &mut SentinelSettings) {
         self.set(listen, "bind", Self::bind, |bind| settings.bind = bind);
-        self.set(listen, "port", Self::port, |port| settings.port = port);
+        self.set(listen, "port", Self::port_or_none, |port| settings.port = port);
         self.set(listen, "max_clients", Self::count, |count| settings.maxclients = count);
         self.set(listen, "idle_timeout", Self::seconds, |s| settings.timeout_s = s);
         self.set(listen, "keepalive", Self::seconds, |s| settings.tcp_keepalive_s = s);
@@ -324,8 +353,13 @@ impl Reader<'_> {
 
     /// A password given in the file, or kept in another file or in the environment.
     fn password(&mut self, section: &Section<'_>) -> Option<Secret> {
-        let given = ["password", "password_file", "password_env"];
-        let mut given = given.into_iter().filter_map(|key| Some((key, *section.get(key)?)));
+        self.secret(section, ["password", "password_file", "password_env"])
+    }
+
+    /// The same under other names, in this order.
+    fn secret(&mut self, section: &Section<'_>, names: [&'static str; 3]) -> Option<Secret> {
+        let [_, in_file, in_env] = names;
+        let mut given = names.into_iter().filter_map(|key| Some((key, *section.get(key)?)));
         let (key, node) = given.next()?;
         if let Some((other, node)) = given.next() {
             self.error(
@@ -336,8 +370,8 @@ impl Reader<'_> {
         }
         let value = self.text(node)?;
         let secret = match key {
-            "password_file" => self.password_file(node.place, &value)?,
-            "password_env" => match (self.outside.variable)(&value) {
+            key if key == in_file => self.password_file(node.place, &value)?,
+            key if key == in_env => match (self.outside.variable)(&value) {
                 Some(content) => content,
                 None => {
                     let message = format!("the environment has no variable '{value}'");

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::super::types::Address;
 use super::*;
 
-fn read_text(text: &str) -> (SentinelSettings, BTreeMap<String, GroupSettings>, Vec<Diagnostic>) {
+pub(super) fn read_text(
+    text: &str,
+) -> (SentinelSettings, BTreeMap<String, GroupSettings>, Vec<Diagnostic>) {
     let outside = Outside {
         executable: &|path| path.starts_with("/scripts"),
         file: &|path| match path.to_str() {
@@ -92,7 +94,7 @@ groups:
 fn all_problems_are_found_at_once() {
     let text = "
 listen:
-  port: 0
+  port: 70000
   requirepass: hunter2
 state_dir: [a]
 log: loud
@@ -114,12 +116,13 @@ groups:
     assert_eq!(
         findings(text),
         [
-            "error 3:9 argument must be between 1 and 65535 inclusive (write a whole number)",
+            "error 3:9 a port is a number from 0 to 65535 (write a whole number, 0 for none)",
             "error 4:3 unknown setting 'requirepass' in listen (here it is called \
              'listen: {password: ...}')",
             "error 5:12 a single value is expected here (write it behind the colon, without \
              brackets or braces)",
-            "error 6:6 log must be a mapping of settings (it may have: level, file)",
+            "error 6:6 log must be a mapping of settings (it may have: level, file, syslog, \
+             syslog_ident, syslog_facility)",
             "error 8:3 Invalid master name. (a name has 1 to 255 bytes and no blanks, commas, \
              quotes or control characters)",
             "error 10:13 Can't resolve instance hostname. (write its IP address, or add: \
@@ -176,7 +179,7 @@ fn no_password_is_shown() {
         "listen:\n  password: |\n    hunter2\n   hunter2: x\n",
         "groups:\n  a:\n    auth: hunter2\n",
         "groups: {a: {auth: {password: hunter2, x: 1}}}",
-        "listen: {port: 0, password: hunter2}",
+        "listen: {port: x, password: hunter2}",
     ] {
         let found = read_text(text).2;
         assert!(!found.is_empty());

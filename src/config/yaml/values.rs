@@ -54,6 +54,13 @@ impl Reader<'_> {
         self.number(node, i32::MAX.unsigned_abs())
     }
 
+    /// A port, or 0 for none.
+    pub(super) fn port_or_none(&mut self, node: &Node) -> Option<u16> {
+        let port = self.text(node)?.parse().ok();
+        let help = "write a whole number, 0 for none";
+        port.or_else(|| self.refuse(node.place, "a port is a number from 0 to 65535", help))
+    }
+
     pub(super) fn port(&mut self, node: &Node) -> Option<u16> {
         self.number(node, u32::from(u16::MAX)).and_then(|port| u16::try_from(port).ok())
     }

@@ -13,13 +13,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, RedisResult};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::dial::Dialer;
+use super::dial::{Dialer, Outgoing};
 use super::meter::{Meter, Metered};
 use super::{COMMANDS_MAX, Connection, Reporter, actual, fit_for_log, greeting, name};
+use crate::net::Stream;
 use crate::resp::Value;
 use crate::sentinel::{Command, LinkEvent, LostReason, Target};
 
@@ -29,11 +29,13 @@ const UNANSWERED_MAX: usize = COMMANDS_MAX;
 /// Keeps the command connection of a link up for ever.
 pub(super) async fn keep(
     target: Arc<Target>,
+    outgoing: Outgoing,
     reporter: Reporter,
     commands: mpsc::Receiver<(Connection, Command)>,
 ) {
-    let mut dialer = Dialer::new(target.address.clone());
-    let mut keeper = Keeper { target, reporter, commands, connection: 0, auth_error: None };
+    let mut dialer = Dialer::new(target.address.clone(), outgoing);
+    let (auth_error, tls_error) = (None, None);
+    let mut keeper = Keeper { target, reporter, commands, connection: 0, auth_error, tls_error };
     loop {
         let found = dialer.resolve().await;
         if let Some(ips) = dialer.news() {
@@ -49,11 +51,12 @@ pub(super) async fn keep(
                 let since = Instant::now();
                 let reason = keeper.talk(stream).await;
                 // A node that breaks the protocol is not asked again soon, however long it took.
-                let broken = matches!(reason, LostReason::Other(_));
+                let broken = matches!(reason, LostReason::Other(_) | LostReason::Untrusted(_));
                 (reason, (!broken).then(|| since.elapsed()))
             }
             Err(reason) => (reason, None),
         };
+        keeper.judge_tls(&reason);
         keeper.reporter.tell(LinkEvent::Down { reason }, None).await;
         keeper.wait(dialer.pause(stood)).await;
     }
@@ -66,6 +69,8 @@ struct Keeper {
     connection: Connection,
     /// What the node last said about the password.
     auth_error: Option<String>,
+    /// What was last wrong with TLS.
+    tls_error: Option<String>,
 }
 
 /// What an answer belongs to.
@@ -91,8 +96,8 @@ impl Keeper {
     }
 
     /// Uses a connection until it is lost.
-    async fn talk(&mut self, stream: TcpStream) -> LostReason {
-        let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else {
+    async fn talk(&mut self, stream: Stream) -> LostReason {
+        let (Some(local), Some(remote)) = (stream.local_addr(), stream.peer_addr()) else {
             return LostReason::Closed;
         };
         let meter = Arc::new(Meter::default());
@@ -177,6 +182,7 @@ impl Keeper {
             }
         };
         *refusal = None;
+        self.tls_error = None;
         let reply = match replies.len() {
             1 => replies.remove(0),
             _ => Value::Array(replies),
@@ -199,6 +205,19 @@ impl Keeper {
             None => tracing::info!("{name}: AUTH is accepted again"),
         }
         self.auth_error = error;
+    }
+
+    /// Says once what is wrong with TLS, until something else is.
+    fn judge_tls(&mut self, reason: &LostReason) {
+        let error = match reason {
+            LostReason::Untrusted(why) => Some(why.clone()),
+            // Silence and refused connections tell nothing of TLS.
+            _ => return,
+        };
+        if self.tls_error != error {
+            tracing::warn!("{}: {reason}", name(&self.target));
+            self.tls_error = error;
+        }
     }
 
     fn broken(&self, error: &RedisError) -> LostReason {

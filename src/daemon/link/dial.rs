@@ -1,21 +1,24 @@
-//! How a link gets a TCP connection: name resolution that remembers its last good answer, one
-//! attempt with a time limit, and the pauses between attempts.
+//! How a link gets a connection: name resolution that remembers its last good answer, one attempt
+//! with a time limit, TLS if links speak it, and the pauses between attempts.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::types::Address;
 use crate::daemon::words;
+use crate::net::Stream;
+use crate::net::tls::{Tls, Trouble, trouble};
 use crate::sentinel::LostReason;
 
-/// Longest wait for a connection, and for a name server.
+/// Longest wait for a connection, TLS included, and for a name server.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sent bytes that nobody acknowledges for so long end a connection. A frozen process still
 /// acknowledges (its kernel does), a cut network does not; without this the kernel's own growing
@@ -31,9 +34,19 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A connection that stood for so long was a good one: the next pause is the shortest again.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 
+/// How links leave this machine.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Outgoing {
+    /// `tls-replication`: what the handshake needs.
+    pub(in super::super) tls: Option<Arc<Tls>>,
+    /// `bind-source-addr`: used where this machine has it, as in Redis.
+    pub(in super::super) source: Option<IpAddr>,
+}
+
 /// Makes connections to one address.
 pub(super) struct Dialer {
     address: Address,
+    outgoing: Outgoing,
     known: Vec<SocketAddr>,
     /// What the name was last said to mean.
     told: Vec<String>,
@@ -44,12 +57,13 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(address: Address) -> Dialer {
-        Dialer { address, known: Vec::new(), told: Vec::new(), lookup: None, pause: PAUSE_MIN }
+    pub(super) fn new(address: Address, outgoing: Outgoing) -> Dialer {
+        let (known, told) = (Vec::new(), Vec::new());
+        Dialer { address, outgoing, known, told, lookup: None, pause: PAUSE_MIN }
     }
 
     /// The name is looked up, and then dialled.
-    pub(super) async fn connect(&mut self) -> Result<TcpStream, LostReason> {
+    pub(super) async fn connect(&mut self) -> Result<Stream, LostReason> {
         self.resolve().await?;
         self.dial().await
     }
@@ -68,16 +82,12 @@ impl Dialer {
     }
 
     /// One attempt on each address that the name has, until one succeeds.
-    pub(super) async fn dial(&mut self) -> Result<TcpStream, LostReason> {
+    pub(super) async fn dial(&mut self) -> Result<Stream, LostReason> {
         let mut reason = LostReason::Unresolved("no address".into());
         for address in &self.known {
-            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    tune(&stream).map_err(|error| lost_reason(&error))?;
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => reason = lost_reason(&error),
-                Err(_) => reason = LostReason::TimedOut,
+            match self.outgoing.connect(*address).await {
+                Ok(stream) => return Ok(stream),
+                Err(why) => reason = why,
             }
         }
         Err(reason)
@@ -125,6 +135,46 @@ impl Dialer {
     }
 }
 
+impl Outgoing {
+    async fn connect(&self, address: SocketAddr) -> Result<Stream, LostReason> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let stream = match timeout_at(deadline, self.leave(address)).await {
+            Ok(stream) => stream.map_err(|error| lost_reason(&error))?,
+            Err(_) => return Err(LostReason::TimedOut),
+        };
+        tune(&stream).map_err(|error| lost_reason(&error))?;
+        let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
+        match timeout_at(deadline, tls.connect(stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(match lost_reason(&error) {
+                LostReason::Closed => LostReason::Other(
+                    "The connection was closed during the TLS handshake (does this port speak \
+                     TLS?)"
+                        .into(),
+                ),
+                reason => reason,
+            }),
+            Err(_) => Err(LostReason::Other(format!(
+                "TLS handshake: no answer within {} s (does this port speak TLS?)",
+                CONNECT_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+
+    async fn leave(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        if let Some(source) = self.source.filter(|ip| ip.is_ipv4() == address.is_ipv4()) {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            if socket.bind(SocketAddr::new(source, 0)).is_ok() {
+                return socket.connect(address).await;
+            }
+        }
+        TcpStream::connect(address).await
+    }
+}
+
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -138,6 +188,11 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 
 /// What an error of the system means for a link.
 pub(super) fn lost_reason(error: &io::Error) -> LostReason {
+    match trouble(error) {
+        Some(Trouble::Refused(why)) => return LostReason::Untrusted(why),
+        Some(Trouble::Broken(why)) => return LostReason::Other(format!("TLS: {why}")),
+        None => {}
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => LostReason::Refused,
         io::ErrorKind::ConnectionReset
@@ -153,11 +208,15 @@ pub(super) fn lost_reason(error: &io::Error) -> LostReason {
 mod tests {
     use super::*;
 
+    fn dial(host: &str, port: u16) -> Dialer {
+        Dialer::new(Address::new(host, port), Outgoing::default())
+    }
+
     #[tokio::test]
     async fn a_name_is_resolved_and_a_refused_port_is_named() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut dialer = Dialer::new(Address::new("localhost", port));
+        let mut dialer = dial("localhost", port);
         let stream = dialer.connect().await.unwrap();
         assert!(stream.peer_addr().unwrap().ip().is_loopback());
         drop((listener, stream));
@@ -165,7 +224,7 @@ mod tests {
         let loopback = |ip: &String| ip.parse::<IpAddr>().unwrap().is_loopback();
         assert!(dialer.news().is_some_and(|ips| ips.iter().all(loopback)));
         assert_eq!(dialer.news(), None, "it was told");
-        let mut dialer = Dialer::new(Address::new("127.0.0.1", port));
+        let mut dialer = dial("127.0.0.1", port);
         dialer.resolve().await.unwrap();
         assert_eq!(dialer.news(), None, "an address is no news");
     }
@@ -174,16 +233,36 @@ mod tests {
     async fn a_name_that_cannot_be_resolved_keeps_its_last_good_answer() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut dialer = Dialer::new(Address::new("no-such-host.invalid", address.port()));
+        let mut dialer = dial("no-such-host.invalid", address.port());
         let reason = dialer.connect().await.unwrap_err();
         assert!(matches!(reason, LostReason::Unresolved(_)), "{reason:?}");
         dialer.known = vec![address];
         dialer.connect().await.unwrap();
     }
 
+    #[tokio::test]
+    async fn links_leave_from_the_address_that_they_are_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // No interface has the third one (it is kept for documentation), nor is the fourth of the
+        // right kind: then the system chooses, as in Redis.
+        for (source, seen) in [
+            (None, "127.0.0.1"),
+            (Some("127.0.0.5"), "127.0.0.5"),
+            (Some("192.0.2.1"), "127.0.0.1"),
+            (Some("::1"), "127.0.0.1"),
+        ] {
+            let source = source.map(|ip| ip.parse().unwrap());
+            let outgoing = Outgoing { source, ..Outgoing::default() };
+            let mut dialer = Dialer::new(Address::new("127.0.0.1", address.port()), outgoing);
+            let stream = dialer.connect().await.unwrap();
+            assert_eq!(stream.local_addr().unwrap().ip().to_string(), seen);
+        }
+    }
+
     #[test]
     fn pauses_grow_to_a_second_and_start_afresh_after_a_good_connection() {
-        let mut dialer = Dialer::new(Address::new("127.0.0.1", 1));
+        let mut dialer = dial("127.0.0.1", 1);
         let pauses: Vec<Duration> = (0..9).map(|_| dialer.pause(None)).collect();
         assert!(pauses[0] <= Duration::from_millis(15), "{pauses:?}");
         assert!(pauses.iter().sum::<Duration>() > Duration::from_secs(1), "{pauses:?}");

@@ -10,9 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::dial::lost_reason;
+use crate::net::Stream;
 use crate::sentinel::LostReason;
 
 /// Bytes that may come before a reply is whole. The longest honest one is INFO: some ten KB, and 40
@@ -58,12 +58,12 @@ impl Meter {
 
 /// The stream itself.
 pub(super) struct Metered {
-    stream: TcpStream,
+    stream: Stream,
     meter: Arc<Meter>,
 }
 
 impl Metered {
-    pub(super) fn new(stream: TcpStream, meter: Arc<Meter>) -> Metered {
+    pub(super) fn new(stream: Stream, meter: Arc<Meter>) -> Metered {
         Metered { stream, meter }
     }
 }

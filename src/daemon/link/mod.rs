@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use self::dial::Outgoing;
 use crate::sentinel::{Command, LinkEvent, LinkId, Target, TargetKind};
 
 /// News of all links that may wait for the core; a link with more to say waits itself.
@@ -53,15 +54,22 @@ pub(super) struct Link {
 
 impl Link {
     /// Starts the link's tasks, inside a tokio runtime.
-    pub(super) fn open(id: LinkId, target: Target, news: mpsc::Sender<News>) -> Link {
+    pub(super) fn open(
+        id: LinkId,
+        target: Target,
+        outgoing: &Outgoing,
+        news: mpsc::Sender<News>,
+    ) -> Link {
         let target = Arc::new(target);
         let reporter = Reporter { link: id, news, places: Arc::new(Semaphore::new(HELLOS_MAX)) };
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-        let mut tasks = vec![tokio::spawn(command::keep(target.clone(), reporter.clone(), queue))];
+        let keep = command::keep(target.clone(), outgoing.clone(), reporter.clone(), queue);
+        let mut tasks = vec![tokio::spawn(keep)];
         if target.kind == TargetKind::Node {
-            tasks.push(tokio::spawn(subscription::keep(target.clone(), reporter.clone())));
+            let keep = subscription::keep(target.clone(), outgoing.clone(), reporter.clone());
+            tasks.push(tokio::spawn(keep));
         }
-        tasks.push(tokio::spawn(rights::keep(target.clone(), reporter)));
+        tasks.push(tokio::spawn(rights::keep(target.clone(), outgoing.clone(), reporter)));
         Link {
             commands,
             connection: None,

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use super::dial::Dialer;
-use super::{Reporter, actual, fit_for_log, greeting};
+use super::{Outgoing, Reporter, actual, fit_for_log, greeting};
 use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
 use crate::sentinel::{Command, LinkEvent, Target, TargetKind};
 
@@ -32,8 +32,8 @@ const LIMITS: ReplyLimits =
     ReplyLimits { max_bulk: 64 << 10, max_line: 4 << 10, max_reply: 128 << 10, max_depth: 4 };
 
 /// Looks again and again, and tells what changed.
-pub(super) async fn keep(target: Arc<Target>, reporter: Reporter) {
-    let mut dialer = Dialer::new(target.address.clone());
+pub(super) async fn keep(target: Arc<Target>, outgoing: Outgoing, reporter: Reporter) {
+    let mut dialer = Dialer::new(target.address.clone(), outgoing);
     let mut known = BTreeMap::new();
     let mut pause = FIRST_AFTER;
     loop {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::dial::{Dialer, lost_reason};
+use super::dial::{Dialer, Outgoing, lost_reason};
 use super::{Complaint, Reporter, actual, fit_for_log, greeting};
+use crate::net::Stream;
 use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
 use crate::sentinel::{LinkEvent, Target, hello};
 
@@ -28,8 +28,8 @@ const LIMITS: ReplyLimits =
 const READ_BYTES: usize = 16 << 10;
 
 /// Keeps the subscription of a link up for ever.
-pub(super) async fn keep(target: Arc<Target>, reporter: Reporter) {
-    let mut dialer = Dialer::new(target.address.clone());
+pub(super) async fn keep(target: Arc<Target>, outgoing: Outgoing, reporter: Reporter) {
+    let mut dialer = Dialer::new(target.address.clone(), outgoing);
     let dropped =
         Complaint::new(&target, "hellos dropped: not UTF-8, too long, or too many at once");
     let mut listener = Listener { target, reporter, dropped, told: None };
@@ -56,7 +56,7 @@ struct Listener {
 
 impl Listener {
     /// Subscribes and listens until the connection is lost; returns why.
-    async fn listen(&mut self, mut stream: TcpStream) -> String {
+    async fn listen(&mut self, mut stream: Stream) -> String {
         let mut requests = greeting(&self.target, "-pubsub");
         // AUTH and CLIENT may fail; the command connection says so.
         let mut unanswered = requests.len() + 1;
@@ -66,7 +66,11 @@ impl Listener {
         for words in &requests {
             encode_command(words, &mut bytes);
         }
-        if let Err(error) = stream.write_all(&bytes).await {
+        let sent = async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await
+        };
+        if let Err(error) = sent.await {
             return lost_reason(&error).to_string();
         }
         bytes.clear();

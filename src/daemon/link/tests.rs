@@ -8,9 +8,38 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::config::transport::{KeyPair, TlsSettings};
 use crate::config::types::{Address, Secret};
+use crate::net::tls::Tls;
 use crate::resp::Value;
 use crate::sentinel::{LostReason, hello};
+
+/// TLS for links with a certificate that stands for itself, and how Debian's redis-server is told
+/// to speak it.
+fn tls(folder: &std::path::Path, port: u16) -> (Arc<Tls>, Vec<String>) {
+    let made = rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap();
+    let (cert, key) = (folder.join("crt"), folder.join("key"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let words = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let arguments = vec![
+        "--tls-port".to_owned(),
+        port.to_string(),
+        "--tls-cert-file".to_owned(),
+        words(&cert),
+        "--tls-key-file".to_owned(),
+        words(&key),
+        "--tls-ca-cert-file".to_owned(),
+        words(&cert),
+    ];
+    let settings = TlsSettings {
+        links: true,
+        server: KeyPair { cert_file: Some(cert.clone()), key_file: Some(key), key_pass: None },
+        ca_file: Some(cert),
+        ..TlsSettings::default()
+    };
+    (Tls::open(&settings).unwrap(), arguments)
+}
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -104,8 +133,12 @@ fn node(port: u16) -> Target {
 
 impl Linked {
     fn open(target: Target) -> Linked {
+        Linked::leaving(target, &Outgoing::default())
+    }
+
+    fn leaving(target: Target, outgoing: &Outgoing) -> Linked {
         let (sender, news) = mpsc::channel(NEWS_MAX);
-        Linked { link: Link::open(LinkId(1), target, sender), news }
+        Linked { link: Link::open(LinkId(1), target, outgoing, sender), news }
     }
 
     async fn next(&mut self) -> LinkEvent {
@@ -306,7 +339,7 @@ async fn odd_hellos_are_dropped() {
 async fn a_flood_of_hellos_fills_only_the_places_of_its_link() {
     let redis = Redis::start(&[]).await;
     let (sender, mut news) = mpsc::channel(NEWS_MAX);
-    let _link = Link::open(LinkId(1), node(redis.port), sender);
+    let _link = Link::open(LinkId(1), node(redis.port), &Outgoing::default(), sender);
     let start = Instant::now();
     while !redis.ask("PUBSUB NUMSUB __sentinel__:hello").await.contains(":1") {
         assert!(start.elapsed() < DEADLINE, "no subscription");
@@ -559,4 +592,66 @@ fn a_password_that_a_node_repeats_does_not_reach_the_log() {
     let error = "ERR unknown command 'AUTH', with args beginning with: 'secret' \r\n";
     let shown = fit_for_log(error, &target);
     assert_eq!(shown, "ERR unknown command 'AUTH', with args beginning with: '******'   ");
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_link_speaks_tls_and_says_what_is_wrong_with_it() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let port = free_port();
+    let (trusted, arguments) = tls(folder.path(), port);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut redis = Redis::start(&arguments).await;
+    let through = |tls: &Arc<Tls>| Outgoing { tls: Some(tls.clone()), source: None };
+    let mut linked = Linked::leaving(node(port), &through(&trusted));
+    linked.up().await;
+    linked.link.send(Command::Ping);
+    assert_eq!(linked.reply().await.1, Value::Simple("PONG".into()));
+    linked.link.send(Command::Info);
+    let Value::Bulk(info) = linked.reply().await.1 else { panic!("no INFO") };
+    assert!(info.starts_with(b"# Server"));
+    let mut listening = Linked::leaving(node(port), &through(&trusted));
+    listening.subscribed().await;
+
+    // A stranger on either side; in TLS 1.3 a client learns only after its handshake that it is
+    // not wanted.
+    let (stranger, _) = tls(other.path(), port);
+    let mut unknown = Linked::leaving(node(port), &through(&stranger));
+    let LostReason::Untrusted(why) = unknown.down().await else { panic!("named") };
+    assert!(why.contains("its certificate is not accepted"), "{why}");
+    let settings = TlsSettings {
+        links: true,
+        ca_file: Some(folder.path().join("crt")),
+        ..TlsSettings::default()
+    };
+    let bare = Tls::open(&settings).unwrap();
+    let mut unknown = Linked::leaving(node(port), &through(&bare));
+    let LostReason::Untrusted(why) = unknown.down().await else { panic!("named") };
+    assert!(why.contains("it wants a certificate"), "{why}");
+
+    // TLS where there is none: Redis takes the handshake for a command without an end.
+    let mut clear = Linked::leaving(node(redis.port), &through(&trusted));
+    let LostReason::Other(why) = clear.down().await else { panic!("named") };
+    assert!(why.contains("does this port speak TLS?"), "{why}");
+    redis.kill();
+    assert_eq!(linked.down().await, LostReason::Closed);
+    assert_eq!(linked.down().await, LostReason::Refused);
+}
+
+#[tokio::test]
+async fn a_silent_handshake_counts_as_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trusted, _) = tls(folder.path(), 1);
+    // The kernel accepts, and nobody answers: a frozen node.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let outgoing = Outgoing { tls: Some(trusted), source: None };
+    let began = Instant::now();
+    let mut linked = Linked::leaving(node(port), &outgoing);
+    let LostReason::Other(why) = linked.down().await else { panic!("named") };
+    assert!(why.starts_with("TLS handshake: no answer within 1 s"), "{why}");
+    assert!(began.elapsed() < Duration::from_secs(5), "it has a deadline");
 }

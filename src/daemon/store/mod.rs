@@ -48,7 +48,8 @@ impl Memory {
         fresh_id: RunId,
     ) -> Result<(Memory, State, Vec<String>), StateFileError> {
         if loaded.syntax == Syntax::Yaml {
-            let (file, remembered) = StateFile::open(&loaded.settings.dir, loaded.settings.port)?;
+            let (file, remembered) =
+                StateFile::open(&loaded.settings.dir, loaded.settings.main_port())?;
             let (mut state, mut notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
             let (live, more) = reconcile_live(loaded.settings.live(), state.live.take());
             state.live = live;

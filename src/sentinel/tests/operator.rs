@@ -204,7 +204,9 @@ fn a_simulated_crash_comes_right_after_what_it_waits_for() {
         let mut desk = Desk::settled();
         assert_eq!(desk.ask(Request::SimulateFailure(words(flag))), Some(Value::ok()));
         let shows = |desk: &mut Desk, bits: u8| {
-            let info = desk.ask(Request::Info).expect("an answer");
+            let info = desk
+                .ask(Request::Info { running_scripts: 0, queued_scripts: 0 })
+                .expect("an answer");
             let line = format!("sentinel_simulate_failure_flags:{bits}\r\n");
             assert!(info.text().is_some_and(|text| text.contains(&line)), "{info:?}");
         };
