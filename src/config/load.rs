@@ -14,6 +14,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use glob::MatchOptions;
+
 use super::conf::{self, Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
 use super::sentinel_conf::{self, ConfState, Declared};
@@ -83,7 +85,13 @@ pub struct Loaded {
     pub conf_state: Option<ConfState>,
     /// What is worth telling: notes and warnings.
     pub notes: Vec<Diagnostic>,
+    /// `dir`, absolute, as it was meant where the file was read.
+    pub home: PathBuf,
     declared: Declared,
+    /// Where it was read: the folder that relative paths in it begin at.
+    base: PathBuf,
+    /// The options of the command line.
+    overrides: Vec<String>,
 }
 
 /// Leaves the text out, which may hold passwords.
@@ -104,6 +112,25 @@ impl Loaded {
     pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
         sentinel_conf::render(original, &self.declared, settings, state)
     }
+
+    /// Takes in that the file, which said `before`, says `now`, since somebody edited it:
+    /// [`render`](Loaded::render) will add what the new text lacks. True if it says something else,
+    /// not only in comments and in lines that mean nothing to a sentinel.
+    ///
+    /// # Errors
+    /// All that is wrong with the new text; nothing has changed then.
+    pub fn edited(&mut self, before: &str, now: &str) -> Result<bool, Vec<Diagnostic>> {
+        let read = |text: &str| load_in(&self.base, &self.path, text.to_owned(), &self.overrides);
+        let after = read(now)?;
+        if after.syntax != Syntax::Conf {
+            return Err(vec![Diagnostic::error("The file is YAML now").in_file(&self.path)]);
+        }
+        let same = read(before).is_ok_and(|before| {
+            before.settings == after.settings && before.conf_state == after.conf_state
+        });
+        self.declared = after.declared;
+        Ok(!same)
+    }
 }
 
 /// Reads a sentinel's configuration, with options of the command line over it (`--port`, `7000`).
@@ -111,18 +138,23 @@ impl Loaded {
 /// # Errors
 /// All that is wrong with it, notes and warnings among the errors; at least one is an error.
 pub fn load_sentinel(path: &Path, overrides: &[String]) -> Result<Loaded, Vec<Diagnostic>> {
-    load_text(path, read_text(path).map_err(|d| vec![d])?, overrides)
+    let base = std::env::current_dir().unwrap_or_default();
+    load_in(&base, path, read_text(path).map_err(|d| vec![d])?, overrides)
 }
 
-/// The same for a file whose text is known.
-pub(super) fn load_text(
+/// The same for a file whose text is known, as if it were read in the folder `base`.
+pub(super) fn load_in(
+    base: &Path,
     path: &Path,
     text: String,
     overrides: &[String],
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let syntax = detect(&text).map_err(|d| vec![d.in_file(path)])?;
     let mut loaded = Loaded {
-        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        path: std::path::absolute(base.join(path)).unwrap_or_else(|_| base.join(path)),
+        home: PathBuf::new(),
+        base: base.to_owned(),
+        overrides: overrides.to_vec(),
         syntax,
         settings: SentinelSettings::default(),
         groups: BTreeMap::new(),
@@ -131,7 +163,7 @@ pub(super) fn load_text(
         declared: Declared::default(),
         text,
     };
-    let mut options = Reading::default();
+    let mut options = Reading::new(base);
     options.options(overrides);
     let found = match syntax {
         Syntax::Yaml => loaded.read_yaml(path, options),
@@ -140,6 +172,7 @@ pub(super) fn load_text(
     if found.iter().any(Diagnostic::is_error) {
         return Err(found);
     }
+    loaded.home = base.join(&loaded.settings.dir);
     loaded.notes = found;
     Ok(loaded)
 }
@@ -164,11 +197,14 @@ impl Loaded {
 
     /// Takes in a `sentinel.conf`, the command line over it. Returns all findings.
     fn read_conf(&mut self, path: &Path, options: Reading) -> Vec<Diagnostic> {
-        let mut reading = Reading::default();
+        let mut reading = Reading::new(&self.base);
         reading.file(path, &self.text);
         let nothing = || (SentinelSettings::default(), ConfState::default());
-        let (settings, state, _) =
-            sentinel_conf::read(nothing(), &reading.statements, &is_executable);
+        // Redis is in its `dir` by the time it looks for a script.
+        let dir = reading.statements.iter().chain(&options.statements).filter_map(dir_of).last();
+        let home = self.base.join(dir.unwrap_or_default());
+        let executable = |script: &Path| is_executable(&home.join(script));
+        let (settings, state, _) = sentinel_conf::read(nothing(), &reading.statements, &executable);
         self.declared = Declared {
             settings,
             groups: group_settings(&state),
@@ -176,7 +212,7 @@ impl Loaded {
         };
         reading.statements.extend(options.statements);
         let (settings, mut state, diagnostics) =
-            sentinel_conf::read(nothing(), &reading.statements, &is_executable);
+            sentinel_conf::read(nothing(), &reading.statements, &executable);
         sentinel_conf::read_votes(&self.text, &mut state);
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
@@ -208,27 +244,39 @@ pub fn load_conf(
     overrides: &[String],
 ) -> Result<(String, Vec<Statement>), Vec<Diagnostic>> {
     let text = read_text(path).map_err(|d| vec![d])?;
-    let mut reading = Reading::default();
+    let mut reading = Reading::new(&std::env::current_dir().unwrap_or_default());
     reading.file(path, &text);
     reading.options(overrides);
     if reading.found.is_empty() { Ok((text, reading.statements)) } else { Err(reading.found) }
 }
 
 /// The directives of a file and of what it includes, while they are read.
-#[derive(Default)]
 struct Reading {
     statements: Vec<Statement>,
     found: Vec<Diagnostic>,
+    /// Where relative paths of `include` begin: the folder of the start, then each `dir` that was
+    /// read, since Redis enters that at once.
+    base: PathBuf,
     /// The files that are being read, each included by the one before it.
     open: Vec<PathBuf>,
     included: usize,
 }
 
 impl Reading {
+    fn new(base: &Path) -> Reading {
+        Reading {
+            statements: Vec::new(),
+            found: Vec::new(),
+            base: base.to_owned(),
+            open: Vec::new(),
+            included: 0,
+        }
+    }
+
     fn file(&mut self, path: &Path, text: &str) {
         let (lines, diagnostics) = conf::parse(text);
         self.found.extend(diagnostics.into_iter().map(|d| d.in_file(path)));
-        self.open.push(path.to_owned());
+        self.open.push(self.base.join(path));
         self.lines(Some(path.into()), lines);
         self.open.pop();
     }
@@ -241,45 +289,80 @@ impl Reading {
     }
 
     fn lines(&mut self, file: Option<Arc<Path>>, lines: Vec<Line>) {
-        let included = self.open.len() > 1;
+        let aside = self.open.len() != 1;
         for line in lines {
-            let statement = Statement { line, file: file.clone(), included };
+            let statement = Statement { line, file: file.clone(), aside };
             if statement.line.name() == "include" {
                 self.include(&statement);
-            } else {
-                self.statements.push(statement);
+                continue;
             }
+            if let Some(dir) = dir_of(&statement) {
+                self.base.push(dir);
+            }
+            self.statements.push(statement);
         }
     }
 
-    /// Puts the lines of another file in place of an `include`.
+    /// Puts the lines of other files in place of an `include`.
     fn include(&mut self, statement: &Statement) {
-        let mut error = |message: &str, help: &str| {
-            self.found.push(statement.finding(Severity::Error, 1, message).help(help));
+        let error = |message: &str, help: &str| {
+            statement.finding(Severity::Error, 1, message).help(help.to_owned())
         };
         let [path] = statement.line.args().collect::<Vec<_>>()[..] else {
-            return error("wrong number of arguments", "write: include <file>");
+            let mend = "write: include <file>, one line for each";
+            return self.found.push(error("wrong number of arguments", mend));
         };
-        let path = Path::new(path);
-        if self.open.iter().any(|open| open == path) {
-            return error("This file includes itself", "remove the line");
-        }
-        if self.included == INCLUDES_MAX {
-            return error("Too many files are included", "does a file include itself?");
-        }
-        self.included += 1;
-        match read_text(path) {
-            Ok(text) => self.file(path, &text),
-            Err(reason) => error(
-                &reason.message,
-                "the path is taken from the directory of the start; wildcards are not offered",
-            ),
+        let files = match included_files(&self.base, path) {
+            Ok(files) => files,
+            Err(why) => return self.found.push(error(&why, "the wildcards are *, ? and [a-z]")),
+        };
+        for path in files {
+            let trouble = if self.open.contains(&path) {
+                error("This file includes itself", "remove the line, or name the files one by one")
+            } else if self.included == INCLUDES_MAX {
+                error("Too many files are included", "does a file include itself?")
+            } else {
+                self.included += 1;
+                match read_text(&path) {
+                    Ok(text) => {
+                        self.file(&path, &text);
+                        continue;
+                    }
+                    Err(reason) => error(
+                        &reason.message,
+                        "a relative path begins at the directory of the start, or at 'dir' above it",
+                    ),
+                }
+            };
+            self.found.push(trouble);
         }
     }
 }
 
-/// The text of a file, or what keeps it from being read, in Redis's words where it has them.
-fn read_text(path: &Path) -> Result<String, Diagnostic> {
+/// The files that an `include` names: one, or with wildcards those that match, by name, which may
+/// be none.
+fn included_files(base: &Path, path: &str) -> Result<Vec<PathBuf>, String> {
+    if !path.contains(['*', '?', '[']) {
+        return Ok(vec![base.join(path)]);
+    }
+    let base = glob::Pattern::escape(&base.to_string_lossy());
+    let pattern = Path::new(&base).join(path);
+    let rules = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let found = glob::glob_with(&pattern.to_string_lossy(), rules).map_err(|e| e.to_string())?;
+    Ok(found.flatten().filter(|file| !file.is_dir()).collect())
+}
+
+/// The folder of a `dir` directive.
+fn dir_of(statement: &Statement) -> Option<&str> {
+    let line = &statement.line;
+    (line.words.len() == 2 && line.name() == "dir").then(|| line.word(1))?
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// What keeps it from being read, in Redis's words where it has them.
+pub fn read_text(path: &Path) -> Result<String, Diagnostic> {
     let shown = path.display();
     let cannot = |reason: String| {
         Diagnostic::error(format!("Fatal error, can't open config file '{shown}': {reason}"))

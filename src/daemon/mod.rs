@@ -20,10 +20,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
-pub use store::StateFileError;
+pub use store::{StateFileError, state_folders};
 
 use self::run::Driver;
-use self::store::{Memory, Store};
+use self::store::{Memory, Opened, Store};
 use crate::config::load::{Loaded, Syntax};
 use crate::config::types::RunId;
 use crate::net::{self, ListenError, Listening};
@@ -102,13 +102,8 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Liste
         make_folder(&settings.dir)?;
     }
     let fresh_id = RunId::from_bytes(rand::random());
-    let (mut memory, state, notes) = Memory::open(loaded, fresh_id)?;
+    let Opened { memory, state, notes } = Memory::open(loaded, fresh_id)?;
     let state_file = memory.path().to_owned();
-    memory.write(&state).map_err(|error| StartError::NotWritable {
-        what: if loaded.syntax == Syntax::Yaml { "state file" } else { "config file" },
-        path: state_file.clone(),
-        why: error.to_string(),
-    })?;
     for note in notes {
         tracing::warn!("{note}");
     }

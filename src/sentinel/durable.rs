@@ -57,6 +57,69 @@ pub fn reconcile(
     (State { my_id: old.my_id, current_epoch: old.current_epoch, groups, removed }, notes)
 }
 
+/// The same for a `sentinel.conf`, which says more: `found` is what it holds, state included. Where
+/// nothing is remembered beside it, that is all there is.
+///
+/// What is remembered was learned when the file could not be written. It counts, unless others wrote
+/// the file since (Redis Sentinel, say): a newer configuration or a newer vote in the file does then,
+/// and what it knows of nodes is added.
+pub fn reconcile_conf(found: State, remembered: Option<State>) -> (State, Vec<String>) {
+    let declared: BTreeMap<_, _> =
+        found.groups.iter().map(|(name, group)| (name.clone(), group.settings.clone())).collect();
+    let Some(remembered) = remembered else {
+        let mut state = found;
+        for (group, settings) in state.groups.values_mut().zip(declared.into_values()) {
+            group.declared = Some(settings);
+        }
+        return (state, Vec::new());
+    };
+    let before: BTreeMap<_, _> = remembered
+        .groups
+        .iter()
+        .map(|(name, group)| {
+            let epochs = (group.config_epoch, group.leader_epoch);
+            (name.clone(), (epochs, group.settings.master.clone()))
+        })
+        .collect();
+    let (mut state, mut notes) = reconcile(declared, Some(remembered), found.my_id);
+    state.current_epoch = state.current_epoch.max(found.current_epoch);
+    for (name, in_file) in found.groups {
+        let Some(group) = state.groups.get_mut(&name) else { continue };
+        let Some(((config_epoch, leader_epoch), master)) = before.get(&name) else {
+            let declared = group.declared.take();
+            *group = GroupState { declared, ..in_file };
+            continue;
+        };
+        if in_file.leader_epoch > *leader_epoch {
+            group.leader_epoch = in_file.leader_epoch;
+            group.voted_for = in_file.voted_for;
+        }
+        let newer = in_file.config_epoch > *config_epoch;
+        if newer {
+            let epoch = in_file.config_epoch;
+            notes.push(format!("The configuration file has a newer configuration of {name}, {epoch}"));
+        }
+        // The very configuration that is remembered has been written into the file meanwhile.
+        if newer || (in_file.config_epoch == *config_epoch && in_file.settings.master == *master) {
+            group.config_epoch = in_file.config_epoch;
+            group.settings.master = in_file.settings.master;
+        }
+        if newer {
+            for replica in in_file.replicas {
+                if !group.replicas.contains(&replica) {
+                    group.replicas.push(replica);
+                }
+            }
+            for (id, address) in in_file.sentinels {
+                if !group.sentinels.values().any(|known| *known == address) {
+                    group.sentinels.entry(id).or_insert(address);
+                }
+            }
+        }
+    }
+    (state, notes)
+}
+
 fn declared_again(
     name: &str,
     mut group: GroupState,

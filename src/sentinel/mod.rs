@@ -48,7 +48,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-pub use durable::reconcile;
+pub use durable::{reconcile, reconcile_conf};
 pub use effect::{Command, Effect, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};

@@ -14,7 +14,7 @@ const PEER: &str = "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb";
 fn statements(text: &str) -> Vec<Statement> {
     let (lines, diagnostics) = parse(text);
     assert_eq!(diagnostics, []);
-    let statement = |line| Statement { line, file: None, included: false };
+    let statement = |line| Statement { line, file: None, aside: false };
     lines.into_iter().map(statement).collect()
 }
 
@@ -290,7 +290,7 @@ fn a_group_in_an_included_file_yields_to_the_main_file() {
         "sentinel monitor a 1.1.1.1 1 2\nsentinel monitor a 2.2.2.2 2 2\n\
          sentinel rename-command a X y\nsentinel rename-command a X y\n",
     );
-    (lines[0].included, lines[2].included) = (true, true);
+    (lines[0].aside, lines[2].aside) = (true, true);
     let known = (SentinelSettings::default(), ConfState::default());
     let (_, state, found) = read(known, &lines, &|_| true);
     assert_eq!(state.groups["a"].settings.master, Address::new("2.2.2.2", 2));
@@ -449,7 +449,7 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "(sentinel |monitor |port |user |[a-z0-9\\PC \"\n]){0,30}") {
         let (lines, _) = parse(&text);
-        let statement = |line| Statement { line, file: None, included: false };
+        let statement = |line| Statement { line, file: None, aside: false };
         let lines: Vec<Statement> = lines.into_iter().map(statement).collect();
         let known = (SentinelSettings::default(), ConfState::default());
         for finding in read(known, &lines, &|_| false).2 {

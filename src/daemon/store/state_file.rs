@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::replace::{ReplaceError, remove_leftovers, replace};
+use super::replace::{ReplaceError, remove, remove_leftovers, replace};
 use crate::config::state::State;
 use crate::daemon::words;
 
@@ -102,7 +102,20 @@ impl StateFile {
         folder: &Path,
         port: u16,
     ) -> Result<(StateFile, Option<State>), StateFileError> {
-        let path = folder.join(format!("watchfire-state-{port}.json"));
+        StateFile::open_as(folder, &format!("watchfire-state-{port}"))
+    }
+
+    /// Whether there is a state file with this name, which is given without its ending.
+    pub(super) fn exists(folder: &Path, stem: &str) -> bool {
+        path(folder, stem).exists()
+    }
+
+    /// The same as [`open`](StateFile::open) by the name of the file, without its ending.
+    pub(super) fn open_as(
+        folder: &Path,
+        stem: &str,
+    ) -> Result<(StateFile, Option<State>), StateFileError> {
+        let path = path(folder, stem);
         let lock = lock(&path)?;
         remove_leftovers(&path);
         let state = match fs::read(&path) {
@@ -130,6 +143,18 @@ impl StateFile {
         })?;
         replace(&self.path, content.as_bytes(), MODE)
     }
+
+    /// Removes the file, since what it held is kept elsewhere now.
+    pub(super) fn remove(self) -> Result<(), ReplaceError> {
+        remove(&self.path)?;
+        // It is empty but for a process id.
+        let _ = fs::remove_file(self.path.with_extension("lock"));
+        Ok(())
+    }
+}
+
+fn path(folder: &Path, stem: &str) -> PathBuf {
+    folder.join(format!("{stem}.json"))
 }
 
 /// Takes the lock, a file of its own: the state file itself is replaced at each write.
