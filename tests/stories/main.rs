@@ -23,9 +23,11 @@ macro_rules! over_both_nodes {
     )*};
 }
 
+mod command_line;
 mod crash;
 mod drop_in;
 mod freeze;
+mod full_disk;
 mod hostile;
 mod kill;
 mod main_job;
@@ -35,4 +37,6 @@ mod python;
 mod quorum;
 mod shapes;
 mod state;
+mod there_and_back;
 mod topology;
+mod unwritable;

@@ -199,6 +199,10 @@ impl Reader<'_> {
         const FOUND_AGAIN: &str = "the line is ignored; sentinels are found again by their hello";
         // An old form without the id; Redis ignores it too.
         let Some(id) = args.get(3) else { return Ok(()) };
+        if args[2] == "0" {
+            // Redis 6.2 takes the port from a sentinel whose address another one has now.
+            return Err(Fault::note(4, "A sentinel without an address").help(FOUND_AGAIN));
+        }
         let address = match self.address(3, args[1], args[2]) {
             Ok(address) => address,
             Err(fault) => return Err(fault.ignored(FOUND_AGAIN)),

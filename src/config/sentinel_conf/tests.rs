@@ -18,7 +18,7 @@ fn statements(text: &str) -> Vec<Statement> {
     lines.into_iter().map(statement).collect()
 }
 
-fn read_text(text: &str) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
+pub(super) fn read_text(text: &str) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
     let executable = |path: &Path| path.starts_with("/scripts");
     let known = (SentinelSettings::default(), ConfState::default());
     let (settings, mut state, found) = read(known, &statements(text), &executable);
@@ -27,7 +27,7 @@ fn read_text(text: &str) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
 }
 
 /// Reads what must be good, and gives the findings of no weight back with it.
-fn good(text: &str) -> (SentinelSettings, ConfState) {
+pub(super) fn good(text: &str) -> (SentinelSettings, ConfState) {
     let (settings, state, found) = read_text(text);
     let errors: Vec<_> = found.iter().filter(|d| d.is_error()).map(ToString::to_string).collect();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
@@ -40,13 +40,20 @@ fn findings(text: &str) -> Vec<String> {
     found.iter().map(|d| format!("{} {}:{} {}", d.severity, d.line, d.column, d.message)).collect()
 }
 
-fn state_of(conf: ConfState) -> State {
+pub(super) fn state_of(conf: ConfState) -> State {
     State {
         my_id: conf.my_id.unwrap_or_else(|| RunId::parse(ID).unwrap()),
         current_epoch: conf.current_epoch,
         groups: conf.groups,
         removed: BTreeMap::new(),
     }
+}
+
+/// What a start takes from this text alone.
+pub(super) fn declared(text: &str) -> Declared {
+    let (settings, conf, _) = read_text(text);
+    let groups = conf.groups.into_iter().map(|(name, group)| (name, group.settings)).collect();
+    Declared { settings, groups, overrides: Vec::new() }
 }
 
 #[test]
@@ -183,7 +190,8 @@ fn what_is_remembered_of_others_never_keeps_it_from_starting() {
         "sentinel monitor a 1.1.1.1 1 2\nsentinel known-replica a name 1\n\
          sentinel known-replica a 1.1.1.2 0\nsentinel known-replica a 1.1.1.2 1\n\
          sentinel known-slave a 1.1.1.2 1\nsentinel known-sentinel a 1.1.1.2 x {PEER}\n\
-         sentinel known-sentinel a 1.1.1.3 1 short\nsentinel known-sentinel a 1.1.1.3 1\n"
+         sentinel known-sentinel a 1.1.1.3 1 short\nsentinel known-sentinel a 1.1.1.3 1\n\
+         sentinel known-sentinel a 1.1.1.3 0 {PEER}\n"
     );
     assert_eq!(
         findings(&text),
@@ -192,6 +200,7 @@ fn what_is_remembered_of_others_never_keeps_it_from_starting() {
             "warning 3:34 Invalid port number.",
             "warning 6:35 Invalid port number.",
             "warning 7:37 This is not an id of 40 hexadecimal digits",
+            "note 9:35 A sentinel without an address",
         ]
     );
     let group = &good(&text).1.groups["a"];
@@ -406,7 +415,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn state()(
+    pub(super) fn state()(
         my_id in id(),
         groups in prop::collection::btree_map("[a-z#:*é]{1,4}", group(), 0..3),
     ) -> State {
@@ -414,7 +423,7 @@ prop_compose! {
     }
 }
 
-fn sorted(mut state: State) -> State {
+pub(super) fn sorted(mut state: State) -> State {
     for group in state.groups.values_mut() {
         group.replicas.sort();
     }
@@ -431,12 +440,7 @@ proptest! {
         let mut file = "# a comment\nsentinel known-slave gone 10.0.0.1 1\n".to_owned();
         for state in [before, after] {
             // As after a start from that file.
-            let (declared_settings, conf, _) = read_text(&file);
-            let declared = Declared {
-                settings: declared_settings,
-                groups: conf.groups.into_iter().map(|(n, g)| (n, g.settings)).collect(),
-                overrides: Vec::new(),
-            };
+            let declared = declared(&file);
             file = render(&file, &declared, &settings, &state);
             prop_assert_eq!(render(&file, &declared, &settings, &state), file.as_str());
             let (read_settings, conf) = good(&file);

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
@@ -16,6 +17,10 @@ use crate::config::state::State;
 
 /// Mode of a `sentinel.conf` that is gone when it is written again, as Redis makes it.
 const CONF_MODE: u32 = 0o644;
+/// An edited file is taken for complete when it has been the same for this long: most editors empty
+/// it first. So often it is looked at, at most.
+const SETTLED: Duration = Duration::from_millis(20);
+const LOOKS_MAX: usize = 5;
 /// Ends the name of the file that keeps what somebody wrote while the sentinel ran.
 const EDITED: &str = ".edited";
 
@@ -26,7 +31,7 @@ pub(in super::super) struct ConfFile {
     text: String,
     loaded: Loaded,
     /// What was found in its place and has been told of.
-    told: Vec<u8>,
+    told: Option<Vec<u8>>,
 }
 
 impl ConfFile {
@@ -36,7 +41,7 @@ impl ConfFile {
         let path = fs::canonicalize(&loaded.path).unwrap_or_else(|_| loaded.path.clone());
         remove_leftovers(&path);
         let text = loaded.text.clone();
-        ConfFile { path, text, loaded: loaded.clone(), told: Vec::new() }
+        ConfFile { path, text, loaded: loaded.clone(), told: None }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -65,19 +70,23 @@ impl ConfFile {
 
     /// What is to be rewritten: the text that is there now, where it can be read.
     fn original(&mut self) -> Result<String, ReplaceError> {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.text.clone()),
-            Err(error) => return Err(self.error("can't read", error)),
-        };
-        let is_new = bytes != self.told;
-        let found = match std::str::from_utf8(&bytes) {
-            Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
-            Err(_) => Err("it is not UTF-8 text".to_owned()),
-        };
-        if found.as_ref().is_ok_and(|text| *text == self.text) {
+        let Some(mut bytes) = self.read()? else { return Ok(self.text.clone()) };
+        if is_text(&bytes, &self.text) {
             return Ok(self.text.clone());
         }
+        for _ in 0..LOOKS_MAX {
+            std::thread::sleep(SETTLED);
+            let Some(now) = self.read()? else { return Ok(self.text.clone()) };
+            if std::mem::replace(&mut bytes, now) == bytes {
+                break;
+            }
+        }
+        let is_new = self.told.as_ref() != Some(&bytes);
+        let found = match std::str::from_utf8(&bytes) {
+            Ok(text) if text.trim().is_empty() => Err("it is empty".to_owned()),
+            Ok(text) => Ok(without_mark(text)),
+            Err(_) => Err("it is not UTF-8 text".to_owned()),
+        };
         let before = &self.text;
         let taken = found.and_then(|now| match self.loaded.edited(before, now) {
             Ok(changed) => Ok((now.to_owned(), changed)),
@@ -112,14 +121,32 @@ impl ConfFile {
             let mode = fs::metadata(&self.path).map_or(0o600, |m| m.mode() & 0o7777);
             replace(&kept, &bytes, mode)?;
             tracing::warn!("{told}");
-            self.told = bytes;
+            self.told = Some(bytes);
         }
         Ok(text)
+    }
+
+    /// What is there now; `None` if there is no file.
+    fn read(&self) -> Result<Option<Vec<u8>>, ReplaceError> {
+        match fs::read(&self.path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error("can't read", error)),
+        }
     }
 
     fn error(&self, step: &'static str, cause: io::Error) -> ReplaceError {
         ReplaceError { step, path: self.path.clone(), cause }
     }
+}
+
+fn is_text(bytes: &[u8], text: &str) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|found| without_mark(found) == text)
+}
+
+/// Without the invisible mark that some editors begin a file with.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Where an edited text is kept.
@@ -187,7 +214,9 @@ mod tests {
 
     #[test]
     fn an_edited_text_that_nothing_could_start_with_is_not_written_on() {
-        for edited in [&b"prot 1\n"[..], b"\xff\xfe\n", b"a: b\n", b"sentinel monitor m x y z\n"] {
+        for edited in
+            [&b"prot 1\n"[..], b"", b"\xff\xfe\n", b"a: b\n", b"sentinel monitor m x y z\n"]
+        {
             let (_folder, mut file) = written();
             fs::write(&file.path, edited).unwrap();
             for epoch in [6, 7] {

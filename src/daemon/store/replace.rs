@@ -3,7 +3,7 @@
 //! process after each step, and within the write.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -100,7 +100,7 @@ fn step() {}
 
 #[cfg(not(test))]
 fn write(file: &mut File, content: &[u8]) -> io::Result<()> {
-    file.write_all(content)
+    io::Write::write_all(file, content)
 }
 
 #[cfg(test)]

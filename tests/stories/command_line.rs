@@ -1,0 +1,207 @@
+//! The command line of redis-sentinel: the same arguments, given to Redis's program and to ours under
+//! that name, start the same or are refused in the same words.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::support::client::ask;
+use crate::support::process::Process;
+use crate::support::sentinel::Program;
+use crate::support::slots;
+use crate::support::wait::{free_port, wait_until};
+
+/// What became of a start.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// It runs: the groups that it watches, and the file after `SENTINEL FLUSHCONFIG`.
+    Runs { groups: Vec<String>, file: String },
+    /// It ended with this code and said this.
+    Ended { code: Option<i32>, said: String },
+}
+
+/// A program under the name of redis-sentinel, with a file beside it.
+struct Stage {
+    dir: TempDir,
+    program: PathBuf,
+    file: PathBuf,
+}
+
+impl Stage {
+    fn new(program: Program) -> Stage {
+        let dir = tempfile::tempdir().expect("a folder");
+        let link = dir.path().join("redis-sentinel");
+        let path = std::env::var_os("PATH").expect("a PATH");
+        let named = std::env::split_paths(&path).map(|folder| folder.join(program.path()));
+        let found = named.into_iter().find(|file| file.is_file());
+        symlink(found.expect("the program is on the PATH"), &link).expect("a link");
+        let file = dir.path().join("its.conf");
+        Stage { dir, program: link, file }
+    }
+
+    /// Starts it with the words of a line behind the file (`FILE` where that is not the first).
+    fn start(&self, args: &[&str]) -> Outcome {
+        for _ in 0..5 {
+            let port = free_port();
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\nloglevel notice\nsentinel monitor m 127.0.0.1 1 2\n"
+            );
+            fs::write(&self.file, text).expect("a file");
+            let file = plain(&self.file);
+            let args: Vec<&str> =
+                args.iter().map(|arg| if *arg == "FILE" { file } else { *arg }).collect();
+            let log = tempfile::tempdir().expect("a folder");
+            let mut process =
+                Process::start("redis-sentinel", plain(&self.program), &args, log.path());
+            let mut ended = None;
+            wait_until(20, "it answers or ends", || {
+                ended = process.exit();
+                ended.is_some() || ask(port, &["PING"]).is_some()
+            });
+            let said = process.log();
+            match ended {
+                Some(_) if said.to_lowercase().contains("address already in use") => continue,
+                Some(status) => return Outcome::Ended { code: status.code(), said },
+                None => {}
+            }
+            assert_eq!(ask(port, &["SENTINEL", "FLUSHCONFIG"]).expect("it answers").text(), "OK");
+            let masters = ask(port, &["SENTINEL", "MASTERS"]).expect("it answers");
+            let name =
+                |field: &str| masters.items().iter().filter_map(|m| m.field(field)).collect();
+            let mut groups: Vec<String> = name("name");
+            groups.sort();
+            let text = fs::read_to_string(&self.file).expect("its file");
+            return Outcome::Runs { groups, file: text.replace(&port.to_string(), "PORT") };
+        }
+        panic!("five ports that were free a moment ago were taken");
+    }
+}
+
+fn plain(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+#[test]
+fn the_same_arguments_start_the_same() {
+    let _slot = slots::one();
+    let (redis, ours) = (Stage::new(Program::Redis), Stage::new(Program::Watchfire));
+    for (args, line) in [
+        (&["--loglevel", "debug"][..], "loglevel debug"),
+        (&["--loglevel verbose"], "loglevel verbose"),
+        (&["--LogLevel", "debug", "--loglevel", "warning"], "loglevel warning"),
+        (&["loglevel", "debug"], "loglevel debug"),
+        (&["--sentinel", "--loglevel", "debug"], "loglevel debug"),
+        (&["--loglevel", "debug", "--sentinel"], "loglevel debug"),
+        (&["--save", "--loglevel", "debug"], "loglevel debug"),
+        (&["--bind", "127.0.0.1", "-::1"], "bind 127.0.0.1 -::1"),
+        (&["--maxclients", "500"], "maxclients 500"),
+        (&["--timeout", "7", "--tcp-keepalive 9"], "timeout 7"),
+        (&["--requirepass", "a b"], "requirepass \"a b\""),
+        (
+            &["--sentinel", "monitor", "q", "127.0.0.1", "7", "1"],
+            "sentinel monitor q 127.0.0.1 7 1",
+        ),
+        (
+            &["--sentinel", "down-after-milliseconds", "m", "5000"],
+            "sentinel down-after-milliseconds m 5000",
+        ),
+        (&["--sentinel announce-ip 10.0.0.1"], "sentinel announce-ip"),
+        (&["--foo.bar", "1"], ""),
+        (&["--"], ""),
+        (&["--supervised", "no", "--daemonize", "no"], ""),
+    ] {
+        let args = [&["FILE"], args].concat();
+        if args.contains(&"--requirepass") {
+            continue; // A question without a password is refused by both.
+        }
+        let (theirs, our) = (redis.start(&args), ours.start(&args));
+        let (Outcome::Runs { groups, file }, Outcome::Runs { groups: our_groups, file: our_file }) =
+            (&theirs, &our)
+        else {
+            panic!("{args:?}: {theirs:?}\n{our:?}");
+        };
+        assert_eq!(our_groups, groups, "{args:?}");
+        let has = |file: &str| file.lines().any(|l| l.starts_with(line) && !line.is_empty());
+        assert!(line.is_empty() || (has(file) && has(our_file)), "{args:?}:\n{file}\n{our_file}");
+        // Two lines of one directive would be one too many.
+        let first = line.split(' ').next().unwrap_or_default();
+        if !line.starts_with("sentinel") && !line.is_empty() {
+            let count = |file: &str| file.lines().filter(|l| l.starts_with(first)).count();
+            assert_eq!((count(our_file), count(file)), (1, 1), "{args:?}:\n{our_file}");
+        }
+    }
+}
+
+/// What Redis says in the end, without time and sign.
+fn last_words(said: &str) -> &str {
+    let line = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    line.split_once(" # ").map_or(line, |(_, words)| words)
+}
+
+#[test]
+fn the_same_arguments_are_refused_in_the_same_words() {
+    let _slot = slots::one();
+    let (redis, ours) = (Stage::new(Program::Redis), Stage::new(Program::Watchfire));
+    for args in [
+        &[][..],
+        &["-"],
+        &["--port", "1"],
+        &["FILE.gone"],
+        &["FILE", "--port=7000"],
+        &["FILE", "7000"],
+        &["FILE", ""],
+        &["FILE", "-port", "7"],
+        &["FILE", "--loglevel"],
+        &["FILE", "--loglevel", "--port"],
+        &["FILE", "--help"],
+        &["FILE", "-v"],
+        &["FILE", "--unknown-thing", "1"],
+        &["FILE", "--sentinel", "--port"],
+        &["FILE", "--port", "x"],
+        &["FILE", "--port", "70000"],
+        &["FILE", "--sentinel", "monitor", "q", "127.0.0.1", "7"],
+        &["FILE", "--sentinel", "monitor", "q", "127.0.0.1", "7", "0"],
+        &["FILE", "--sentinel", "monitor", "q", "no.such.name", "7", "1"],
+        &["FILE", "--sentinel", "parallel-syncs", "nobody", "1"],
+        &["FILE", "--sentinel", "nonsense", "1"],
+        &["FILE", "--sentinel", "resolve-hostnames", "maybe"],
+        &["FILE", "--sentinel", "notification-script", "m", "/none"],
+    ] {
+        let (theirs, our) = (redis.start(args), ours.start(args));
+        let (Outcome::Ended { code, said }, Outcome::Ended { code: our_code, said: our_words }) =
+            (&theirs, &our)
+        else {
+            panic!("{args:?}: {theirs:?}\n{our:?}");
+        };
+        assert_eq!((code, our_code), (&Some(1), &Some(1)), "{args:?}");
+        // Ours shows the path as it was given, and knows one more log level.
+        let expected = last_words(said).replace(plain(redis.dir.path()), plain(ours.dir.path()));
+        let expected = expected.split('\'').next().unwrap_or_default();
+        assert!(our_words.contains(expected), "{args:?}: {expected:?} is not in {our_words}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_the_program_itself() {
+    let _slot = slots::one();
+    let (redis, ours) = (Stage::new(Program::Redis), Stage::new(Program::Watchfire));
+    for (arg, both, part) in [
+        ("--version", Some(0), "watchfire sentinel "),
+        ("-v", Some(0), "watchfire sentinel "),
+        ("--help", Some(1), "Usage: "),
+        ("-h", Some(1), "Usage: "),
+        ("--test-memory", Some(1), "not tested"),
+    ] {
+        let Outcome::Ended { code, .. } = redis.start(&[arg]) else { panic!("{arg}") };
+        let Outcome::Ended { code: our_code, said } = ours.start(&[arg]) else { panic!("{arg}") };
+        assert_eq!((code, our_code), (both, both), "{arg}");
+        assert!(said.contains(part), "{arg}: {said}");
+    }
+    // Redis looks at what matters to a data node, and may find fault with this machine.
+    let Outcome::Ended { code, said } = ours.start(&["--check-system"]) else { panic!() };
+    assert_eq!(code, Some(0), "{said}");
+    let Outcome::Ended { code, said } = ours.start(&["FILE", "-"]) else { panic!() };
+    assert!(code == Some(1) && said.contains("standard input"), "{said}");
+}
