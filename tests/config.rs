@@ -139,6 +139,8 @@ fn files_that_cannot_be_read() {
     assert!(refused(dir.0.path())[0].message.ends_with("': Is a directory"));
     let binary = refused(&dir.write("binary", b"port 1\n\xff\xfe\n"));
     assert_eq!((binary[0].line, binary[0].message.as_str()), (2, "The file is not UTF-8 text"));
+    let old = dir.write("old", b"# gr\xfc\xdfe\nsentinel monitor m 127.0.0.1 1 2\n");
+    assert_eq!(good(&old, "").groups.len(), 1, "a comment may be older than UTF-8");
     let huge = dir.path("huge");
     fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
     assert!(refused(&huge)[0].message.contains("more than 67108864 bytes"));

@@ -193,7 +193,7 @@ fn unwritable(loaded: &Loaded, why: &str) -> Diagnostic {
                     "Config file {file} cannot be written ({why}): state would be kept in {folder}"
                 );
                 return Diagnostic::new(Severity::Warning, problem).help(
-                    "to go back to Redis Sentinel, make the file and its folder writable first, and \
+                    "to go back to Redis Sentinel, make the file and its folder writable, and \
                      start this program once more",
                 );
             }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use glob::MatchOptions;
 
+use super::bytes;
 use super::conf::{self, Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
 use super::sentinel_conf::{self, ConfState, Declared};
@@ -201,7 +202,7 @@ impl Loaded {
         reading.file(path, &self.text);
         let nothing = || (SentinelSettings::default(), ConfState::default());
         // Redis is in its `dir` by the time it looks for a script.
-        let dir = reading.statements.iter().chain(&options.statements).filter_map(dir_of).last();
+        let dir = reading.statements.iter().chain(&options.statements).rev().find_map(dir_of);
         let home = self.base.join(dir.unwrap_or_default());
         let executable = |script: &Path| is_executable(&home.join(script));
         let (settings, state, _) = sentinel_conf::read(nothing(), &reading.statements, &executable);
@@ -330,7 +331,7 @@ impl Reading {
                     }
                     Err(reason) => error(
                         &reason.message,
-                        "a relative path begins at the directory of the start, or at 'dir' above it",
+                        "a relative path begins where the program starts, or at a 'dir' above it",
                     ),
                 }
             };
@@ -358,11 +359,8 @@ fn dir_of(statement: &Statement) -> Option<&str> {
     (line.words.len() == 2 && line.name() == "dir").then(|| line.word(1))?
 }
 
-/// The text of a file.
-///
-/// # Errors
-/// What keeps it from being read, in Redis's words where it has them.
-pub fn read_text(path: &Path) -> Result<String, Diagnostic> {
+/// The text of a file, or what keeps it from being read, in Redis's words where it has them.
+fn read_text(path: &Path) -> Result<String, Diagnostic> {
     let shown = path.display();
     let cannot = |reason: String| {
         Diagnostic::error(format!("Fatal error, can't open config file '{shown}': {reason}"))
@@ -379,9 +377,7 @@ pub fn read_text(path: &Path) -> Result<String, Diagnostic> {
             .help("a configuration is a small text; is this the right file?"),
         _ => cannot(os_text(&error)),
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
+    let text = bytes::decode(&bytes).map_err(|line| {
         Diagnostic { line, ..Diagnostic::error("The file is not UTF-8 text") }
             .in_file(path)
             .help("save it as UTF-8; is this the right file?")

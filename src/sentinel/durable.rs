@@ -60,9 +60,9 @@ pub fn reconcile(
 /// The same for a `sentinel.conf`, which says more: `found` is what it holds, state included. Where
 /// nothing is remembered beside it, that is all there is.
 ///
-/// What is remembered was learned when the file could not be written. It counts, unless others wrote
-/// the file since (Redis Sentinel, say): a newer configuration or a newer vote in the file does then,
-/// and what it knows of nodes is added.
+/// What is remembered was learned when the file could not be written. It counts, unless others
+/// wrote the file since (Redis Sentinel, say): a newer configuration or a newer vote in the file
+/// does then, and what it knows of nodes is added.
 pub fn reconcile_conf(found: State, remembered: Option<State>) -> (State, Vec<String>) {
     let declared: BTreeMap<_, _> =
         found.groups.iter().map(|(name, group)| (name.clone(), group.settings.clone())).collect();

@@ -1,5 +1,5 @@
-//! The command line of redis-sentinel: the same arguments, given to Redis's program and to ours under
-//! that name, start the same or are refused in the same words.
+//! The command line and the lines of redis-sentinel: the same arguments and the same file, given to
+//! Redis's program and to ours under that name, start the same or are refused in the same words.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -41,12 +41,18 @@ impl Stage {
         Stage { dir, program: link, file }
     }
 
-    /// Starts it with the words of a line behind the file (`FILE` where that is not the first).
+    /// Starts it with these arguments; `FILE` stands for a file that is good.
     fn start(&self, args: &[&str]) -> Outcome {
+        self.start_with("", args)
+    }
+
+    /// The same with more lines in the file.
+    fn start_with(&self, lines: &str, args: &[&str]) -> Outcome {
         for _ in 0..5 {
             let port = free_port();
             let text = format!(
-                "port {port}\nbind 127.0.0.1\nloglevel notice\nsentinel monitor m 127.0.0.1 1 2\n"
+                "port {port}\nbind 127.0.0.1\nloglevel notice\n\
+                 sentinel monitor m 127.0.0.1 1 2\n{lines}"
             );
             fs::write(&self.file, text).expect("a file");
             let file = plain(&self.file);
@@ -169,17 +175,89 @@ fn the_same_arguments_are_refused_in_the_same_words() {
         &["FILE", "--sentinel", "resolve-hostnames", "maybe"],
         &["FILE", "--sentinel", "notification-script", "m", "/none"],
     ] {
-        let (theirs, our) = (redis.start(args), ours.start(args));
-        let (Outcome::Ended { code, said }, Outcome::Ended { code: our_code, said: our_words }) =
+        both_refuse((&redis, &ours), "", args);
+    }
+}
+
+fn both_refuse((redis, ours): (&Stage, &Stage), lines: &str, args: &[&str]) {
+    let (theirs, our) = (redis.start_with(lines, args), ours.start_with(lines, args));
+    let (Outcome::Ended { code, said }, Outcome::Ended { code: our_code, said: our_words }) =
+        (&theirs, &our)
+    else {
+        panic!("{args:?} {lines:?}: {theirs:?}\n{our:?}");
+    };
+    assert_eq!((code, our_code), (&Some(1), &Some(1)), "{args:?} {lines:?}");
+    // Ours shows a path as it was given, and knows one more log level.
+    let expected = last_words(said).split('\'').next().unwrap_or_default();
+    assert!(our_words.contains(expected), "{args:?} {lines:?}: {expected:?} is not in {our_words}");
+}
+
+#[test]
+fn the_same_lines_are_refused_in_the_same_words() {
+    let _slot = slots::one();
+    let (redis, ours) = (Stage::new(Program::Redis), Stage::new(Program::Watchfire));
+    for lines in [
+        "logfile \"a\"b",
+        "logfile \"a",
+        "prot 1",
+        "port 1 2",
+        "bind",
+        "daemonize maybe",
+        "maxclients 0",
+        "tcp-backlog -1",
+        "timeout x",
+        "loglevel loud",
+        "dir /no/such/folder",
+        "include /no/such/file",
+        "include",
+        "sentinel nonsense",
+        "sentinel monitor m 127.0.0.1 1 2",
+        "sentinel monitor n 127.0.0.1 70000 1",
+        "sentinel monitor n 127.0.0.1 1",
+        "sentinel down-after-milliseconds m 0",
+        "sentinel failover-timeout m -1",
+        "sentinel failover-timeout n 1",
+        "sentinel master-reboot-down-after-period m -1",
+        "sentinel myid short",
+        "sentinel deny-scripts-reconfig maybe",
+        "sentinel announce-hostnames maybe",
+        "sentinel client-reconfig-script m /none",
+        "sentinel notification-script m /none",
+        "sentinel rename-command m a b\nsentinel rename-command m A c",
+        "sentinel auth-pass m",
+        "sentinel auth-pass m a b",
+        "sentinel sentinel-pass a b",
+    ] {
+        both_refuse((&redis, &ours), lines, &["FILE"]);
+    }
+}
+
+#[test]
+fn the_same_odd_lines_are_taken() {
+    let _slot = slots::one();
+    let (redis, ours) = (Stage::new(Program::Redis), Stage::new(Program::Watchfire));
+    let peer = "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb";
+    for lines in [
+        "SENTINEL Monitor q 127.0.0.1 7 1\r\nSentinel PARALLEL-SYNCS q 2\r\n",
+        "sentinel parallel-syncs m 0\nsentinel parallel-syncs m -3\n",
+        "sentinel\nsave \"\"\nsave 60 1\nappendonly yes\ncluster-enabled yes\n",
+        "slaveof 127.0.0.1 1\nmasterauth x\nslave-priority 1\nmin-slaves-to-write 1\n",
+        "sentinel known-sentinel m 127.0.0.1 1\nsentinel known-slave m 127.0.0.1 2\n",
+        &format!("sentinel known-sentinel m 127.0.0.1 3 {peer}\n"),
+        "sentinel config-epoch m 3\nsentinel leader-epoch m 4\nsentinel current-epoch 5\n",
+        "\t sentinel  auth-pass\tm \"\\x41\\\"\" \n'loglevel' \"debug\"\n",
+        "loadmodule /no/such.so\nsome.setting 1\nlua-replicate-commands yes\n",
+        "include /no/such/*.conf\ntls-port 0\nbind-source-addr 127.0.0.1\n",
+        "# a comment without an end",
+    ] {
+        let args = ["FILE"];
+        let (theirs, our) = (redis.start_with(lines, &args), ours.start_with(lines, &args));
+        let (Outcome::Runs { groups, .. }, Outcome::Runs { groups: our_groups, .. }) =
             (&theirs, &our)
         else {
-            panic!("{args:?}: {theirs:?}\n{our:?}");
+            panic!("{lines:?}: {theirs:?}\n{our:?}");
         };
-        assert_eq!((code, our_code), (&Some(1), &Some(1)), "{args:?}");
-        // Ours shows the path as it was given, and knows one more log level.
-        let expected = last_words(said).replace(plain(redis.dir.path()), plain(ours.dir.path()));
-        let expected = expected.split('\'').next().unwrap_or_default();
-        assert!(our_words.contains(expected), "{args:?}: {expected:?} is not in {our_words}");
+        assert_eq!(our_groups, groups, "{lines:?}");
     }
 }
 

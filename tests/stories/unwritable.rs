@@ -1,5 +1,5 @@
-//! A `sentinel.conf` that cannot be written: another user's, a file mounted by itself. The state goes
-//! to a folder, one warning says so, and the way back is open.
+//! A `sentinel.conf` that cannot be written: another user's, a file mounted by itself. The state
+//! goes to a folder, one warning says so, and the way back is open.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

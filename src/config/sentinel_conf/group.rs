@@ -64,7 +64,9 @@ impl Reader<'_> {
                 2,
                 format!("The main file says where '{name}' is; this line does not count"),
             )
-            .help("the main file is rewritten after a failover; included files and the command line stay"),
+            .help(
+                "the main file follows the failovers; included files and the command line do not",
+            ),
         );
         if counts == self.index {
             self.monitored_at.remove(name);

@@ -1,6 +1,6 @@
-//! Where a sentinel remembers whose `sentinel.conf`, or its folder, cannot be written: a ConfigMap, a
-//! file mounted by itself, a read-only system. The file is then to it what a YAML file is, and its
-//! state goes to a file of ours in the first folder that takes it.
+//! Where a sentinel remembers whose `sentinel.conf`, or its folder, cannot be written: a ConfigMap,
+//! a file mounted by itself, a read-only system. The file is then to it what a YAML file is, and
+//! its state goes to a file of ours in the first folder that takes it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -163,8 +163,8 @@ mod tests {
         };
         let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
         assert_eq!(of(&[]), paths(&["/data"]));
-        let home = ("HOME", "/home/r");
-        assert_eq!(of(&[home]), paths(&["/data", "/home/r/.local/state/watchfire"]));
+        let home = ("HOME", "/u/r");
+        assert_eq!(of(&[home]), paths(&["/data", "/u/r/.local/state/watchfire"]));
         let systemd = ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b");
         let all = of(&[home, systemd, ("XDG_STATE_HOME", "/state")]);
         assert_eq!(all, paths(&["/data", "/var/lib/a", "/state/watchfire"]));

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::fs::{Access, access};
 
 use super::replace::{ReplaceError, remove_leftovers, replace};
+use crate::config::bytes::{decode, encode};
 use crate::config::load::Loaded;
 use crate::config::state::State;
 
@@ -63,7 +64,7 @@ impl ConfFile {
     pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
         let original = self.original()?;
         let text = self.loaded.render(&original, &self.loaded.settings, state);
-        replace(&self.path, text.as_bytes(), CONF_MODE)?;
+        replace(&self.path, &encode(&text), CONF_MODE)?;
         self.text = text;
         Ok(())
     }
@@ -82,10 +83,11 @@ impl ConfFile {
             }
         }
         let is_new = self.told.as_ref() != Some(&bytes);
-        let found = match std::str::from_utf8(&bytes) {
+        let decoded = decode(&bytes);
+        let found = match decoded.as_deref().map(without_mark) {
             Ok(text) if text.trim().is_empty() => Err("it is empty".to_owned()),
-            Ok(text) => Ok(without_mark(text)),
-            Err(_) => Err("it is not UTF-8 text".to_owned()),
+            Ok(text) => Ok(text),
+            Err(line) => Err(format!("line {line} is not UTF-8 text")),
         };
         let before = &self.text;
         let taken = found.and_then(|now| match self.loaded.edited(before, now) {
@@ -141,7 +143,7 @@ impl ConfFile {
 }
 
 fn is_text(bytes: &[u8], text: &str) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|found| without_mark(found) == text)
+    decode(bytes).is_ok_and(|found| without_mark(&found) == text)
 }
 
 /// Without the invisible mark that some editors begin a file with.
@@ -227,6 +229,19 @@ mod tests {
             assert!(text.contains("current-epoch 7"), "{text}");
             assert_eq!(fs::read(beside(&file.path)).unwrap(), edited);
         }
+    }
+
+    #[test]
+    fn comments_older_than_utf_8_stay_as_they_are() {
+        let (_folder, mut file) = written();
+        let mut edited = b"# gr\xfc\xdfe\r\n".to_vec();
+        edited.extend(fs::read(&file.path).unwrap());
+        fs::write(&file.path, &edited).unwrap();
+        for epoch in [6, 7] {
+            file.write(&state(epoch)).unwrap();
+        }
+        assert!(fs::read(&file.path).unwrap().starts_with(b"# gr\xfc\xdfe\r\n# mine\n"));
+        assert!(!beside(&file.path).exists());
     }
 
     #[test]

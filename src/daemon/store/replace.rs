@@ -29,8 +29,7 @@ impl ReplaceError {
     pub(super) fn is_forbidden(&self) -> bool {
         matches!(
             self.cause.kind(),
-            // A file that is a mount of its own, as containers have them, is busy when it is renamed
-            // over.
+            // A file that is a mount of its own, as in containers, is busy when it is renamed over.
             io::ErrorKind::PermissionDenied
                 | io::ErrorKind::ReadOnlyFilesystem
                 | io::ErrorKind::ResourceBusy

@@ -144,12 +144,10 @@ impl StateFile {
         replace(&self.path, content.as_bytes(), MODE)
     }
 
-    /// Removes the file, since what it held is kept elsewhere now.
+    /// Removes the file, since what it held is kept elsewhere now. The lock stays: somebody may be
+    /// waiting for it.
     pub(super) fn remove(self) -> Result<(), ReplaceError> {
-        remove(&self.path)?;
-        // It is empty but for a process id.
-        let _ = fs::remove_file(self.path.with_extension("lock"));
-        Ok(())
+        remove(&self.path)
     }
 }
 
