@@ -311,7 +311,8 @@ impl Reading {
         };
         let [path] = statement.line.args().collect::<Vec<_>>()[..] else {
             let mend = "write: include <file>, one line for each";
-            return self.found.push(error("wrong number of arguments", mend));
+            let message = "Bad directive or wrong number of arguments";
+            return self.found.push(error(message, mend));
         };
         let files = match included_files(&self.base, path) {
             Ok(files) => files,

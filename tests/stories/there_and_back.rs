@@ -36,6 +36,11 @@ impl Pair {
     }
 }
 
+/// Where masters are said to be: under IPv6, where this system has it.
+fn loopback() -> &'static str {
+    if std::net::TcpListener::bind(("::1", 0)).is_ok() { "::1" } else { "127.0.0.1" }
+}
+
 fn quoted(password: &str) -> String {
     format!("\"{}\"", password.replace('\\', "\\\\").replace('"', "\\\""))
 }
@@ -109,7 +114,7 @@ fn when_healthy(sentinel: &Sentinel) -> BTreeMap<String, String> {
 fn conf(port: u16, dir: &std::path::Path, pairs: [(&Pair, &str); 2]) -> String {
     let [(first, first_pass), (second, second_pass)] = pairs;
     let (p1, p2) = (first.master.port, second.master.port);
-    let (q1, q2) = (quoted(first_pass), quoted(second_pass));
+    let (q1, q2, six) = (quoted(first_pass), quoted(second_pass), loopback());
     format!(
         "# What the operator wrote stays.\n\
          sentinel down-after-milliseconds {SECOND} 60000 \n\
@@ -129,7 +134,7 @@ fn conf(port: u16, dir: &std::path::Path, pairs: [(&Pair, &str); 2]) -> String {
          bind 127.0.0.1\n\
          dir \"{}\"\n\
          # IPv6\n\
-         sentinel monitor first ::1 {p1} 2\n\
+         sentinel monitor first {six} {p1} 2\n\
          sentinel resolve-hostnames yes\n\
          # the end",
         dir.display()
@@ -147,7 +152,7 @@ fn goes_through(passwords: [&str; 2], programs: &[Program]) {
     let port = pairs[0].master.port;
     let _other = Sentinel::start_with(Program::Redis, "other.conf", |own, dir| {
         let auth = format!("sentinel auth-pass first {}", quoted(passwords[0]));
-        let monitor = format!("sentinel monitor first ::1 {port} 2");
+        let monitor = format!("sentinel monitor first {} {port} 2", loopback());
         format!("port {own}\nbind 127.0.0.1\ndir {}\n{monitor}\n{auth}\n", dir.display())
     });
     let before = when_healthy(&sentinel);

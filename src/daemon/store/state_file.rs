@@ -40,8 +40,8 @@ pub enum StateFileError {
     },
     /// The system does not let us.
     #[error(
-        "State file {}: {step}: {}. A sentinel must be able to keep its votes: set 'state_dir' to \
-         a folder that exists and that this user may write to",
+        "State file {}: {step}: {}. A sentinel must be able to keep its votes: set 'state_dir' \
+         ('dir' in a sentinel.conf) to a folder that exists and that this user may write to",
         path.display(),
         words(cause)
     )]
