@@ -141,6 +141,8 @@ fn files_that_cannot_be_read() {
     assert!(refused(dir.0.path())[0].message.ends_with("': Is a directory"));
     let binary = refused(&dir.write("binary", b"port 1\n\xff\xfe\n"));
     assert_eq!((binary[0].line, binary[0].message.as_str()), (2, "The file is not UTF-8 text"));
+    let old = dir.write("old", b"# gr\xfc\xdfe\nsentinel monitor m 127.0.0.1 1 2\n");
+    assert_eq!(good(&old, "").groups.len(), 1, "a comment may be older than UTF-8");
     let huge = dir.path("huge");
     fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
     assert!(refused(&huge)[0].message.contains("more than 67108864 bytes"));
@@ -169,7 +171,7 @@ fn included_files_and_the_command_line() {
     let written = loaded.render(&loaded.text, &loaded.settings, &state_of(&loaded));
     assert!(!written.contains("hunter2"), "{written}");
     assert!(written.contains("maxclients 6\n") && written.contains("loglevel debug\n"));
-    let bad = load_sentinel(&main, &args("--port 1 --bnd x --sentinel monitor m 1.1.1.1 1 1"));
+    let bad = load_sentinel(&main, &args("--port 1 --bnd x --sentinel monitor n x 1 1"));
     assert_eq!(
         shown(&bad.unwrap_err()),
         [
@@ -179,15 +181,141 @@ fn included_files_and_the_command_line() {
             "  | bnd x",
             "  | ^^^",
             "  = help: did you mean 'bind'?",
-            "error: Duplicate master name.",
+            "error: Can't resolve instance hostname.",
             " --> command line",
             "  |",
-            "  | sentinel monitor m 1.1.1.1 1 1",
-            "  |                  ^",
-            "  = help: 'm' is monitored by line 4 already",
+            "  | sentinel monitor n x 1 1",
+            "  |                    ^",
+            "  = help: write its IP address, or add the line: sentinel resolve-hostnames yes",
         ]
         .join("\n")
     );
+}
+
+/// Redis does not start a second time with such a command line, since it has written the group into
+/// the file.
+#[test]
+fn a_group_of_the_command_line_that_the_file_has_meanwhile() {
+    let dir = Dir::new();
+    let main = dir.write("main", "sentinel monitor m 127.0.0.1 1 2\n");
+    let options = "--sentinel monitor n 127.0.0.1 2 1 --sentinel rename-command n CONFIG c";
+    let loaded = good(&main, options);
+    let mut state = state_of(&loaded);
+    state.groups.get_mut("n").unwrap().settings.master.port = 3;
+    let written = loaded.render(&loaded.text, &loaded.settings, &state);
+    let again = good(&dir.write("main", written), options);
+    assert_eq!(state_of(&again), state, "the file follows the failovers, the command line not");
+    assert!(shown(&again.notes).contains("The main file says where 'n' is"), "{:?}", again.notes);
+}
+
+#[test]
+fn wildcards_include_by_name_and_may_find_nothing() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path("conf.d")).unwrap();
+    dir.write("conf.d/b.conf", "port 5002\nsentinel parallel-syncs m 2\n");
+    dir.write("conf.d/a.conf", "port 5001\n");
+    dir.write("conf.d/.hidden.conf", "prot 1\n");
+    dir.write("conf.d/c.txt", "prot 1\n");
+    fs::create_dir(dir.path("conf.d/d.conf")).unwrap();
+    let text = |include: &str| {
+        let folder = dir.0.path().display();
+        format!("dir {folder}\nsentinel monitor m 127.0.0.1 1 2\ninclude {include}\n")
+    };
+    for include in ["conf.d/*.conf", "conf.d/[ab].con?", "\"conf.d/*.conf\""] {
+        let loaded = good(&dir.write("main", text(include)), "");
+        assert_eq!((loaded.settings.port, loaded.groups["m"].parallel_syncs), (5002, 2));
+    }
+    assert_eq!(good(&dir.write("main", text("conf.d/*.none")), "").settings.port, 26379);
+    let itself = shown(&refused(&dir.write("main", text("ma*"))));
+    assert!(itself.contains("This file includes itself"), "{itself}");
+    let missing = shown(&refused(&dir.write("main", text("conf.d/none"))));
+    assert!(missing.contains("No such file or directory"), "{missing}");
+    assert!(shown(&refused(&dir.write("main", text("a[")))).contains("wildcards are"));
+}
+
+/// The names of each version, by the version.
+fn directives() -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string("tests/fixtures/directives.txt").unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let mut versions: Vec<(String, Vec<String>)> = Vec::new();
+    for line in lines {
+        match line.strip_prefix('[') {
+            Some(version) => versions.push((version.trim_end_matches(']').to_owned(), Vec::new())),
+            None if line.is_empty() => {}
+            None => versions.last_mut().unwrap().1.extend(args(line)),
+        }
+    }
+    versions
+}
+
+#[test]
+fn every_directive_of_every_version_is_known() {
+    let dir = Dir::new();
+    let versions = directives();
+    assert_eq!(versions.len(), 5);
+    for (version, names) in versions {
+        assert!(names.len() > 150, "{version}");
+        let lines: String = names.iter().map(|name| format!("{name} 1\n")).collect();
+        let file = dir.write("all", lines);
+        let found = match load_sentinel(&file, &[]) {
+            Ok(loaded) => loaded.notes,
+            Err(found) => found,
+        };
+        // Some values are bad; no name may be.
+        let unknown = found.iter().filter(|finding| finding.message.starts_with("Bad directive"));
+        assert_eq!(shown(&unknown.cloned().collect::<Vec<_>>()), "", "{version}");
+    }
+    let manual = fs::read_to_string("docs/sentinel-conf.md").unwrap();
+    for (version, names) in directives() {
+        for name in names {
+            assert!(manual.contains(&format!("`{name}`")), "{name} of {version} is not documented");
+        }
+    }
+    let file = dir.write("more", "loadmodule /x.so a\nsearch.timeout 5\nsave\nsentinel\n");
+    let found = refused(&file);
+    assert_eq!(found.iter().filter(|finding| finding.is_error()).count(), 1, "save: no value");
+    assert!(shown(&refused(&dir.write("bad", "prot 1\n"))).contains("did you mean 'port'?"));
+}
+
+#[test]
+fn what_redis_says_of_its_own_settings_is_accepted_as_it_is() {
+    let dir = Dir::new();
+    let socket = dir.path("s");
+    let file = dir.write("redis.conf", format!("port 0\nunixsocket {}\n", socket.display()));
+    let child = Command::new("redis-server").arg(&file).stdout(Stdio::null()).spawn().unwrap();
+    let _redis = RedisSentinel(child, 0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut stream = loop {
+        match std::os::unix::net::UnixStream::connect(&socket) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    stream.write_all(b"config get *\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    // Bulk strings: each second line is its length.
+    let words: Vec<&str> = reply.lines().skip(2).step_by(2).collect();
+    let known = &directives()[1];
+    assert_eq!(known.0, "redis-7.0");
+    let mut lines = String::new();
+    for pair in words.chunks_exact(2) {
+        let [name, value] = pair else { unreachable!() };
+        assert!(known.1.iter().any(|k| k == name), "{name} is not in the list");
+        // What is empty stands for nothing; the rest is written as a rewrite would.
+        let elsewhere = ["port", "unixsocket", "dir", "daemonize"].contains(name);
+        if !value.is_empty() && !elsewhere {
+            let several = matches!(*name, "bind" | "save" | "oom-score-adj-values")
+                || name.contains("buffer-limit")
+                || name.contains("percentiles");
+            let quote = if several { "" } else { "\"" };
+            lines += &format!("{name} {quote}{value}{quote}\n");
+        }
+    }
+    assert!(lines.lines().count() > 120, "{lines}");
+    good(&dir.write("sentinel.conf", lines), "");
 }
 
 #[test]

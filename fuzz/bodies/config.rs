@@ -81,8 +81,17 @@ pub(crate) fn sentinel_conf(data: &[u8]) {
     state.groups.insert("new".into(), GroupState::fresh(group(), None));
     let second = rewritten(&loaded, &first, &state);
     // Written by a process that was started on the file as it is by then.
-    let again = config::sentinel_conf(&first).expect("still one").expect("still good");
+    let mut again = config::sentinel_conf(&first).expect("still one").expect("still good");
     assert_eq!(rewritten(&again, &first, &state), second, "by whomever it is written");
+    // What an option of the command line, or a command, has changed of the process.
+    again.settings.port = again.settings.port.wrapping_add(1).max(1);
+    again.settings.announce_ip = Some("192.0.2.9".into());
+    again.settings.sentinel_pass = Some(watchfire::config::types::Secret::new(" #\"'\\"));
+    let changed = rewritten(&again, &first, &state);
+    assert_eq!(again.edited(&first, &first), Ok(false), "nobody has been at it");
+    let late = format!("# a late comment\n{changed}");
+    assert_eq!(again.edited(&changed, &late), Ok(false), "a comment says nothing");
+    rewritten(&again, &late, &state);
     state.groups.clear();
     rewritten(&loaded, &second, &state);
 }

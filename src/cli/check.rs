@@ -14,6 +14,7 @@ use rustix::fs::{Access, access};
 
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Kind, Loaded, Syntax, kind, load_sentinel};
+use crate::daemon;
 use crate::net;
 use crate::net::tls::{Tls, TlsError};
 use crate::server;
@@ -167,15 +168,9 @@ fn sentinel_files(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
         Syntax::Conf => {
             let file = &loaded.path;
             let folder = file.parent().unwrap_or(Path::new("/"));
-            let writable = writable(file).and_then(|()| writable(folder));
-            if let Err(why) = writable {
-                let file = file.display();
-                let problem =
-                    format!("Sentinel config file {file} is not writable: {why}. Exiting...");
-                found.push(Diagnostic::error(problem).help(
-                    "a sentinel.conf and its folder must be writable, since state is kept in it; \
-                     with the YAML syntax it need not be",
-                ));
+            let replaceable = writable(file).and_then(|()| writable(folder));
+            if let Err(why) = replaceable.and_then(|()| not_mounted(file)) {
+                found.push(unwritable(loaded, &why));
             }
             working_folder(&settings.dir, found);
             base.clone_from(&settings.dir);
@@ -229,6 +224,42 @@ fn tls_files(loaded: &Loaded, base: &Path, found: &mut Vec<Diagnostic>) {
             found.push(loaded.point(directive, Diagnostic::error(message).help(help)));
         }
     }
+}
+
+/// What becomes of a sentinel.conf that cannot be written.
+fn unwritable(loaded: &Loaded, why: &str) -> Diagnostic {
+    let file = loaded.path.display();
+    let mut refusals = Vec::new();
+    for folder in daemon::state_folders(loaded) {
+        match can_make(&folder) {
+            Ok(()) => {
+                let folder = folder.display();
+                let problem = format!(
+                    "Config file {file} cannot be written ({why}): state would be kept in {folder}"
+                );
+                return Diagnostic::new(Severity::Warning, problem).help(
+                    "to go back to Redis Sentinel, make the file and its folder writable, and \
+                     start this program once more",
+                );
+            }
+            Err((place, why)) => refusals.push(format!("{}: {why}", place.display())),
+        }
+    }
+    let problem = format!("Sentinel config file {file} is not writable: {why}. Exiting...");
+    let refusals = refusals.join("; ");
+    Diagnostic::error(problem).help(format!(
+        "make it and its folder writable, or one of the folders that may keep its state: {refusals}"
+    ))
+}
+
+/// A file that is a mount of its own cannot be renamed over.
+fn not_mounted(file: &Path) -> Result<(), String> {
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // Blanks and the like are written as three octal digits there.
+    let name = file.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
+    let mounted = mounts.lines().any(|line| line.split(' ').nth(4) == Some(name.as_str()));
+    if mounted { Err("it is a mount of its own".to_owned()) } else { Ok(()) }
 }
 
 /// A data node's directives are known to its own table.

@@ -29,7 +29,7 @@ const THREADS: usize = 2;
 ///
 /// FILE is a YAML file of Watchfire, which is never written, or a sentinel.conf of Redis, which is
 /// rewritten in place as Redis does; its content tells which. Directives of sentinel.conf may
-/// follow as options and win over the file.
+/// follow as options and win over the file; they are written into a sentinel.conf.
 #[derive(Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
@@ -56,18 +56,34 @@ Examples:
 
 With a YAML file, votes and known nodes are kept in 'state_dir' (./state if not set) in the file
 watchfire-state-PORT.json. Lose it and the sentinel begins anew; copy it with a sentinel that moves.
+A sentinel.conf that cannot be written is treated likewise: its state is kept in 'dir', else in
+$STATE_DIRECTORY, else in $XDG_STATE_HOME/watchfire (~/.local/state/watchfire).
 
 SIGTERM, SIGINT and SHUTDOWN end it with exit code 0; SIGHUP has certificates read again.
 Exit code 1: it could not start (configuration, port, state), and the reason stands on the standard
 error, also with 'daemonize yes'. The log goes to 'logfile', or to the standard output.";
 
 pub(super) fn run(args: Args) -> ExitCode {
-    let asked = |words: &[&str]| args.arguments.iter().any(|a| words.contains(&a.as_str()));
-    if asked(&["--help", "-h"]) {
-        return help();
-    }
-    if asked(&["--version", "-v"]) {
-        return print(&format!("watchfire sentinel {}", env!("CARGO_PKG_VERSION")));
+    // Only as the first argument, as in Redis: behind the file they would be directives.
+    match args.arguments.first().map(String::as_str) {
+        Some("--help" | "-h") => return help(),
+        Some("--version" | "-v") => {
+            return print(&format!("watchfire sentinel {}", env!("CARGO_PKG_VERSION")));
+        }
+        Some("--check-system") => {
+            return print(
+                "Nothing to check: a sentinel forks no process and holds no data, so clock source, \
+                 overcommit and huge pages do not matter to it.",
+            );
+        }
+        Some("--test-memory") => {
+            super::complain(format_args!(
+                "Memory is not tested by this program: redis-server --test-memory <megabytes> and \
+                 memtester do that"
+            ));
+            return ExitCode::FAILURE;
+        }
+        _ => {}
     }
     match try_run(&args.arguments) {
         Ok(code) => code,
@@ -78,11 +94,16 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
 }
 
-/// Trailing arguments would swallow `--help`, so it is answered here.
+/// Trailing arguments would swallow `--help`, so it is answered here. Redis ends with 1 after its
+/// help, and so does this program under Redis's names.
 fn help() -> ExitCode {
     use clap::Args as _;
     let command = Args::augment_args(clap::Command::new("watchfire sentinel"));
-    print(&command.max_term_width(100).render_long_help().to_string())
+    print(&command.max_term_width(100).render_long_help().to_string());
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let as_redis = ["redis-", "valkey-"].iter().any(|begin| name.starts_with(begin));
+    if as_redis { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn print(text: &str) -> ExitCode {
@@ -96,6 +117,13 @@ fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
         Some((file, options)) if !file.starts_with('-') => (Path::new(file), options),
         _ => return Err("Sentinel needs config file on disk to save state. Exiting...".into()),
     };
+    if options.last().is_some_and(|last| last == "-") {
+        return Err(
+            "Configuration is not read from the standard input ('-'): a sentinel must find \
+                    it again at its next start. Put it into the file, or into one that it includes"
+                .into(),
+        );
+    }
     let mut loaded = load_sentinel(file, options).map_err(|found| complaint(file, &found))?;
     let supervisor = Supervisor::of(loaded.settings.process.supervised);
     // As in Redis: whoever is supervised stays where it was started.
@@ -229,6 +257,9 @@ struct Signals {
     interrupt: Signal,
     /// Has certificates read again. Log files are opened for each line: nothing is to be reopened.
     hangup: Signal,
+    /// Taken for the same reason: a limit on the size of files (`LimitFSIZE`, `ulimit -f`) is an
+    /// error of the write, and no reason to die.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -237,6 +268,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

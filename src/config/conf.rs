@@ -24,8 +24,9 @@ pub struct Statement {
     pub line: Line,
     /// The file it stands in; `None` for the command line.
     pub file: Option<Arc<Path>>,
-    /// Whether that file was included by another.
-    pub included: bool,
+    /// Whether it stands outside the main file, in a file that was included or on the command line:
+    /// a rewrite may have written it into the main file, too.
+    pub aside: bool,
 }
 
 impl Statement {
@@ -116,6 +117,9 @@ pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Diag
 /// Reads options from the command line as redis-server does: `--name value ...`, also `"--name
 /// value"` in one argument, `--save` alone for `--save ""`, and `--sentinel` alone for nothing. The
 /// first value of an option may begin with `--`.
+///
+/// # Errors
+/// An option that cannot be split into words.
 pub fn from_args(args: &[String]) -> Result<Vec<Line>, Diagnostic> {
     let mut options: Vec<String> = Vec::new();
     let mut wants_value = false;
@@ -138,10 +142,8 @@ pub fn from_args(args: &[String]) -> Result<Vec<Line>, Diagnostic> {
                 option.push_str(&quote(arg));
                 wants_value = false;
             }
-            (_, None) => {
-                return Err(Diagnostic::error(format!("'{arg}' is not an option"))
-                    .help("options are written as --name value, after the file"));
-            }
+            // Redis takes words that no option precedes for a line of their own.
+            (_, None) => options.push(quote(arg)),
         }
     }
     let mut lines = Vec::new();
@@ -380,7 +382,8 @@ mod tests {
             from("--sentinel|monitor|mm|127.0.0.1|7000|1"),
             [["sentinel", "monitor", "mm", "127.0.0.1", "7000", "1"]]
         );
-        assert!(from_args(&["7000".to_owned()]).is_err());
+        assert_eq!(from("port|7000"), [["port", "7000"]]);
+        assert_eq!(from("--|--port|1"), [["--port", "1"]]);
     }
 
     proptest! {

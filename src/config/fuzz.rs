@@ -31,6 +31,7 @@ pub fn yaml(text: &str) -> (SentinelSettings, BTreeMap<String, GroupSettings>, V
 pub fn sentinel_conf(text: &str) -> Option<Result<Loaded, Vec<Diagnostic>>> {
     let is_conf = matches!(load::detect(text), Ok(Syntax::Conf));
     let includes = conf::parse(text).0.iter().any(|line| line.name() == "include");
-    let read = || load::load_text(Path::new("/sentinel.conf"), text.to_owned(), &[]);
+    let root = Path::new("/");
+    let read = || load::load_in(root, Path::new("sentinel.conf"), text.to_owned(), &[]);
     (is_conf && !includes).then(read)
 }

@@ -13,8 +13,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use glob::MatchOptions;
 use rustix::fs::{Access, access};
 
+use super::bytes;
 use super::conf::{self, Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
 use super::sentinel_conf::{self, ConfState, Declared};
@@ -84,9 +86,15 @@ pub struct Loaded {
     pub conf_state: Option<ConfState>,
     /// What is worth telling: notes and warnings.
     pub notes: Vec<Diagnostic>,
+    /// `dir`, absolute, as it was meant where the file was read.
+    pub home: PathBuf,
     declared: Declared,
     /// The directives that more than their own line decides about.
     placed: Vec<Statement>,
+    /// Where it was read: the folder that relative paths in it begin at.
+    base: PathBuf,
+    /// The options of the command line.
+    overrides: Vec<String>,
 }
 
 /// Leaves the text out, which may hold passwords.
@@ -130,6 +138,25 @@ impl Loaded {
         let placed = statements.iter().filter(|s| sentinel_conf::is_placed(&s.line.name()));
         self.placed = placed.cloned().collect();
     }
+
+    /// Takes in that the file, which said `before`, says `now`, since somebody edited it:
+    /// [`render`](Loaded::render) will add what the new text lacks. True if it says something else,
+    /// not only in comments and in lines that mean nothing to a sentinel.
+    ///
+    /// # Errors
+    /// All that is wrong with the new text; nothing has changed then.
+    pub fn edited(&mut self, before: &str, now: &str) -> Result<bool, Vec<Diagnostic>> {
+        let read = |text: &str| load_in(&self.base, &self.path, text.to_owned(), &self.overrides);
+        let after = read(now)?;
+        if after.syntax != Syntax::Conf {
+            return Err(vec![Diagnostic::error("The file is YAML now").in_file(&self.path)]);
+        }
+        let same = read(before).is_ok_and(|before| {
+            before.settings == after.settings && before.conf_state == after.conf_state
+        });
+        self.declared = after.declared;
+        Ok(!same)
+    }
 }
 
 /// Reads a sentinel's configuration, with options of the command line over it (`--port`, `7000`).
@@ -137,18 +164,23 @@ impl Loaded {
 /// # Errors
 /// All that is wrong with it, notes and warnings among the errors; at least one is an error.
 pub fn load_sentinel(path: &Path, overrides: &[String]) -> Result<Loaded, Vec<Diagnostic>> {
-    load_text(path, read_text(path).map_err(|d| vec![d])?, overrides)
+    let base = std::env::current_dir().unwrap_or_default();
+    load_in(&base, path, read_text(path).map_err(|d| vec![d])?, overrides)
 }
 
-/// The same for a file whose text is known.
-pub(super) fn load_text(
+/// The same for a file whose text is known, as if it were read in the folder `base`.
+pub(super) fn load_in(
+    base: &Path,
     path: &Path,
     text: String,
     overrides: &[String],
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let syntax = detect(&text).map_err(|d| vec![d.in_file(path)])?;
     let mut loaded = Loaded {
-        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        path: std::path::absolute(base.join(path)).unwrap_or_else(|_| base.join(path)),
+        home: PathBuf::new(),
+        base: base.to_owned(),
+        overrides: overrides.to_vec(),
         syntax,
         settings: SentinelSettings::default(),
         groups: BTreeMap::new(),
@@ -158,7 +190,7 @@ pub(super) fn load_text(
         placed: Vec::new(),
         text,
     };
-    let mut options = Reading::default();
+    let mut options = Reading::new(base);
     options.options(overrides);
     let mut found = match syntax {
         Syntax::Yaml => loaded.read_yaml(path, options),
@@ -169,6 +201,7 @@ pub(super) fn load_text(
     if found.iter().any(Diagnostic::is_error) {
         return Err(found);
     }
+    loaded.home = base.join(&loaded.settings.dir);
     loaded.notes = found;
     Ok(loaded)
 }
@@ -194,10 +227,13 @@ impl Loaded {
 
     /// Takes in a `sentinel.conf`, the command line over it. Returns all findings.
     fn read_conf(&mut self, path: &Path, options: Reading) -> Vec<Diagnostic> {
-        let mut reading = Reading::default();
+        let mut reading = Reading::new(&self.base);
         reading.file(path, &self.text);
         let nothing = || (SentinelSettings::default(), ConfState::default());
-        let executable = executable_in(&reading.statements);
+        // Redis is in its `dir` by the time it looks for a script.
+        let dir = reading.statements.iter().chain(&options.statements).rev().find_map(dir_of);
+        let home = self.base.join(dir.unwrap_or_default());
+        let executable = |script: &Path| is_executable(&home.join(script));
         let (settings, state, _) = sentinel_conf::read(nothing(), &reading.statements, &executable);
         self.declared = Declared {
             settings,
@@ -206,7 +242,6 @@ impl Loaded {
             own: conf::parse(&self.text).0.iter().map(sentinel_conf::words).collect(),
         };
         reading.statements.extend(options.statements);
-        let executable = executable_in(&reading.statements);
         let (settings, mut state, diagnostics) =
             sentinel_conf::read(nothing(), &reading.statements, &executable);
         sentinel_conf::read_votes(&self.text, &mut state);
@@ -241,27 +276,39 @@ pub fn load_conf(
     overrides: &[String],
 ) -> Result<(String, Vec<Statement>), Vec<Diagnostic>> {
     let text = read_text(path).map_err(|d| vec![d])?;
-    let mut reading = Reading::default();
+    let mut reading = Reading::new(&std::env::current_dir().unwrap_or_default());
     reading.file(path, &text);
     reading.options(overrides);
     if reading.found.is_empty() { Ok((text, reading.statements)) } else { Err(reading.found) }
 }
 
 /// The directives of a file and of what it includes, while they are read.
-#[derive(Default)]
 struct Reading {
     statements: Vec<Statement>,
     found: Vec<Diagnostic>,
+    /// Where relative paths of `include` begin: the folder of the start, then each `dir` that was
+    /// read, since Redis enters that at once.
+    base: PathBuf,
     /// The files that are being read, each included by the one before it.
     open: Vec<PathBuf>,
     included: usize,
 }
 
 impl Reading {
+    fn new(base: &Path) -> Reading {
+        Reading {
+            statements: Vec::new(),
+            found: Vec::new(),
+            base: base.to_owned(),
+            open: Vec::new(),
+            included: 0,
+        }
+    }
+
     fn file(&mut self, path: &Path, text: &str) {
         let (lines, diagnostics) = conf::parse(text);
         self.found.extend(diagnostics.into_iter().map(|d| d.in_file(path)));
-        self.open.push(path.to_owned());
+        self.open.push(self.base.join(path));
         self.lines(Some(path.into()), lines);
         self.open.pop();
     }
@@ -274,41 +321,74 @@ impl Reading {
     }
 
     fn lines(&mut self, file: Option<Arc<Path>>, lines: Vec<Line>) {
-        let included = self.open.len() > 1;
+        let aside = self.open.len() != 1;
         for line in lines {
-            let statement = Statement { line, file: file.clone(), included };
+            let statement = Statement { line, file: file.clone(), aside };
             if statement.line.name() == "include" {
                 self.include(&statement);
-            } else {
-                self.statements.push(statement);
+                continue;
             }
+            if let Some(dir) = dir_of(&statement) {
+                self.base.push(dir);
+            }
+            self.statements.push(statement);
         }
     }
 
-    /// Puts the lines of another file in place of an `include`.
+    /// Puts the lines of other files in place of an `include`.
     fn include(&mut self, statement: &Statement) {
-        let mut error = |message: &str, help: &str| {
-            self.found.push(statement.finding(Severity::Error, 1, message).help(help));
+        let error = |message: &str, help: &str| {
+            statement.finding(Severity::Error, 1, message).help(help.to_owned())
         };
         let [path] = statement.line.args().collect::<Vec<_>>()[..] else {
-            return error("wrong number of arguments", "write: include <file>");
+            let mend = "write: include <file>, one line for each";
+            let message = "Bad directive or wrong number of arguments";
+            return self.found.push(error(message, mend));
         };
-        let path = Path::new(path);
-        if self.open.iter().any(|open| open == path) {
-            return error("This file includes itself", "remove the line");
-        }
-        if self.included == INCLUDES_MAX {
-            return error("Too many files are included", "does a file include itself?");
-        }
-        self.included += 1;
-        match read_text(path) {
-            Ok(text) => self.file(path, &text),
-            Err(reason) => error(
-                &reason.message,
-                "the path is taken from the directory of the start; wildcards are not offered",
-            ),
+        let files = match included_files(&self.base, path) {
+            Ok(files) => files,
+            Err(why) => return self.found.push(error(&why, "the wildcards are *, ? and [a-z]")),
+        };
+        for path in files {
+            let trouble = if self.open.contains(&path) {
+                error("This file includes itself", "remove the line, or name the files one by one")
+            } else if self.included == INCLUDES_MAX {
+                error("Too many files are included", "does a file include itself?")
+            } else {
+                self.included += 1;
+                match read_text(&path) {
+                    Ok(text) => {
+                        self.file(&path, &text);
+                        continue;
+                    }
+                    Err(reason) => error(
+                        &reason.message,
+                        "a relative path begins where the program starts, or at a 'dir' above it",
+                    ),
+                }
+            };
+            self.found.push(trouble);
         }
     }
+}
+
+/// The files that an `include` names: one, or with wildcards those that match, by name, which may
+/// be none.
+fn included_files(base: &Path, path: &str) -> Result<Vec<PathBuf>, String> {
+    if !path.contains(['*', '?', '[']) {
+        return Ok(vec![base.join(path)]);
+    }
+    let base = glob::Pattern::escape(&base.to_string_lossy());
+    let pattern = Path::new(&base).join(path);
+    let rules = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let found = glob::glob_with(&pattern.to_string_lossy(), rules).map_err(|e| e.to_string())?;
+    Ok(found.flatten().filter(|file| !file.is_dir()).collect())
+}
+
+/// The folder of a `dir` directive.
+fn dir_of(statement: &Statement) -> Option<&str> {
+    let line = &statement.line;
+    (line.words.len() == 2 && line.name() == "dir").then(|| line.word(1))?
 }
 
 /// The text of a file, or what keeps it from being read, in Redis's words where it has them.
@@ -329,9 +409,7 @@ fn read_text(path: &Path) -> Result<String, Diagnostic> {
             .help("a configuration is a small text; is this the right file?"),
         _ => cannot(os_text(&error)),
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
+    let text = bytes::decode(&bytes).map_err(|line| {
         Diagnostic { line, ..Diagnostic::error("The file is not UTF-8 text") }
             .in_file(path)
             .help("save it as UTF-8; is this the right file?")
@@ -371,15 +449,6 @@ fn variable(name: &str) -> Option<String> {
 /// Whether a script is a file that this process may execute.
 pub fn is_executable(path: &Path) -> bool {
     access(path, Access::EXEC_OK).is_ok() && fs::metadata(path).is_ok_and(|m| m.is_file())
-}
-
-/// Whether a script can be run where these lines of a `sentinel.conf` are in force: then a sentinel
-/// works in `dir`.
-fn executable_in(statements: &[Statement]) -> impl Fn(&Path) -> bool + use<> {
-    let dir = statements.iter().rfind(|statement| statement.line.name() == "dir");
-    let dir = dir.and_then(|statement| statement.line.args().next()).unwrap_or(".");
-    let dir = PathBuf::from(dir);
-    move |path| is_executable(&dir.join(path))
 }
 
 /// Tells the two syntaxes apart, as the head of this module says.

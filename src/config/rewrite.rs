@@ -296,6 +296,9 @@ mod tests {
         let original = "slaveof 1.1.1.1 1\nsentinel known-slave a 1.1.1.1 2\n";
         let wanted = [line("sentinel known-replica a 1.1.1.1 2"), Setting::absent("replicaof")];
         assert_eq!(rewrite(original, &wanted), "sentinel known-replica a 1.1.1.1 2\n");
+        let valkey = "sentinel primary-reboot-down-after-period a 6\n";
+        let wanted = [line("sentinel master-reboot-down-after-period a 5")];
+        assert_eq!(rewrite(valkey, &wanted), "sentinel master-reboot-down-after-period a 5\n");
     }
 
     #[test]

@@ -27,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 pub use handle::Handle;
 pub use history::{HISTORY_MAX, History, Past};
 pub use scripts::{Pending, Scripts};
-pub use store::StateFileError;
+pub use store::{StateFileError, state_folders};
 
 use self::link::Outgoing;
 use self::run::Driver;
-use self::store::{Memory, Store};
+use self::store::{Memory, Opened, Store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::{Loaded, Syntax};
 use crate::config::settings::SentinelSettings;
@@ -124,13 +124,8 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Doors
         make_folder(&settings.dir)?;
     }
     let fresh_id = RunId::from_bytes(rand::random());
-    let (mut memory, state, notes) = Memory::open(loaded, fresh_id)?;
+    let Opened { memory, state, notes } = Memory::open(loaded, fresh_id)?;
     let state_file = memory.path().to_owned();
-    memory.write(&state).map_err(|error| StartError::NotWritable {
-        what: if loaded.syntax == Syntax::Yaml { "state file" } else { "config file" },
-        path: state_file.clone(),
-        why: error.to_string(),
-    })?;
     for note in notes {
         tracing::warn!("{note}");
     }

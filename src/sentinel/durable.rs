@@ -58,6 +58,71 @@ pub fn reconcile(
     (State { groups, removed, ..old }, notes)
 }
 
+/// The same for a `sentinel.conf`, which says more: `found` is what it holds, state included. Where
+/// nothing is remembered beside it, that is all there is.
+///
+/// What is remembered was learned when the file could not be written. It counts, unless others
+/// wrote the file since (Redis Sentinel, say): a newer configuration or a newer vote in the file
+/// does then, and what it knows of nodes is added.
+pub fn reconcile_conf(found: State, remembered: Option<State>) -> (State, Vec<String>) {
+    let declared: BTreeMap<_, _> =
+        found.groups.iter().map(|(name, group)| (name.clone(), group.settings.clone())).collect();
+    let Some(remembered) = remembered else {
+        let mut state = found;
+        for (group, settings) in state.groups.values_mut().zip(declared.into_values()) {
+            group.declared = Some(settings);
+        }
+        return (state, Vec::new());
+    };
+    let before: BTreeMap<_, _> = remembered
+        .groups
+        .iter()
+        .map(|(name, group)| {
+            let epochs = (group.config_epoch, group.leader_epoch);
+            (name.clone(), (epochs, group.settings.master.clone()))
+        })
+        .collect();
+    let (mut state, mut notes) = reconcile(declared, Some(remembered), found.my_id);
+    state.current_epoch = state.current_epoch.max(found.current_epoch);
+    for (name, in_file) in found.groups {
+        let Some(group) = state.groups.get_mut(&name) else { continue };
+        let Some(((config_epoch, leader_epoch), master)) = before.get(&name) else {
+            let declared = group.declared.take();
+            *group = GroupState { declared, ..in_file };
+            continue;
+        };
+        if in_file.leader_epoch > *leader_epoch {
+            group.leader_epoch = in_file.leader_epoch;
+            group.voted_for = in_file.voted_for;
+        }
+        let newer = in_file.config_epoch > *config_epoch;
+        if newer {
+            let epoch = in_file.config_epoch;
+            notes.push(format!(
+                "The configuration file has a newer configuration of {name}, {epoch}"
+            ));
+        }
+        // The very configuration that is remembered has been written into the file meanwhile.
+        if newer || (in_file.config_epoch == *config_epoch && in_file.settings.master == *master) {
+            group.config_epoch = in_file.config_epoch;
+            group.settings.master = in_file.settings.master;
+        }
+        if newer {
+            for replica in in_file.replicas {
+                if !group.replicas.contains(&replica) {
+                    group.replicas.push(replica);
+                }
+            }
+            for (id, address) in in_file.sentinels {
+                if !group.sentinels.values().any(|known| *known == address) {
+                    group.sentinels.entry(id).or_insert(address);
+                }
+            }
+        }
+    }
+    (state, notes)
+}
+
 fn declared_again(
     name: &str,
     mut group: GroupState,
@@ -161,5 +226,60 @@ mod tests {
         let (again, notes) = reconcile(BTreeMap::new(), Some(state), id());
         assert_eq!(again.groups.keys().collect::<Vec<_>>(), ["extra"]);
         assert_eq!(notes.len(), 2);
+    }
+
+    /// What a file says: one group with its master on this port, elected in this epoch.
+    fn in_file(port: u16, config_epoch: u64) -> State {
+        let mut group = GroupState::fresh(settings(port), None);
+        group.config_epoch = config_epoch;
+        group.leader_epoch = config_epoch;
+        group.replicas = vec![Address::new("127.0.0.1", 50 + port)];
+        let groups = BTreeMap::from([("m".to_owned(), group)]);
+        State {
+            my_id: id(),
+            current_epoch: config_epoch,
+            groups,
+            removed: BTreeMap::new(),
+            live: None,
+        }
+    }
+
+    /// Master's port, configuration and leader epoch of the group.
+    fn told(state: &State) -> (u16, u64, u64) {
+        let group = &state.groups["m"];
+        (group.settings.master.port, group.config_epoch, group.leader_epoch)
+    }
+
+    #[test]
+    fn a_conf_file_is_all_there_is_where_nothing_is_remembered_beside_it() {
+        let (state, notes) = reconcile_conf(in_file(1, 5), None);
+        assert_eq!((told(&state), notes.len()), ((1, 5, 5), 0));
+        assert_eq!(state.groups["m"].declared, Some(settings(1)));
+    }
+
+    #[test]
+    fn what_is_remembered_beside_a_conf_file_counts_unless_the_file_is_newer() {
+        let (mut memory, _) = reconcile_conf(in_file(1, 5), None);
+        let group = memory.groups.get_mut("m").expect("declared");
+        group.settings.master.port = 2;
+        (group.config_epoch, group.leader_epoch) = (7, 8);
+        group.voted_for = Some(id());
+        memory.current_epoch = 8;
+        let again = |file| reconcile_conf(file, Some(memory.clone())).0;
+        assert_eq!(again(in_file(1, 5)), memory, "the file cannot follow");
+
+        let newer = again(in_file(3, 9));
+        assert_eq!((told(&newer), newer.current_epoch), ((3, 9, 9), 9), "Redis went on with it");
+        assert_eq!(newer.groups["m"].voted_for, None, "for whom Redis voted is not known");
+        assert_eq!(newer.groups["m"].replicas.len(), 2, "what either knows");
+
+        let edited = again(in_file(3, 5));
+        assert_eq!(told(&edited), (3, 0, 8), "an edited address was elected by nobody");
+
+        // Written into the file, and killed before it was forgotten here.
+        let mut written = in_file(2, 7);
+        written.groups.get_mut("m").expect("declared").leader_epoch = 8;
+        assert_eq!(told(&again(written)), (2, 7, 8));
+        assert_eq!(again(State { groups: BTreeMap::new(), ..in_file(1, 5) }).groups.len(), 0);
     }
 }

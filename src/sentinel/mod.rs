@@ -56,7 +56,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-pub use durable::reconcile;
+pub use durable::{reconcile, reconcile_conf};
 pub use effect::{Command, Effect, ScriptTimes, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};

@@ -24,11 +24,13 @@ macro_rules! over_both_nodes {
 }
 
 mod clients;
+mod command_line;
 mod crash;
 mod drop_in;
 mod exporter;
 mod fleet;
 mod freeze;
+mod full_disk;
 mod haproxy;
 mod hostile;
 mod ipv6;
@@ -45,5 +47,7 @@ mod rolling;
 mod scripts;
 mod shapes;
 mod state;
+mod there_and_back;
 mod tls;
 mod topology;
+mod unwritable;

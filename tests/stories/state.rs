@@ -264,6 +264,35 @@ fn a_file_that_cannot_be_written_any_more_is_told_and_retried() {
 }
 
 #[test]
+fn what_somebody_edits_while_it_runs_is_not_lost() {
+    let _slot = slots::one();
+    let sentinel = &mut Sentinel::start(Program::under_test(), Syntax::Conf, &Watch::of(1));
+    let flush = |sentinel: &Sentinel| sentinel.call(&["SENTINEL", "FLUSHCONFIG"]).text();
+    let edited =
+        fs::read_to_string(sentinel.file()).expect("its file") + "# a late comment\nhz 20\n";
+    fs::write(sentinel.file(), edited).expect("written");
+    assert_eq!(flush(sentinel), "OK");
+    let good = fs::read_to_string(sentinel.file()).expect("its file");
+    assert!(good.contains("# a late comment\n") && good.contains("hz 20\n"), "{good}");
+    if Program::under_test() == Program::Redis {
+        return; // It goes on with whatever is there.
+    }
+    let slip = good.replace("sentinel monitor", "sentinel monitr");
+    fs::write(sentinel.file(), &slip).expect("written");
+    for _ in 0..2 {
+        assert_eq!(flush(sentinel), "OK");
+    }
+    assert_eq!(fs::read_to_string(sentinel.file()).expect("its file"), good);
+    let kept = sentinel.file().with_extension("conf.edited");
+    assert_eq!(fs::read_to_string(kept).expect("what was written"), slip);
+    let log = sentinel.process().log();
+    let told = |l: &&str| l.contains("was edited while") && l.contains("Unrecognized sentinel");
+    assert_eq!(log.lines().filter(told).count(), 1, "{log}");
+    assert!(sentinel.process().terminate().success());
+    sentinel.restart();
+}
+
+#[test]
 fn a_taken_port_is_told() {
     let _slot = slots::one();
     let node = Node::start(Nodes::Redis, &[]);

@@ -48,22 +48,25 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A file that includes another group's `monitor` line gets its own one at the first rewrite,
-    /// and that is the one that follows the failovers. Redis does not start any more then.
+    /// A group whose `monitor` stands in an included file or on the command line gets a line in the
+    /// main file at the first rewrite, and that is the one that follows the failovers. Redis does
+    /// not start any more then.
     fn monitored_twice(&mut self, name: &str, first: usize) -> Result<(), Fault> {
         let (this, other) = (&self.statements[self.index], &self.statements[first]);
-        if this.included == other.included {
+        if this.aside == other.aside {
             return Err(Fault::new(2, "Duplicate master name.")
                 .help(format!("'{name}' is monitored by line {} already", other.line.number)));
         }
-        let (void, counts) = if this.included { (self.index, first) } else { (first, self.index) };
+        let (void, counts) = if this.aside { (self.index, first) } else { (first, self.index) };
         self.report_at(
             void,
             Fault::note(
                 2,
                 format!("The main file says where '{name}' is; this line does not count"),
             )
-            .help("the main file is rewritten after a failover, an included one never is"),
+            .help(
+                "the main file follows the failovers; included files and the command line do not",
+            ),
         );
         if counts == self.index {
             self.monitored_at.remove(name);
@@ -198,6 +201,10 @@ impl Reader<'_> {
         const FOUND_AGAIN: &str = "the line is ignored; sentinels are found again by their hello";
         // An old form without the id; Redis ignores it too.
         let Some(id) = args.get(3) else { return Ok(()) };
+        if args[2] == "0" {
+            // Redis 6.2 takes the port from a sentinel whose address another one has now.
+            return Err(Fault::note(4, "A sentinel without an address").help(FOUND_AGAIN));
+        }
         let address = match self.address(3, args[1], args[2]) {
             Ok(address) => address,
             Err(fault) => return Err(fault.ignored(FOUND_AGAIN)),
@@ -229,8 +236,8 @@ impl Reader<'_> {
                 });
                 Ok(())
             }
-            // The same line again, here and in an included file.
-            Some(name) if name == args[2] && self.is_included_twice() => Ok(()),
+            // The same line again, here and outside the main file.
+            Some(name) if name == args[2] && self.is_written_aside() => Ok(()),
             Some(_) => {
                 Err(Fault::new(3, "Same command renamed multiple times with rename-command.")
                     .help("keep one of the lines"))
@@ -238,11 +245,11 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the same directive stands in the main file and in an included one.
-    fn is_included_twice(&self) -> bool {
+    /// Whether the same directive stands in the main file and outside of it.
+    fn is_written_aside(&self) -> bool {
         let this = &self.statements[self.index];
         let same = |line: &Line| line.args().eq(this.line.args());
-        self.statements.iter().any(|s| s.included != this.included && same(&s.line))
+        self.statements.iter().any(|s| s.aside != this.aside && same(&s.line))
     }
 
     fn parallel_syncs(&mut self, args: &[&str]) -> Result<(), Fault> {

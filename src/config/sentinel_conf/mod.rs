@@ -5,6 +5,8 @@ mod general;
 mod group;
 mod render;
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;
 mod transport;
 
@@ -212,8 +214,14 @@ impl<'a> Reader<'a> {
         let nameless_sentinel = *name == "known-sentinel" && args.len() == 3;
         if args.len() != usage.split(' ').count() && !nameless_sentinel {
             let word = words.len().min(2 + usage.split(' ').count());
+            let more = match *name {
+                "auth-pass" | "auth-user" | "sentinel-pass" | "sentinel-user" => {
+                    ", in quotes if it has blanks: Redis leaves them out when it saves the file"
+                }
+                _ => "",
+            };
             return Err(Fault::new(word, "Unrecognized sentinel configuration statement.")
-                .help(format!("write: sentinel {name} {usage}")));
+                .help(format!("write: sentinel {name} {usage}{more}")));
         }
         match phase {
             Phase::Process => self.process(name, args[0]),

@@ -14,11 +14,11 @@ const PEER: &str = "aaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbb";
 fn statements(text: &str) -> Vec<Statement> {
     let (lines, diagnostics) = parse(text);
     assert_eq!(diagnostics, []);
-    let statement = |line| Statement { line, file: None, included: false };
+    let statement = |line| Statement { line, file: None, aside: false };
     lines.into_iter().map(statement).collect()
 }
 
-fn read_text(text: &str) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
+pub(super) fn read_text(text: &str) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
     let executable = |path: &Path| path.starts_with("/scripts");
     let known = (SentinelSettings::default(), ConfState::default());
     let (settings, mut state, found) = read(known, &statements(text), &executable);
@@ -40,7 +40,7 @@ pub(super) fn findings(text: &str) -> Vec<String> {
     found.iter().map(|d| format!("{} {}:{} {}", d.severity, d.line, d.column, d.message)).collect()
 }
 
-fn state_of(conf: ConfState) -> State {
+pub(super) fn state_of(conf: ConfState) -> State {
     State {
         my_id: conf.my_id.unwrap_or_else(|| RunId::parse(ID).unwrap()),
         current_epoch: conf.current_epoch,
@@ -48,6 +48,13 @@ fn state_of(conf: ConfState) -> State {
         removed: BTreeMap::new(),
         live: None,
     }
+}
+
+/// What a start takes from this text alone.
+pub(super) fn declared(text: &str) -> Declared {
+    let (settings, conf, _) = read_text(text);
+    let groups = conf.groups.into_iter().map(|(name, group)| (name, group.settings)).collect();
+    Declared { settings, groups, overrides: Vec::new(), own: own(text) }
 }
 
 #[test]
@@ -184,7 +191,8 @@ fn what_is_remembered_of_others_never_keeps_it_from_starting() {
         "sentinel monitor a 1.1.1.1 1 2\nsentinel known-replica a name 1\n\
          sentinel known-replica a 1.1.1.2 0\nsentinel known-replica a 1.1.1.2 1\n\
          sentinel known-slave a 1.1.1.2 1\nsentinel known-sentinel a 1.1.1.2 x {PEER}\n\
-         sentinel known-sentinel a 1.1.1.3 1 short\nsentinel known-sentinel a 1.1.1.3 1\n"
+         sentinel known-sentinel a 1.1.1.3 1 short\nsentinel known-sentinel a 1.1.1.3 1\n\
+         sentinel known-sentinel a 1.1.1.3 0 {PEER}\n"
     );
     assert_eq!(
         findings(&text),
@@ -193,6 +201,7 @@ fn what_is_remembered_of_others_never_keeps_it_from_starting() {
             "warning 3:34 Invalid port number.",
             "warning 6:35 Invalid port number.",
             "warning 7:37 This is not an id of 40 hexadecimal digits",
+            "note 9:35 A sentinel without an address",
         ]
     );
     let group = &good(&text).1.groups["a"];
@@ -285,7 +294,7 @@ fn a_group_in_an_included_file_yields_to_the_main_file() {
         "sentinel monitor a 1.1.1.1 1 2\nsentinel monitor a 2.2.2.2 2 2\n\
          sentinel rename-command a X y\nsentinel rename-command a X y\n",
     );
-    (lines[0].included, lines[2].included) = (true, true);
+    (lines[0].aside, lines[2].aside) = (true, true);
     let known = (SentinelSettings::default(), ConfState::default());
     let (_, state, found) = read(known, &lines, &|_| true);
     assert_eq!(state.groups["a"].settings.master, Address::new("2.2.2.2", 2));
@@ -426,7 +435,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn state()(
+    pub(super) fn state()(
         my_id in id(),
         groups in prop::collection::btree_map("[a-z#:*é]{1,4}", group(), 0..3),
     ) -> State {
@@ -434,7 +443,7 @@ prop_compose! {
     }
 }
 
-fn sorted(mut state: State) -> State {
+pub(super) fn sorted(mut state: State) -> State {
     for group in state.groups.values_mut() {
         group.replicas.sort();
     }
@@ -451,13 +460,7 @@ proptest! {
         let mut file = "# a comment\nsentinel known-slave gone 10.0.0.1 1\n".to_owned();
         for state in [before, after] {
             // As after a start from that file.
-            let (declared_settings, conf, _) = read_text(&file);
-            let declared = Declared {
-                settings: declared_settings,
-                groups: conf.groups.into_iter().map(|(n, g)| (n, g.settings)).collect(),
-                overrides: Vec::new(),
-                own: own(&file),
-            };
+            let declared = declared(&file);
             file = render(&file, &declared, &settings, &state);
             prop_assert_eq!(render(&file, &declared, &settings, &state), file.as_str());
             let (read_settings, conf) = good(&file);
@@ -470,7 +473,7 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "(sentinel |monitor |port |user |[a-z0-9\\PC \"\n]){0,30}") {
         let (lines, _) = parse(&text);
-        let statement = |line| Statement { line, file: None, included: false };
+        let statement = |line| Statement { line, file: None, aside: false };
         let lines: Vec<Statement> = lines.into_iter().map(statement).collect();
         let known = (SentinelSettings::default(), ConfState::default());
         for finding in read(known, &lines, &|_| false).2 {

@@ -1,19 +1,25 @@
 //! Makes the core's state durable. One thread writes, one state at a time, so a slow disk delays
 //! votes and nothing else.
 
+mod aside;
+mod conf_file;
+#[cfg(test)]
+mod kill_tests;
 mod replace;
 pub(super) mod state_file;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::sync::mpsc::Sender;
 
+pub use aside::state_folders;
 pub use state_file::StateFileError;
 
-use self::replace::{ReplaceError, remove_leftovers, replace};
+use self::conf_file::ConfFile;
+use self::replace::ReplaceError;
 use self::state_file::StateFile;
+use super::StartError;
 use crate::config::load::{Loaded, Syntax};
 use crate::config::state::State;
 use crate::config::types::RunId;
@@ -21,61 +27,49 @@ use crate::sentinel::{Input, Revision, reconcile, reconcile_live};
 
 /// States that may wait for the writer: the core hands out one at a time.
 const JOBS_MAX: usize = 1;
-/// Mode of a `sentinel.conf` that is gone when it is written again, as Redis makes it.
-const CONF_MODE: u32 = 0o644;
 
 /// Where a sentinel remembers.
 pub(super) enum Memory {
-    /// In a file of ours, beside a YAML file that is never written.
+    /// In a file of ours, beside a YAML file or a `sentinel.conf` that is never written.
     Own(StateFile),
     /// Among the lines of its `sentinel.conf`.
     Conf(Box<ConfFile>),
 }
 
-/// A `sentinel.conf` that is rewritten in place.
-pub(super) struct ConfFile {
-    path: PathBuf,
-    /// Its text as it was last read or written.
-    text: String,
-    loaded: Loaded,
+/// A memory that has been written once.
+pub(super) struct Opened {
+    pub(super) memory: Memory,
+    /// The state to start with.
+    pub(super) state: State,
+    /// What of it an operator should know.
+    pub(super) notes: Vec<String>,
 }
 
 impl Memory {
-    /// Opens what this configuration calls for. Returns the state to start with, and what of it an
-    /// operator should know.
-    pub(super) fn open(
-        loaded: &Loaded,
-        fresh_id: RunId,
-    ) -> Result<(Memory, State, Vec<String>), StateFileError> {
-        if loaded.syntax == Syntax::Yaml {
-            let (file, remembered) =
-                StateFile::open(&loaded.settings.dir, loaded.settings.main_port())?;
-            let (mut state, mut notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
-            let (live, more) = reconcile_live(loaded.settings.live(), state.live.take());
-            state.live = live;
-            notes.extend(more);
-            return Ok((Memory::Own(file), state, notes));
+    /// Opens what this configuration calls for, and makes sure that it can be written.
+    pub(super) fn open(loaded: &Loaded, fresh_id: RunId) -> Result<Opened, StartError> {
+        if loaded.syntax == Syntax::Conf {
+            return aside::open(loaded, fresh_id);
         }
-        // A link leads to the file that is to be replaced.
-        let path = fs::canonicalize(&loaded.path).unwrap_or_else(|_| loaded.path.clone());
-        remove_leftovers(&path);
-        let found = loaded.conf_state.clone().unwrap_or_default();
-        let state = State {
-            my_id: found.my_id.unwrap_or(fresh_id),
-            current_epoch: found.current_epoch,
-            groups: found.groups,
-            removed: Default::default(),
-            live: None,
-        };
-        let file = ConfFile { path, text: loaded.text.clone(), loaded: loaded.clone() };
-        Ok((Memory::Conf(Box::new(file)), state, Vec::new()))
+        let (mut file, remembered) =
+            StateFile::open(&loaded.settings.dir, loaded.settings.main_port())?;
+        let (mut state, mut notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
+        let (live, more) = reconcile_live(loaded.settings.live(), state.live.take());
+        state.live = live;
+        notes.extend(more);
+        file.write(&state).map_err(|error| StartError::NotWritable {
+            what: "state file",
+            path: file.path().to_owned(),
+            why: error.to_string(),
+        })?;
+        Ok(Opened { memory: Memory::Own(file), state, notes })
     }
 
     /// The file.
     pub(super) fn path(&self) -> &Path {
         match self {
             Memory::Own(file) => file.path(),
-            Memory::Conf(file) => &file.path,
+            Memory::Conf(file) => file.path(),
         }
     }
 
@@ -83,12 +77,7 @@ impl Memory {
     pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
         match self {
             Memory::Own(file) => file.write(state),
-            Memory::Conf(file) => {
-                let text = file.loaded.render(&file.text, &file.loaded.settings, state);
-                replace(&file.path, text.as_bytes(), CONF_MODE)?;
-                file.text = text;
-                Ok(())
-            }
+            Memory::Conf(file) => file.write(state),
         }
     }
 }
@@ -138,6 +127,8 @@ fn write_all(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tokio::sync::mpsc::channel;
 
     use super::*;
@@ -181,7 +172,8 @@ mod tests {
     fn a_conf_file_is_rewritten_in_place_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let id = RunId::from_bytes([9; 20]);
-        let (mut memory, fresh, _) = Memory::open(&conf(folder.path()), id.clone()).unwrap();
+        let Opened { mut memory, state: fresh, .. } =
+            Memory::open(&conf(folder.path()), id.clone()).unwrap();
         assert_eq!((&fresh.my_id, fresh.current_epoch), (&id, 0));
         for epoch in [5, 6] {
             memory.write(&state(epoch)).unwrap();
@@ -189,8 +181,8 @@ mod tests {
         let text = fs::read_to_string(memory.path()).unwrap();
         assert!(text.starts_with("# mine\nport 26400\n"), "{text}");
         assert_eq!(text.matches("leader-epoch").count(), 1, "{text}");
-        let (_, found, _) = Memory::open(&conf(folder.path()), id).unwrap();
-        assert_eq!(found, state(6));
+        let again = Memory::open(&conf(folder.path()), id).unwrap();
+        assert_eq!(again.state, state(6));
     }
 
     #[test]
@@ -200,7 +192,7 @@ mod tests {
         let link = folder.path().join("link.conf");
         std::os::unix::fs::symlink(folder.path().join("sentinel.conf"), &link).unwrap();
         let loaded = load_sentinel(&link, &[]).unwrap();
-        let (mut memory, _, _) = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap();
+        let mut memory = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap().memory;
         memory.write(&state(5)).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&link).unwrap().contains("current-epoch 5"));
@@ -210,7 +202,7 @@ mod tests {
     fn the_writer_answers_for_each_state_good_or_bad() {
         let folder = tempfile::tempdir().unwrap();
         let loaded = conf(folder.path());
-        let (memory, _, _) = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap();
+        let memory = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap().memory;
         let (sender, mut answers) = channel(2);
         let store = Store::start(memory, sender).unwrap();
         let mut answer = |revision| {

@@ -1,8 +1,9 @@
 //! A file is replaced as a whole: written beside it, made durable, renamed over it. Whoever reads
-//! it, at any moment and after any crash, finds the old content or the new one.
+//! it, at any moment and after any crash, finds the old content or the new one. The tests kill a
+//! process after each step, and within the write.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,19 @@ pub(crate) struct ReplaceError {
     pub(super) cause: io::Error,
 }
 
+impl ReplaceError {
+    /// Whether the file, or its folder, is not ours to write: it will not be next time either.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(
+            self.cause.kind(),
+            // A file that is a mount of its own, as in containers, is busy when it is renamed over.
+            io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::ResourceBusy
+        )
+    }
+}
+
 /// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
 /// this process may give files away, its owner.
 pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
@@ -37,7 +51,9 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Repl
         .tempfile_in(folder)
         .map_err(at("can't create a file in", folder))?;
     let name = new.path().to_owned();
-    new.as_file_mut().write_all(content).map_err(at("can't write", &name))?;
+    step();
+    write(new.as_file_mut(), content).map_err(at("can't write", &name))?;
+    step();
     let old = fs::metadata(path).ok();
     let mode = old.as_ref().map_or(mode, |old| old.mode() & 0o7777);
     let permissions = Permissions::from_mode(mode);
@@ -46,12 +62,48 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Repl
         // Only root may do this, and only root needs to.
         let _ = fchown(new.as_file(), Some(old.uid()), Some(old.gid()));
     }
+    step();
     new.as_file().sync_all().map_err(at("can't fsync", &name))?;
+    step();
     new.persist(path).map_err(|error| at("can't rename a new file to", path)(error.error))?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(at("can't fsync the folder", folder))
+    step();
+    sync_folder(path)?;
+    step();
+    Ok(())
 }
+
+/// Removes the file at `path` for good.
+pub(super) fn remove(path: &Path) -> Result<(), ReplaceError> {
+    step();
+    fs::remove_file(path).map_err(|cause| ReplaceError {
+        step: "can't remove",
+        path: path.to_owned(),
+        cause,
+    })?;
+    step();
+    sync_folder(path)
+}
+
+/// What happened to the names in the folder of `path` survives a loss of power.
+fn sync_folder(path: &Path) -> Result<(), ReplaceError> {
+    let folder = folder(path);
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|cause| ReplaceError {
+        step: "can't fsync the folder",
+        path: folder.to_owned(),
+        cause,
+    })
+}
+
+#[cfg(not(test))]
+fn step() {}
+
+#[cfg(not(test))]
+fn write(file: &mut File, content: &[u8]) -> io::Result<()> {
+    io::Write::write_all(file, content)
+}
+
+#[cfg(test)]
+use super::kill_tests::{step, write};
 
 /// Removes what a crash in the middle of [`replace`] left behind.
 pub(super) fn remove_leftovers(path: &Path) {

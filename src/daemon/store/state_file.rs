@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::replace::{ReplaceError, remove_leftovers, replace};
+use super::replace::{ReplaceError, remove, remove_leftovers, replace};
 use crate::config::state::State;
 use crate::daemon::words;
 
@@ -40,8 +40,8 @@ pub enum StateFileError {
     },
     /// The system does not let us.
     #[error(
-        "State file {}: {step}: {}. A sentinel must be able to keep its votes: set 'state_dir' to \
-         a folder that exists and that this user may write to",
+        "State file {}: {step}: {}. A sentinel must be able to keep its votes: set 'state_dir' \
+         ('dir' in a sentinel.conf) to a folder that exists and that this user may write to",
         path.display(),
         words(cause)
     )]
@@ -102,7 +102,20 @@ impl StateFile {
         folder: &Path,
         port: u16,
     ) -> Result<(StateFile, Option<State>), StateFileError> {
-        let path = folder.join(format!("watchfire-state-{port}.json"));
+        StateFile::open_as(folder, &format!("watchfire-state-{port}"))
+    }
+
+    /// Whether there is a state file with this name, which is given without its ending.
+    pub(super) fn exists(folder: &Path, stem: &str) -> bool {
+        path(folder, stem).exists()
+    }
+
+    /// The same as [`open`](StateFile::open) by the name of the file, without its ending.
+    pub(super) fn open_as(
+        folder: &Path,
+        stem: &str,
+    ) -> Result<(StateFile, Option<State>), StateFileError> {
+        let path = path(folder, stem);
         let lock = lock(&path)?;
         remove_leftovers(&path);
         let state = match fs::read(&path) {
@@ -130,6 +143,16 @@ impl StateFile {
         })?;
         replace(&self.path, content.as_bytes(), MODE)
     }
+
+    /// Removes the file, since what it held is kept elsewhere now. The lock stays: somebody may be
+    /// waiting for it.
+    pub(super) fn remove(self) -> Result<(), ReplaceError> {
+        remove(&self.path)
+    }
+}
+
+fn path(folder: &Path, stem: &str) -> PathBuf {
+    folder.join(format!("{stem}.json"))
 }
 
 /// Takes the lock, a file of its own: the state file itself is replaced at each write.
