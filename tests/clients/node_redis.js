@@ -16,7 +16,9 @@ async function listen(port) {
   say("subscribed", port);
 }
 
-async function write() {
+const after = (ms) => new Promise((resume) => setTimeout(resume, ms));
+
+async function connect() {
   const sentinel = createSentinel({
     name: group,
     sentinelRootNodes: ports.map((port) => ({ host: "127.0.0.1", port: Number(port) })),
@@ -24,14 +26,27 @@ async function write() {
   sentinel.on("error", (error) => say("error", error.message));
   await sentinel.connect();
   await sentinel.subscribe("news", (text) => say("news", text));
+  return sentinel;
+}
+
+async function write() {
+  let sentinel = await connect();
   for (let number = 1; ; number += 1) {
+    // A node-redis whose connection ends looks for the master at once; before the sentinels see
+    // that it is dead, they name the dead one, and node-redis may then wait for it for ever.
+    const hangs = after(3000).then(() => "hangs");
     try {
-      await sentinel.set(`${name}:${number}`, number);
-      say("ack", number);
+      if ((await Promise.race([sentinel.set(`${name}:${number}`, number), hangs])) === "hangs") {
+        say("anew");
+        sentinel.destroy();
+        sentinel = await connect();
+      } else {
+        say("ack", number);
+      }
     } catch (error) {
       say("error", error.message);
     }
-    await new Promise((resume) => setTimeout(resume, 10));
+    await after(10);
   }
 }
 

@@ -22,6 +22,11 @@ fn every_client_follows_a_switch_and_a_kill(nodes: Nodes) {
     for client in &mut clients {
         client.wait_until_ready();
     }
+    // Who listens to all events: the four that speak RESP3, the other five, and our recorder.
+    let listeners = group.sentinels[0].call(&["CLIENT", "LIST"]).text();
+    let all = || listeners.lines().filter(|line| line.contains(" psub=1 "));
+    let by = |resp| all().filter(|line| line.contains(&format!(" resp={resp}"))).count();
+    assert_eq!((by(3), by(2)), (4, 6), "{listeners}");
     let first = group.watch.master;
 
     let switch = Fault::begin();
@@ -126,5 +131,9 @@ fn print_table(
             switch.1,
             kill.1
         );
+        let anew = client.said("anew").len();
+        if anew > 0 {
+            println!("  {}: hung and was made anew, {anew} times", client.library.name());
+        }
     }
 }

@@ -264,10 +264,10 @@ impl Fleet {
             lost_else += missing(group.master, &far).len();
         }
         println!(
-            "{} sentinels, {} exchanges, {} groups: {} kills, {failovers} failovers, {} false ones, {} false \
-             ODOWNs; {stops} stops of sentinels, {lost} subscriptions ended; files read {reads} \
-             times; {writes} writes acknowledged, {lost_at_kills} lost at the kills, {lost_else} \
-             elsewhere",
+            "{} sentinels, {} exchanges, {} groups: {} kills, {failovers} failovers, \
+             {} false ones, {} false ODOWNs; {stops} stops of sentinels, \
+             {lost} subscriptions ended; files read {reads} times; \
+             {writes} writes acknowledged, {lost_at_kills} lost at the kills, {lost_else} more",
             sentinels.len(),
             self.exchanges,
             GROUPS.len(),

@@ -56,8 +56,8 @@ fn haproxy_follows_by_role_and_by_the_sentinels_word(nodes: Nodes) {
         });
         let lost = missing(third, &writer.writes());
         println!(
-            "HAProxy by {check} over {nodes:?}: {} writes acknowledged, {} lost; longest pause {} ms \
-             (switch), {} ms (kill -9, down-after {} ms)",
+            "HAProxy by {check} over {nodes:?}: {} writes acknowledged, {} lost; longest pause \
+             {} ms (switch), {} ms (kill -9, down-after {} ms)",
             writer.writes().len(),
             lost.len(),
             pauses[0],

@@ -234,7 +234,7 @@ fn redis_rs(name: &'static str, sentinels: &[u16]) -> Program {
 
 /// Writes until an error.
 fn rs_write(journal: &Journal, name: &str, connection: &mut Connection) -> RedisResult<()> {
-    connection.set_read_timeout(Some(Duration::from_millis(500)))?;
+    connection.set_read_timeout(Some(Duration::from_secs(1)))?;
     while !journal.ends() {
         // A number is not used again, so that what was lost is seen.
         let number = journal.numbers.fetch_add(1, Ordering::Relaxed);
@@ -247,8 +247,8 @@ fn rs_write(journal: &Journal, name: &str, connection: &mut Connection) -> Redis
 
 fn rs_news(journal: &Journal, _: &str, connection: &mut Connection) -> RedisResult<()> {
     let mut news = connection.as_pubsub();
-    news.set_read_timeout(Some(Duration::from_millis(200)))?;
     news.subscribe("news")?;
+    news.set_read_timeout(Some(Duration::from_millis(200)))?;
     while !journal.ends() {
         match news.get_message() {
             Ok(message) => journal.say("news", message.get_payload::<String>()?),
@@ -262,8 +262,8 @@ fn rs_news(journal: &Journal, _: &str, connection: &mut Connection) -> RedisResu
 fn rs_events(journal: &Journal, port: u16, url: &str) -> RedisResult<()> {
     let mut connection = redis::Client::open(url)?.get_connection()?;
     let mut events = connection.as_pubsub();
-    events.set_read_timeout(Some(Duration::from_millis(200)))?;
     events.psubscribe("*")?;
+    events.set_read_timeout(Some(Duration::from_millis(200)))?;
     journal.say("subscribed", port);
     while !journal.ends() {
         match events.get_message() {
