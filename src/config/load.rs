@@ -19,6 +19,7 @@ use rustix::fs::{Access, access};
 use super::bytes;
 use super::conf::{self, Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
+use super::own;
 use super::sentinel_conf::{self, ConfState, Declared};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::{GroupState, State};
@@ -248,6 +249,8 @@ impl Loaded {
         self.remember_places(&reading.statements);
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
+        let (hello_key, own) = own::read(&self.text, &|path| read_secret(&self.base.join(path)));
+        found.extend(own.into_iter().map(|finding| finding.in_file(path)));
         if state.groups.is_empty() && !found.iter().any(Diagnostic::is_error) {
             found.push(
                 Diagnostic::new(Severity::Note, "No group is watched")
@@ -255,7 +258,7 @@ impl Loaded {
                     .help("add a line: sentinel monitor <name> <host> <port> <quorum>"),
             );
         }
-        self.settings = settings;
+        self.settings = SentinelSettings { hello_key, ..settings };
         self.groups = group_settings(&state);
         self.conf_state = Some(state);
         found

@@ -11,6 +11,7 @@ pub mod diagnostic;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod load;
+mod own;
 pub mod rewrite;
 pub mod rules;
 pub mod sentinel_conf;

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Severity};
+use super::own;
 use super::rules::{GROUP_NAME_RULE, closest, remarks, valid_group_name};
-use super::settings::{GroupSettings, SentinelSettings};
+use super::settings::{GroupSettings, HelloKey, SentinelSettings};
 use super::types::{Address, Secret};
 use node::{Key, Lines, Node, Place, Value};
 pub(super) use transport::point;
@@ -32,6 +33,7 @@ const TOP: &[&str] = &[
     "announce",
     "hostnames",
     "peers",
+    "hello",
     "scripts",
     "groups",
 ];
@@ -55,6 +57,7 @@ const LOG: &[&str] = &["level", "file", "syslog", "syslog_ident", "syslog_facili
 const ANNOUNCE: &[&str] = &["ip", "port"];
 const HOSTNAMES: &[&str] = &["resolve", "announce"];
 const AUTH: &[&str] = &["user", "password", "password_file", "password_env"];
+const HELLO: &[&str] = &["secret_file", "signed_only"];
 const SCRIPTS: &[&str] = &["allow_reconfig"];
 const GROUP: &[&str] = &[
     "master",
@@ -176,6 +179,7 @@ impl Reader<'_> {
         let hostnames = section(self, "hostnames", HOSTNAMES);
         let peers = section(self, "peers", AUTH);
         let scripts = section(self, "scripts", SCRIPTS);
+        settings.hello_key = top.get("hello").and_then(|node| self.hello(node));
         self.listen(&listen, settings);
         self.transport(&top, &listen, &log, settings);
         self.set(&top, "state_dir", Self::path, |path| settings.dir = path);
@@ -207,6 +211,23 @@ impl Reader<'_> {
         self.set(listen, "keepalive", Self::seconds, |s| settings.tcp_keepalive_s = s);
         self.set(listen, "backlog", Self::count, |count| settings.tcp_backlog = count);
         settings.requirepass = self.password(listen);
+    }
+
+    /// The secret with which hellos are signed.
+    fn hello(&mut self, node: &Node) -> Option<HelloKey> {
+        let hello = self.section(node, "hello", HELLO);
+        let mut signed_only = false;
+        self.set(&hello, "signed_only", Self::flag, |yes| signed_only = yes);
+        let Some(file) = hello.get("secret_file") else {
+            let help = "write: hello: {secret_file: <path>}";
+            return self.refuse(node.place, "'hello' needs a 'secret_file'", help);
+        };
+        let path = self.text(file)?;
+        let content = self.password_file(file.place, &path)?;
+        match own::good_secret(content) {
+            Ok(secret) => Some(HelloKey { secret, signed_only }),
+            Err(why) => self.refuse(file.place, why, "32 random hexadecimal digits are good"),
+        }
     }
 
     fn no_groups(&mut self, place: Place) {
