@@ -286,7 +286,11 @@ async fn three_hundred_at_once_run_sixteen_at_a_time_in_their_order() {
     }
     let scripts = theatre.handle.scripts();
     until("sixteen run", || scripts.counts().0 == 16).await;
-    until("sixteen have begun", || lines(&theatre, "begun").len() == 16).await;
+    until("sixteen have begun and are known", || {
+        let known = scripts.pending().iter().filter(|job| job.pid != 0).count();
+        lines(&theatre, "begun").len() == 16 && known == 16
+    })
+    .await;
     assert_eq!(scripts.counts(), (16, 256));
     let pending = scripts.pending();
     let [running, waiting] = [true, false].map(|is| {
