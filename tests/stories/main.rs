@@ -46,6 +46,7 @@ mod rights;
 mod rolling;
 mod scripts;
 mod shapes;
+mod side_by_side;
 mod state;
 mod there_and_back;
 mod tls;
