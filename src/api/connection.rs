@@ -326,6 +326,9 @@ impl Connection {
                 if let Some(answer) = self.answers.pop_front() {
                     self.reply(&value, answer.silent);
                 }
+                if self.session.client.leave.is_cancelled() && self.closing.is_none() {
+                    self.close();
+                }
             }
             // The peer sends no more; what it asked is still answered.
             News::Read(0) => self.close(),

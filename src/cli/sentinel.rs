@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiSettings};
+use crate::api::{self, ApiSettings, Users};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Loaded, Syntax, load_sentinel};
 use crate::daemon::{self, log};
@@ -148,10 +148,13 @@ fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
         let version = env!("CARGO_PKG_VERSION");
         tracing::warn!("Watchfire version={version}, pid={pid}, just started");
         tell(loaded);
+        let (users, notes) = Users::open(&loaded.settings, loaded.user_lines())
+            .map_err(|found| complaint(&loaded.path, &found))?;
+        tell_findings(&notes);
         let (running, listening) =
             daemon::start(loaded, stop.clone()).map_err(|error| error.to_string())?;
         let pidfile = PidFile::write(loaded.settings.pidfile.clone());
-        let settings = ApiSettings::new(&loaded.settings, &loaded.path);
+        let settings = ApiSettings::new(&loaded.settings, &loaded.path, users);
         let serving = api::serve(listening, running.handle.clone(), settings, stop.clone());
         let serving = tokio::spawn(serving);
         let ended = running.ended();
@@ -181,7 +184,11 @@ fn serve(runtime: &Runtime, loaded: &Loaded) -> Result<(), String> {
 /// Tells what an operator should know of the configuration.
 fn tell(loaded: &Loaded) {
     tracing::info!("Configuration is read from {}", loaded.path.display());
-    for finding in &loaded.notes {
+    tell_findings(&loaded.notes);
+}
+
+fn tell_findings(found: &[Diagnostic]) {
+    for finding in found {
         let place = match (&finding.file, finding.line) {
             (Some(file), 0) => format!(" ({})", file.display()),
             (Some(file), line) => format!(" ({}:{line})", file.display()),

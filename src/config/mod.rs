@@ -15,4 +15,5 @@ pub mod sentinel_conf;
 pub mod settings;
 pub mod state;
 pub mod types;
+pub mod users;
 mod yaml;

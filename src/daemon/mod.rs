@@ -23,6 +23,7 @@ pub use handle::Handle;
 pub use store::StateFileError;
 
 use self::run::Driver;
+pub(crate) use self::store::replace_file;
 use self::store::{Memory, Store};
 use crate::config::load::{Loaded, Syntax};
 use crate::config::types::RunId;

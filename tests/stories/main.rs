@@ -23,6 +23,7 @@ macro_rules! over_both_nodes {
     )*};
 }
 
+mod access;
 mod crash;
 mod drop_in;
 mod freeze;

@@ -18,23 +18,8 @@ pub(super) struct General {
     tls_port: Option<usize>,
     /// The last `unixsocket`.
     unix_socket: Option<usize>,
-    /// A `user` or `aclfile` line that closes the default user or may do so.
-    closed: Option<usize>,
-    /// The password of a line `user default on >password ...`.
-    acl_password: Option<Secret>,
-}
-
-/// What `user default ...` asks for.
-#[derive(Debug, PartialEq)]
-enum DefaultUser {
-    /// All commands without a password.
-    Open,
-    /// All commands with this password.
-    Password(String),
-    /// All commands, and passwords of which only the hash is known.
-    Hashed,
-    /// Anything narrower.
-    Narrow,
+    /// The last `aclfile`.
+    pub(super) acl_file: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -119,11 +104,8 @@ impl Reader<'_> {
     fn not_offered(&mut self, name: &str, words: &[&str]) -> Result<(), Fault> {
         let value = words[1];
         match name {
-            "user" => return self.user(&words[1..]),
-            "aclfile" if value.is_empty() => {}
-            "aclfile" => {
-                self.general.closed = Some(self.index);
-                self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
+            "user" | "aclfile" | "acllog-max-len" | "acl-pubsub-default" | "rename-command" => {
+                return self.access(name, words);
             }
             "tls-port" => {
                 let port = integer(value, 0, 65_535)?;
@@ -162,16 +144,6 @@ impl Reader<'_> {
                     );
                 }
             }
-            "rename-command" if words.len() == 3 => {
-                self.report(
-                    Fault::warning(0, "Renaming a sentinel's own commands is not offered")
-                        .help("to tell how the nodes call a command: sentinel rename-command"),
-                );
-            }
-            "rename-command" => {
-                return Err(Fault::new(0, "Bad directive or wrong number of arguments")
-                    .help("write: rename-command <command> <new-name>"));
-            }
             // Redis writes it into every file.
             "latency-tracking-info-percentiles" => {}
             "supervised" if value.eq_ignore_ascii_case("no") => {}
@@ -183,36 +155,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `user <name> <rules>`: Redis writes `user default` into every file, so that one is
-    /// understood as far as it says what `requirepass` can say.
-    fn user(&mut self, words: &[&str]) -> Result<(), Fault> {
-        if words[0] != "default" {
-            self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
-            return Ok(());
-        }
-        match default_user(&words[1..]) {
-            DefaultUser::Open => {}
-            DefaultUser::Password(password) => {
-                self.general.acl_password = Some(Secret::new(password));
-            }
-            DefaultUser::Hashed => self.general.closed = Some(self.index),
-            DefaultUser::Narrow => {
-                self.general.closed = Some(self.index);
-                self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
-            }
-        }
-        Ok(())
-    }
-
     /// Judges what only the whole file shows.
     pub(super) fn finish_general(&mut self) {
-        if self.settings.requirepass.is_none() {
-            self.settings.requirepass = self.general.acl_password.take();
-        }
-        if let (Some(index), None) = (self.general.closed, &self.settings.requirepass) {
-            let fault = Fault::new(0, "Without ACLs this sentinel would be open to everyone");
-            self.report_at(index, fault.help(USE_REQUIREPASS));
-        }
+        self.finish_access();
         if let Some(index) = self.general.port_off {
             let fault = Fault::new(1, "Configured to not listen anywhere, exiting.");
             let help = match (self.general.tls_port, self.general.unix_socket) {
@@ -227,41 +172,9 @@ impl Reader<'_> {
 
 /// Largest number of Redis's integer directives.
 const INT_MAX: u64 = 2_147_483_647;
-const NO_ACL: &str = "ACLs are not offered in this version";
 const NO_TLS: &str = "TLS is not offered in this version";
-const USE_REQUIREPASS: &str = "set 'requirepass': one password for all that this sentinel answers";
 
-fn default_user(rules: &[&str]) -> DefaultUser {
-    let (mut on, mut nopass, mut all, mut narrow) = (false, false, false, false);
-    let mut hashed = false;
-    let mut password = None;
-    for rule in rules {
-        match rule.to_ascii_lowercase().as_str() {
-            "on" => on = true,
-            "off" => on = false,
-            "nopass" => nopass = true,
-            "+@all" | "allcommands" => all = true,
-            // Keys, channels and payload checks mean nothing to a sentinel's commands.
-            "~*"
-            | "&*"
-            | "allkeys"
-            | "allchannels"
-            | "sanitize-payload"
-            | "skip-sanitize-payload" => {}
-            _ if rule.starts_with('>') => password = Some(rule[1..].to_owned()),
-            _ if rule.starts_with('#') => hashed = true,
-            _ => narrow = true,
-        }
-    }
-    match (on && all && !narrow, nopass, password) {
-        (true, true, _) => DefaultUser::Open,
-        (true, false, Some(password)) if !hashed => DefaultUser::Password(password),
-        (true, false, None) if hashed => DefaultUser::Hashed,
-        _ => DefaultUser::Narrow,
-    }
-}
-
-fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
+pub(super) fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
     let Ok(number) = text.parse::<i64>() else {
         return Err(Fault::new(1, "argument couldn't be parsed into an integer")
             .help(format!("write a number from {min} to {max}")));
@@ -275,7 +188,7 @@ fn not_yes_or_no() -> Fault {
     Fault::new(1, "argument must be 'yes' or 'no'")
 }
 
-fn path(text: &str) -> Option<PathBuf> {
+pub(super) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 

@@ -6,6 +6,7 @@ mod group;
 mod render;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,6 +19,7 @@ use super::rules::{closest, remarks};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::GroupState;
 use super::types::{EPOCH_MAX, RunId, Secret};
+use super::users::UserLines;
 
 pub(super) use render::render;
 
@@ -39,6 +41,8 @@ pub(super) struct Declared {
     pub(super) settings: SentinelSettings,
     pub(super) groups: BTreeMap<String, GroupSettings>,
     pub(super) overrides: Vec<Line>,
+    /// The users, once they differ from what is declared.
+    pub(super) user_lines: UserLines,
 }
 
 /// When a directive is read: those of a group need the group, and a group needs to know whether it

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Sender;
 
 pub use state_file::StateFileError;
 
+pub(crate) use self::replace::replace as replace_file;
 use self::replace::{ReplaceError, remove_leftovers, replace};
 use self::state_file::StateFile;
 use crate::config::load::{Loaded, Syntax};
