@@ -39,7 +39,7 @@ impl ReplaceError {
 
 /// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
 /// this process may give files away, its owner.
-pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
     let at = |step, path: &Path| {
         let path = path.to_owned();
         move |cause| ReplaceError { step, path, cause }
