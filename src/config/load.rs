@@ -100,7 +100,8 @@ impl fmt::Debug for Loaded {
 
 impl Loaded {
     /// The text of a `sentinel.conf` with these settings and this state, whose
-    /// [`live`](State::live) settings count where it has some: comments, order and unknown lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
+    /// [`live`](State::live) settings count where it has some: comments, order and unknown lines of
+    /// `original` (the file as it is now) stay, and Redis Sentinel can read it.
     pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
         let mut settings = settings.clone();
         if let Some(live) = &state.live {

@@ -1,6 +1,7 @@
 //! Drives a core with tokio: `link` keeps a connection to each node and peer, `store` makes the
 //! state durable, `run` is the one task that owns the core, `handle` is how the API reaches it,
-//! `history` keeps the last events, `log` is where all of it is told. [`start`] puts them together; no decision is taken here.
+//! `history` keeps the last events, `log` is where all of it is told. [`start`] puts them together;
+//! no decision is taken here.
 
 #[doc(hidden)]
 pub mod fuzz;
