@@ -379,7 +379,8 @@ impl Node {
 
     /// True if a hello is to be published on it now.
     pub(super) fn hello_due(&mut self, core: &mut Core) -> bool {
-        let due = self.health.up && core.due_about(self.next_hello, core.tune.hello_slack_ms());
+        let up = self.health.up && core.is_reachable();
+        let due = up && core.due_about(self.next_hello, core.tune.hello_slack_ms());
         let due = due && !self.hello_in_flight;
         if due {
             self.hello_in_flight = true;

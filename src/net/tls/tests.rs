@@ -190,7 +190,7 @@ async fn who_is_not_accepted_is_told_why_on_both_sides() {
         ),
         (&good, &stranger, "does not know", "no authority"),
         // The name of the authority is the same, its key is not.
-        (&good, &open(&double.settings("node")), "has another key", "has another key"),
+        (&good, &open(&double.settings("node")), "has another key there", "has another key"),
         (&open(&authority.settings("old")), &good, "our certificate has expired", "it has expired"),
         (&open(&authority.settings("future")), &good, "", "it is not good yet"),
         (&open(&authority.settings("client")), &good, "", "not meant for this use"),
