@@ -144,7 +144,11 @@ fn finds_each_thing_that_keeps_a_world_from_being_well() {
 fn a_simulated_failure_is_a_crash() {
     let mut world = lived(15_000);
     let is_asked_for = |world: &mut World| {
-        let info = world.hosts[0].ask(&mut world.net, &mut world.watch, Request::Info);
+        let info = world.hosts[0].ask(
+            &mut world.net,
+            &mut world.watch,
+            Request::Info { running_scripts: 0, queued_scripts: 0 },
+        );
         let info = info.expect("an answer");
         info.text().is_some_and(|text| text.contains("sentinel_simulate_failure_flags:1\r\n"))
     };
