@@ -3,6 +3,7 @@
 //! * [`resp`]: the wire format, RESP2 and RESP3, pure. Read `resp::value` first.
 //! * [`config`]: text in, validated settings out: our YAML, `sentinel.conf`, `redis.conf`;
 //!   diagnostics that show the line and the mend; the rewriting that keeps comments and order.
+//! * [`acl`]: users and what each may do, as Redis has them; pure.
 //! * [`sentinel`]: **the decision core.** Time and input go in, effects come out; no socket, file,
 //!   clock or random source. Start at `sentinel::Sentinel::handle`.
 //! * [`net`]: listeners shared by `daemon`, `api` and `server`.
@@ -15,6 +16,7 @@
 //!
 //! ARCHITECTURE.md tells which way the arrows run; `tests/tidy.rs` holds the walls.
 
+pub mod acl;
 pub mod api;
 pub mod cli;
 pub mod config;

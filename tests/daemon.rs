@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use watchfire::api::{self, ApiSettings};
+use watchfire::api::{self, ApiSettings, Users};
 use watchfire::config::load::load_sentinel;
 use watchfire::daemon;
 use watchfire::resp::Value;
@@ -405,7 +405,8 @@ async fn it_runs_within_a_process() {
     let (handle, port) = (running.handle.clone(), doors.port());
     assert_eq!(port, loaded.settings.port);
     let mut events = handle.events();
-    let settings = ApiSettings::new(&loaded.settings, &loaded.path);
+    let users = Users::open(&loaded.settings, loaded.user_lines()).expect("good users").0;
+    let settings = ApiSettings::new(&loaded.settings, &loaded.path, users);
     let serving = tokio::spawn(api::serve(doors, handle.clone(), settings, stop.clone()));
 
     assert_eq!(handle.ask(Request::MyId).await, Value::bulk(running.id.as_str()));

@@ -15,18 +15,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("cli", &["demo", "api", "sim", "daemon", "server", "net", "sentinel", "config", "resp"]),
     ("demo", &[]),
-    ("api", &["daemon", "net", "sentinel", "config", "resp"]),
+    ("api", &["acl", "daemon", "net", "sentinel", "config", "resp"]),
     ("sim", &["sentinel", "config", "resp"]),
     ("daemon", &["net", "sentinel", "config", "resp"]),
     ("server", &["net", "config", "resp"]),
     ("net", &["config", "resp"]),
     ("sentinel", &["config", "resp"]),
     ("config", &[]),
+    ("acl", &["resp"]),
     ("resp", &[]),
 ];
 
 /// Rooms without time, sockets, files, chance or logs of their own.
-const PURE: &[&str] = &["sentinel", "resp", "config"];
+const PURE: &[&str] = &["sentinel", "resp", "config", "acl"];
 
 /// What no pure room may name outside its tests: a word or path, and what stands in its stead.
 const IMPURE: &[(&str, &str)] = &[

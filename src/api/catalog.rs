@@ -7,11 +7,12 @@ use super::table::{self, Arg, Found};
 use crate::resp::{Value, glob};
 
 /// `COMMAND` and `COMMAND INFO [name ...]`
-pub(crate) fn info(_: &mut Session, args: &[Bytes]) -> Outcome {
+pub(crate) fn info(session: &mut Session, args: &[Bytes]) -> Outcome {
+    let known = &session.api.names;
     let entries = match args.get(2..) {
-        None | Some([]) => table::all().map(entry).collect(),
+        None | Some([]) => known.all().map(entry).collect(),
         Some(names) => {
-            names.iter().map(|name| table::by_name(name).map_or(Value::Null, entry)).collect()
+            names.iter().map(|name| known.by_name(name).map_or(Value::Null, entry)).collect()
         }
     };
     Value::Array(entries).into()
@@ -40,12 +41,12 @@ fn entry(found: Found) -> Value {
 }
 
 /// `COMMAND COUNT`
-pub(crate) fn count(_: &mut Session, _: &[Bytes]) -> Outcome {
-    Value::Integer(table::all().count() as i64).into()
+pub(crate) fn count(session: &mut Session, _: &[Bytes]) -> Outcome {
+    Value::Integer(session.api.names.all().count() as i64).into()
 }
 
 /// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`
-pub(crate) fn list(_: &mut Session, args: &[Bytes]) -> Outcome {
+pub(crate) fn list(session: &mut Session, args: &[Bytes]) -> Outcome {
     let (kind, value) = match &args[2..] {
         [] => (Vec::new(), &Bytes::new()),
         [word, kind, value] if word.eq_ignore_ascii_case(b"filterby") => {
@@ -67,16 +68,18 @@ pub(crate) fn list(_: &mut Session, args: &[Bytes]) -> Outcome {
         }
         _ => return syntax_error().into(),
     };
-    let all = table::all().flat_map(|top| std::iter::once(top).chain(table::under(top.command)));
+    let all = session.api.names.all();
+    let all = all.flat_map(|top| std::iter::once(top).chain(table::under(top.command)));
     let names = all.filter(|found| wanted(found)).map(|found| Value::bulk(found.name()));
     Value::Array(names.collect()).into()
 }
 
 /// `COMMAND GETKEYS command [arg ...]` and `COMMAND GETKEYSANDFLAGS`
-pub(crate) fn keys(_: &mut Session, args: &[Bytes]) -> Outcome {
-    let text = match table::find(&args[2..]) {
+pub(crate) fn keys(session: &mut Session, args: &[Bytes]) -> Outcome {
+    let known = &session.api.names;
+    let text = match known.find(&args[2..]) {
         Ok(_) => "ERR The command has no key arguments",
-        Err(_) if table::by_name(&args[2]).is_some() => {
+        Err(_) if known.by_name(&args[2]).is_some() => {
             "ERR Invalid number of arguments specified for command"
         }
         Err(_) => "ERR Invalid command specified",
@@ -85,11 +88,12 @@ pub(crate) fn keys(_: &mut Session, args: &[Bytes]) -> Outcome {
 }
 
 /// `COMMAND DOCS [name ...]`: unknown names are left out.
-pub(crate) fn docs(_: &mut Session, args: &[Bytes]) -> Outcome {
+pub(crate) fn docs(session: &mut Session, args: &[Bytes]) -> Outcome {
+    let known = &session.api.names;
     let document = |found: Found| (Value::bulk(found.name()), document(found));
     let documents = match &args[2..] {
-        [] => table::all().map(document).collect(),
-        names => names.iter().filter_map(|name| table::by_name(name)).map(document).collect(),
+        [] => known.all().map(document).collect(),
+        names => names.iter().filter_map(|name| known.by_name(name)).map(document).collect(),
     };
     Value::Map(documents).into()
 }
@@ -142,8 +146,8 @@ fn map(pairs: Vec<(&str, Value)>) -> Value {
 }
 
 /// `SENTINEL HELP`, `CLIENT HELP` and so on: a usage line and a sentence for each subcommand.
-pub(crate) fn help(_: &mut Session, args: &[Bytes]) -> Outcome {
-    let Some(container) = table::by_name(&args[0]) else { return syntax_error().into() };
+pub(crate) fn help(session: &mut Session, args: &[Bytes]) -> Outcome {
+    let Some(container) = session.api.names.by_name(&args[0]) else { return syntax_error().into() };
     let name = container.command.name.to_ascii_uppercase();
     let head = format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
     let listed = table::under(container.command).filter(|found| !found.command.alias);

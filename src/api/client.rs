@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::Pause;
 use super::clients::{Client, NAME_ERROR, Type, is_printable};
-use super::commands::DEFAULT_USER;
 use super::session::{Outcome, Replies, Session, integer, syntax_error};
 use super::table;
+use crate::acl::Acl;
 use crate::resp::Value;
 
 /// `CLIENT ID`
@@ -98,11 +98,11 @@ fn client_type(word: &[u8]) -> Result<Type, Value> {
 }
 
 /// `CLIENT KILL ip:port`, or `CLIENT KILL option value ...` with ID, TYPE, USER, ADDR, LADDR,
-/// SKIPME.
+/// MAXAGE (Valkey 8, Redis 8), SKIPME.
 pub(crate) fn kill(session: &mut Session, args: &[Bytes]) -> Outcome {
     let (matches, skip_self): (Filter, bool) = match &args[2..] {
         [addr] => (by_addr(addr, |client| client.addr.to_string()), false),
-        filters => match filters_of(filters) {
+        filters => match filters_of(filters, &session.api.users.acl()) {
             Ok(parsed) => parsed,
             Err(error) => return error.into(),
         },
@@ -133,7 +133,7 @@ fn by_addr(wanted: &[u8], of: impl Fn(&Client) -> String + 'static) -> Filter {
 }
 
 /// All filters together, and whether the connection that asks is spared.
-fn filters_of(args: &[Bytes]) -> Result<(Filter, bool), Value> {
+fn filters_of(args: &[Bytes], users: &Acl) -> Result<(Filter, bool), Value> {
     let mut filters: Vec<Filter> = Vec::new();
     let mut skip_self = true;
     for pair in args.chunks(2) {
@@ -153,10 +153,18 @@ fn filters_of(args: &[Bytes]) -> Result<(Filter, bool), Value> {
             }
             b"addr" => filters.push(by_addr(value, |client| client.addr.to_string())),
             b"laddr" => filters.push(by_addr(value, |client| client.laddr.to_string())),
-            b"user" if value == DEFAULT_USER => {}
             b"user" => {
                 let user = table::quoted(value, 128);
-                return Err(Value::error(format!("ERR No such user '{user}'")));
+                if users.get(&user).is_none() {
+                    return Err(Value::error(format!("ERR No such user '{user}'")));
+                }
+                filters.push(Box::new(move |client| client.state().user == user));
+            }
+            b"maxage" => {
+                let error = "ERR maxage is not an integer or out of range";
+                let age = u64::try_from(integer(value, error)?);
+                let age = age.map_err(|_| Value::error(error))?;
+                filters.push(Box::new(move |client| client.since.elapsed().as_secs() >= age));
             }
             b"skipme" => {
                 skip_self = match &value.to_ascii_lowercase()[..] {
@@ -250,26 +258,4 @@ pub(crate) fn unblock(_: &mut Session, args: &[Bytes]) -> Outcome {
     }
     let id = integer(&args[2], "ERR value is not an integer or out of range");
     id.map(|_| Value::Integer(0)).into()
-}
-
-/// `CLIENT CACHING YES|NO`: only for connections that track keys, and there are none.
-pub(crate) fn caching(_: &mut Session, _: &[Bytes]) -> Outcome {
-    let text = "ERR CLIENT CACHING can be called only when the client is in tracking mode with \
-                OPTIN or OPTOUT mode enabled";
-    Value::error(text).into()
-}
-
-/// `CLIENT GETREDIR`
-pub(crate) fn getredir(_: &mut Session, _: &[Bytes]) -> Outcome {
-    Value::Integer(-1).into()
-}
-
-/// `CLIENT TRACKINGINFO`
-pub(crate) fn trackinginfo(_: &mut Session, _: &[Bytes]) -> Outcome {
-    Value::Map(vec![
-        (Value::bulk("flags"), Value::Set(vec![Value::bulk("off")])),
-        (Value::bulk("redirect"), Value::Integer(-1)),
-        (Value::bulk("prefixes"), Value::Array(Vec::new())),
-    ])
-    .into()
 }

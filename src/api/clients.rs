@@ -10,9 +10,10 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::commands::DEFAULT_USER;
 use super::pubsub::Subscriptions;
 use super::table::Found;
+use super::tracking::Tracking;
+use crate::acl::DEFAULT_USER;
 use crate::resp::Protocol;
 
 /// What CLIENT SETNAME and HELLO SETNAME answer to a name with blanks or control characters.
@@ -64,14 +65,20 @@ pub(crate) struct Client {
     /// The file descriptor.
     pub(crate) fd: i32,
     /// When it was accepted.
-    since: Instant,
+    pub(crate) since: Instant,
     /// Ends the connection at once: CLIENT KILL.
     pub(crate) kill: CancellationToken,
+    /// Ends it once it has its replies.
+    pub(crate) leave: CancellationToken,
     state: Mutex<State>,
 }
 
 /// What changes during the life of a connection.
 pub(crate) struct State {
+    /// Who it is: `AUTH`, `HELLO AUTH`.
+    pub(crate) user: String,
+    /// `CLIENT TRACKING`
+    pub(crate) tracking: Option<Tracking>,
     /// `CLIENT SETNAME`; empty if there is none.
     pub(crate) name: String,
     /// `CLIENT SETINFO LIB-NAME`
@@ -99,6 +106,8 @@ pub(crate) struct State {
 impl State {
     fn new(now: Instant) -> State {
         State {
+            user: DEFAULT_USER.to_owned(),
+            tracking: None,
             name: String::new(),
             lib_name: String::new(),
             lib_ver: String::new(),
@@ -148,6 +157,8 @@ impl Client {
         let flags = [
             (state.subscriptions.count() > 0, 'P'),
             (matches!(self.addr, Place::Unix(_)), 'U'),
+            (state.tracking.is_some(), 't'),
+            (state.tracking.as_ref().is_some_and(|tracking| tracking.broadcast), 'B'),
             (state.no_evict, 'e'),
             (state.no_touch, 'T'),
         ];
@@ -178,8 +189,8 @@ impl Client {
             ("tot-mem", &(state.input + state.output)),
             ("events", &if state.output > 0 { "rw" } else { "r" }),
             ("cmd", &state.last_command.map_or("NULL".to_owned(), |found| found.name())),
-            ("user", &DEFAULT_USER),
-            ("redir", &-1),
+            ("user", &state.user),
+            ("redir", &state.tracking.as_ref().map_or(-1, |tracking| tracking.redirect)),
             ("resp", &resp),
             ("lib-name", &state.lib_name),
             ("lib-ver", &state.lib_ver),
@@ -217,6 +228,7 @@ impl Clients {
             fd,
             since: now,
             kill: CancellationToken::new(),
+            leave: CancellationToken::new(),
             state: Mutex::new(State::new(now)),
         });
         self.open().insert(client.id, client.clone());

@@ -1,5 +1,5 @@
 //! The commands of a connection about itself and the server: PING, AUTH, HELLO, QUIT, RESET,
-//! SHUTDOWN, ACL WHOAMI.
+//! SHUTDOWN.
 
 use bytes::Bytes;
 
@@ -7,13 +7,9 @@ use super::REDIS_VERSION;
 use super::clients::{Client, NAME_ERROR, is_printable};
 use super::session::{Outcome, Replies, Session, integer, syntax_error};
 use super::table;
-use crate::config::types::Secret;
+use crate::acl::DEFAULT_USER;
 use crate::resp::{Protocol, Value};
 
-/// The only user until ACLs exist.
-pub(crate) const DEFAULT_USER: &str = "default";
-
-const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the \
      default user. Are you sure your configuration is correct?";
 const HELLO_NEEDS_AUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, \
@@ -40,31 +36,17 @@ pub(crate) fn wrong_arity(name: &str) -> Value {
 
 /// `AUTH [username] password`
 pub(crate) fn auth(session: &mut Session, args: &[Bytes]) -> Outcome {
+    let open = || {
+        let acl = session.api.users.acl();
+        acl.get(DEFAULT_USER).is_some_and(|user| user.needs_no_password())
+    };
     let (user, password) = match &args[1..] {
-        [_] if session.api.settings.requirepass.is_none() => {
-            return Value::error(NO_PASSWORD).into();
-        }
+        [_] if open() => return Value::error(NO_PASSWORD).into(),
         [password] => (DEFAULT_USER.as_bytes(), password),
         [user, password] => (&user[..], password),
         _ => return syntax_error().into(),
     };
-    if !accepts(session.api.settings.requirepass.as_ref(), user, password) {
-        return Value::error(WRONG_PASSWORD).into();
-    }
-    session.authenticated = true;
-    Value::ok().into()
-}
-
-/// Without a password configured, the default user takes any.
-fn accepts(required: Option<&Secret>, user: &[u8], password: &[u8]) -> bool {
-    let right = required.is_none_or(|secret| same(secret.reveal().as_bytes(), password));
-    right && user == DEFAULT_USER.as_bytes()
-}
-
-/// Takes as long for a wrong password as for the right one of the same length.
-fn same(secret: &[u8], given: &[u8]) -> bool {
-    let pairs = secret.iter().zip(given);
-    secret.len() == given.len() && pairs.fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    session.authenticate(user, password, &args[0]).map(|()| Value::ok()).into()
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Nothing is changed if anything
@@ -84,16 +66,13 @@ fn greet(session: &mut Session, args: &[Bytes]) -> Result<Value, Value> {
             }
         }
     };
-    let mut authenticated = session.authenticated;
+    let mut credentials = None;
     let mut name = None;
     let mut rest = args.get(2..).unwrap_or_default();
     while let [option, values @ ..] = rest {
         rest = match values {
             [user, password, more @ ..] if option.eq_ignore_ascii_case(b"auth") => {
-                if !accepts(session.api.settings.requirepass.as_ref(), user, password) {
-                    return Err(Value::error(WRONG_PASSWORD));
-                }
-                authenticated = true;
+                credentials = Some((user, password));
                 more
             }
             [value, more @ ..] if option.eq_ignore_ascii_case(b"setname") => {
@@ -109,10 +88,12 @@ fn greet(session: &mut Session, args: &[Bytes]) -> Result<Value, Value> {
             }
         };
     }
-    if !authenticated {
+    if let Some((user, password)) = credentials {
+        session.authenticate(user, password, &args[0])?;
+    }
+    if !session.authenticated && session.api.users.acl().auth_required() {
         return Err(Value::error(HELLO_NEEDS_AUTH));
     }
-    session.authenticated = true;
     let mut state = session.client.state();
     state.protocol = protocol.unwrap_or(state.protocol);
     if let Some(name) = name {
@@ -141,7 +122,7 @@ pub(crate) fn quit(_: &mut Session, _: &[Bytes]) -> Outcome {
 
 /// `RESET`: the connection is as new.
 pub(crate) fn reset(session: &mut Session, _: &[Bytes]) -> Outcome {
-    session.authenticated = session.api.settings.requirepass.is_none();
+    session.authenticated = !session.api.users.acl().auth_required();
     session.events = None;
     session.replies = Replies::On;
     session.silent = false;
@@ -171,9 +152,4 @@ pub(crate) fn shutdown(session: &mut Session, args: &[Bytes]) -> Outcome {
     tracing::warn!("User requested shutdown...");
     session.api.stop.cancel();
     Outcome::Close(None)
-}
-
-/// `ACL WHOAMI`
-pub(crate) fn whoami(_: &mut Session, _: &[Bytes]) -> Outcome {
-    Value::bulk(DEFAULT_USER).into()
 }

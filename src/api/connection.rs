@@ -107,7 +107,7 @@ pub(super) async fn run(api: Arc<Api>, knock: Knock, permit: Permit) {
         opened = knock.open(&api) => opened,
     };
     let Some((mut stream, peer, local)) = opened else { return };
-    let open_to_all = api.settings.requirepass.is_none();
+    let open_to_all = !api.users.acl().auth_required();
     if api.settings.protected_mode && open_to_all && !peer.is_local() {
         tracing::debug!(%peer, "Connection refused: protected mode");
         api.gate.refuse();
@@ -426,6 +426,9 @@ impl Connection {
                 }
                 if let Some(answer) = self.answers.pop_front() {
                     self.reply(&value, answer.silent);
+                }
+                if self.session.client.leave.is_cancelled() && self.closing.is_none() {
+                    self.close();
                 }
             }
             // The peer sends no more; what it asked is still answered.

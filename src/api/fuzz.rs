@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::sentinel::set_words;
-use super::table::{self, Run};
+use super::table::{self, Names, Run};
 use crate::resp::Value;
 use crate::sentinel::Request;
 
@@ -13,7 +13,7 @@ use crate::sentinel::Request;
 /// # Errors
 /// The error reply that the client gets.
 pub fn request(args: &[Bytes]) -> Result<Option<Request>, Value> {
-    let found = table::find(args)?;
+    let found = Names::default().find(args)?;
     match found.command.run {
         Run::Container => Err(table::wrong_arity(&found)),
         Run::Core(request) => request(args).map(Some),

@@ -171,13 +171,16 @@ fn clients(api: &Api) -> String {
     let largest = |of: fn(&super::clients::State) -> usize| {
         all.iter().map(|client| of(&client.state())).max().unwrap_or(0)
     };
+    let tracking = all.iter().filter(|client| client.state().tracking.is_some()).count();
     Section::new("Clients")
         .field("connected_clients", all.len())
         .field("cluster_connections", 0)
         .field("maxclients", api.settings.maxclients)
         .field("client_recent_max_input_buffer", largest(|state| state.input))
         .field("client_recent_max_output_buffer", largest(|state| state.output))
-        .zeros(&["blocked_clients", "tracking_clients", "clients_in_timeout_table"])
+        .field("blocked_clients", 0)
+        .field("tracking_clients", tracking)
+        .field("clients_in_timeout_table", 0)
         .0
 }
 
@@ -210,6 +213,10 @@ fn stats(api: &Api) -> String {
         .field("total_writes_processed", count(&counters.writes))
         .zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"])
         .zeros(&["reply_buffer_shrinks", "reply_buffer_expands"])
+        .field("acl_access_denied_auth", count(&api.users.denied[0]))
+        .field("acl_access_denied_cmd", count(&api.users.denied[1]))
+        .field("acl_access_denied_key", 0)
+        .field("acl_access_denied_channel", count(&api.users.denied[2]))
         .0
 }
 

@@ -4,6 +4,7 @@
 //! request in one table (`table`). What concerns masters is asked of the core through a [`Handle`];
 //! the rest is answered by the connection itself.
 
+mod acl;
 mod catalog;
 mod client;
 mod clients;
@@ -20,7 +21,10 @@ mod session;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tracking;
+mod users;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,11 +39,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::settings::SentinelSettings;
 use crate::config::transport::Supervised;
-use crate::config::types::{RunId, Secret};
+use crate::config::types::RunId;
 use crate::daemon::Handle;
 use crate::net::tls::Tls;
 use crate::net::{self, Door, Doors, Gate, Permit, TlsDoor};
 use connection::Knock;
+
+pub use self::users::Users;
 
 /// The version of Redis whose behaviour is followed: what clients read from HELLO and INFO.
 const REDIS_VERSION: &str = "7.2.4";
@@ -50,10 +56,12 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 const COMPLAINT_PERIOD_S: u64 = 10;
 
 /// What the API needs to know beside what the core tells it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ApiSettings {
-    /// `requirepass`: the password of the default user.
-    pub requirepass: Option<Secret>,
+    /// The users, and what each may do.
+    pub users: Arc<Users>,
+    /// `rename-command`: a command to its new name, both in lower case; empty for none.
+    pub renamed_commands: BTreeMap<String, String>,
     /// `maxclients`: connections at a time.
     pub maxclients: u32,
     /// `timeout`: seconds after which an idle connection without subscriptions is closed; 0 for
@@ -76,10 +84,15 @@ pub struct ApiSettings {
 }
 
 impl ApiSettings {
-    /// What `settings` say, with a fresh run id.
-    pub fn new(settings: &SentinelSettings, config_file: impl Into<PathBuf>) -> ApiSettings {
+    /// What `settings` say, with a fresh run id, for these users.
+    pub fn new(
+        settings: &SentinelSettings,
+        config_file: impl Into<PathBuf>,
+        users: Arc<Users>,
+    ) -> ApiSettings {
         ApiSettings {
-            requirepass: settings.requirepass.clone(),
+            users,
+            renamed_commands: settings.renamed_commands.clone(),
             maxclients: settings.maxclients,
             timeout_s: settings.timeout_s,
             keepalive_s: settings.tcp_keepalive_s,
@@ -99,6 +112,8 @@ type Pause = Option<Instant>;
 /// What all connections share.
 struct Api {
     settings: ApiSettings,
+    users: Arc<Users>,
+    names: table::Names,
     port: u16,
     started: Instant,
     handle: Handle,
@@ -122,6 +137,8 @@ pub async fn serve(
     let doors = doors.into();
     let api = Arc::new(Api {
         gate: Gate::new(settings.maxclients as usize),
+        users: settings.users.clone(),
+        names: table::Names::new(settings.renamed_commands.clone()),
         settings,
         port: doors.port(),
         started: Instant::now(),

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use super::session::{Outcome, Session};
 use super::table::{Arg, Command, Kind, Run};
-use super::{catalog, client, commands, events, info, pubsub, sentinel};
+use super::{acl, catalog, client, commands, events, info, pubsub, sentinel, tracking};
 use crate::resp::Value;
 use crate::sentinel::Request;
 
@@ -44,9 +45,22 @@ const fn command(
     summary: &'static str,
     run: Run,
 ) -> Command {
-    let (alias, replaced) = (false, None);
+    let (alias, same_as, replaced) = (false, None, None);
     let (args, tips, subcommands): (&[Arg], &[&str], &[Command]) = (&[], &[], &[]);
-    Command { name, arity, kind, since, summary, args, tips, alias, replaced, subcommands, run }
+    Command {
+        name,
+        arity,
+        kind,
+        since,
+        summary,
+        args,
+        tips,
+        alias,
+        same_as,
+        replaced,
+        subcommands,
+        run,
+    }
 }
 
 impl Command {
@@ -69,7 +83,7 @@ impl Command {
 
     /// The same command under the name that Valkey gave it.
     const fn valkey(self, name: &'static str) -> Command {
-        Command { name, since: "8.0.0", alias: true, ..self }
+        Command { name, since: "8.0.0", alias: true, same_as: Some(self.name), ..self }
     }
 }
 
@@ -122,6 +136,11 @@ const SHUTDOWN: Kind = Kind {
 const ACL: Kind = Kind { group: "server", flags: &[], categories: &["@slow"] };
 const ACL_SUB: Kind =
     Kind { group: "server", flags: &["noscript", "loading", "stale"], categories: &["@slow"] };
+const ACL_ADMIN: Kind = Kind {
+    group: "server",
+    flags: &["admin", "noscript", "loading", "stale"],
+    categories: &["@admin", "@slow", "@dangerous"],
+};
 const ACL_HELP: Kind =
     Kind { group: "server", flags: &["loading", "stale"], categories: &["@slow"] };
 const SENTINEL: Kind =
@@ -221,15 +240,40 @@ const HELLO: Run = Run::Here(commands::hello);
 const RESET: Run = Run::Here(commands::reset);
 const PUBLISH_RUN: Run = Run::Core(sentinel::publish);
 
+const fn acl_row(
+    name_arity: (&'static str, i64),
+    kind: &'static Kind,
+    summary: &'static str,
+    run: fn(&mut Session, &[Bytes]) -> Outcome,
+) -> Command {
+    command(name_arity, kind, "6.0.0", summary, Run::Here(run))
+}
+
+const USERNAME: &[Arg] = &[arg("username")];
+
 const ACL_TABLE: &[Command] = &[
+    acl_row(("cat", -2), &ACL_SUB, "Names all categories, or the commands of one.", acl::cat)
+        .args(&[arg("category").optional()]),
+    acl_row(("deluser", -3), &ACL_ADMIN, "Deletes users and ends their connections.", acl::deluser)
+        .args(&[arg("username").multiple()]),
+    Command {
+        since: "7.0.0",
+        ..acl_row(("dryrun", -4), &ACL_ADMIN, "Tells whether a user may do this.", acl::dryrun)
+            .args(&[arg("username"), arg("command"), arg("arg").optional().multiple()])
+    },
+    acl_row(("genpass", -2), &ACL_SUB, "Makes a random password.", acl::genpass)
+        .args(&[integer("bits").optional()]),
+    acl_row(("getuser", 3), &ACL_ADMIN, "Shows one user.", acl::getuser).args(USERNAME),
     command(("help", 2), &ACL_HELP, "6.0.0", HELP, Run::Here(catalog::help)),
-    command(
-        ("whoami", 2),
-        &ACL_SUB,
-        "6.0.0",
-        "Names the user of this connection.",
-        Run::Here(commands::whoami),
-    ),
+    acl_row(("list", 2), &ACL_ADMIN, "Shows all users as files have them.", acl::list),
+    acl_row(("load", 2), &ACL_ADMIN, "Reads the ACL file again.", acl::load),
+    acl_row(("log", -2), &ACL_ADMIN, "Shows what was denied, or forgets it.", acl::log)
+        .args(&[integer("count").optional(), token("reset").optional()]),
+    acl_row(("save", 2), &ACL_ADMIN, "Writes the ACL file.", acl::save),
+    acl_row(("setuser", -3), &ACL_ADMIN, "Makes or changes a user by rules.", acl::setuser)
+        .args(&[arg("username"), arg("rule").optional().multiple()]),
+    acl_row(("users", 2), &ACL_ADMIN, "Names all users.", acl::users),
+    acl_row(("whoami", 2), &ACL_SUB, "Names the user of this connection.", acl::whoami),
 ];
 
 const COMMAND_TABLE: &[Command] = &[
@@ -292,8 +336,8 @@ const CLIENT_TABLE: &[Command] = &[
         ("caching", 3),
         &CONNECTION_SUB,
         "6.0.0",
-        "Refused: a sentinel has no keys to cache.",
-        Run::Here(client::caching),
+        "Accepted where CLIENT TRACKING has OPTIN or OPTOUT.",
+        Run::Here(tracking::caching),
     )
     .args(&[token("yes|no")]),
     command(
@@ -307,8 +351,8 @@ const CLIENT_TABLE: &[Command] = &[
         ("getredir", 2),
         &CONNECTION_SUB,
         "6.0.0",
-        "Shows -1: nothing is tracked.",
-        Run::Here(client::getredir),
+        "Shows to whom CLIENT TRACKING redirects.",
+        Run::Here(tracking::getredir),
     ),
     command(("help", 2), &CONNECTION_HELP, "5.0.0", HELP, Run::Here(catalog::help)),
     command(
@@ -331,7 +375,7 @@ const CLIENT_TABLE: &[Command] = &[
         &CONNECTION_ADMIN,
         "2.4.0",
         "Closes the connection of this address, or all that match \
-         (ID, TYPE, USER, ADDR, LADDR, SKIPME yes|no).",
+         (ID, TYPE, USER, ADDR, LADDR, MAXAGE, SKIPME yes|no).",
         Run::Here(client::kill),
     )
     .args(&[
@@ -399,11 +443,27 @@ const CLIENT_TABLE: &[Command] = &[
     )
     .args(&[arg("connection-name")]),
     command(
+        ("tracking", -3),
+        &CONNECTION_SUB,
+        "6.0.0",
+        "Accepted: a sentinel has no keys, so nothing is ever invalidated.",
+        Run::Here(tracking::tracking),
+    )
+    .args(&[
+        token("on|off"),
+        block("redirect", &[token("redirect"), integer("client-id")]).optional(),
+        block("prefix", &[token("prefix"), arg("prefix")]).optional().multiple(),
+        token("bcast").optional(),
+        token("optin").optional(),
+        token("optout").optional(),
+        token("noloop").optional(),
+    ]),
+    command(
         ("trackinginfo", 2),
         &CONNECTION_SUB,
         "6.2.0",
-        "Shows that nothing is tracked.",
-        Run::Here(client::trackinginfo),
+        "Shows what CLIENT TRACKING was told.",
+        Run::Here(tracking::trackinginfo),
     ),
     command(
         ("unblock", -3),

@@ -10,7 +10,9 @@ use tokio::sync::broadcast;
 
 use super::Api;
 use super::clients::Client;
-use super::table::{self, Run};
+use super::table::{self, Found, Run};
+use super::users;
+use crate::acl::{Denial, Reason};
 use crate::resp::{Protocol, Value};
 use crate::sentinel::{Event, Request};
 
@@ -81,7 +83,7 @@ pub(crate) struct Session {
 impl Session {
     /// A connection as it begins.
     pub(crate) fn new(api: Arc<Api>, client: Arc<Client>) -> Session {
-        let authenticated = api.settings.requirepass.is_none();
+        let authenticated = !api.users.acl().auth_required();
         let replies = Replies::On;
         Session { api, client, authenticated, events: None, replies, silent: false }
     }
@@ -93,12 +95,12 @@ impl Session {
 
     /// Looks the request up and checks it; changes nothing but `CLIENT LIST`'s last command.
     pub(crate) fn plan(&self, args: &[Bytes]) -> Plan {
-        let found = match table::find(args) {
+        let found = match self.api.names.find(args) {
             Ok(found) => found,
             Err(error) => return Plan::Answer(error),
         };
-        if !self.authenticated && !found.command.kind.is_open() {
-            return Plan::Answer(Value::error("NOAUTH Authentication required."));
+        if let Err(error) = self.permit(&found, args) {
+            return Plan::Answer(error);
         }
         let top = found.container.unwrap_or(found.command);
         if self.is_confined() && !SUBSCRIBER_COMMANDS.contains(&top.name) {
@@ -108,7 +110,14 @@ impl Session {
                 found.name()
             )));
         }
-        self.client.state().last_command = Some(found);
+        {
+            let mut state = self.client.state();
+            state.last_command = Some(found);
+            // CLIENT CACHING is about the next command only.
+            if let Some(tracking) = state.tracking.as_mut().filter(|_| top.name != "client") {
+                tracking.caching = false;
+            }
+        }
         match found.command.run {
             Run::Container => Plan::Answer(table::wrong_arity(&found)),
             Run::Here(run) => Plan::Here(run),
@@ -117,6 +126,51 @@ impl Session {
                 Err(error) => Plan::Answer(error),
             },
         }
+    }
+
+    /// Whether the user of this connection may do this; a denial is noted.
+    fn permit(&self, found: &Found, args: &[Bytes]) -> Result<(), Value> {
+        let acl = self.api.users.acl();
+        if !self.authenticated && acl.auth_required() && !found.command.kind.is_open() {
+            return Err(Value::error("NOAUTH Authentication required."));
+        }
+        let user = self.client.state().user.clone();
+        let Err(denial) = users::check(&acl, &user, found, args) else { return Ok(()) };
+        drop(acl);
+        self.client.state().last_command = Some(*found);
+        let name = found.name();
+        let (reason, object) = match denial {
+            Denial::Command => (Reason::Command, name.as_bytes()),
+            Denial::Channel(at) => (Reason::Channel, users::channels(found, args).0[at]),
+        };
+        self.api.users.deny(reason, object, user.as_bytes(), &self.client);
+        Err(Value::error(match denial {
+            Denial::Command => {
+                format!("NOPERM User {user} has no permissions to run the '{name}' command")
+            }
+            Denial::Channel(_) => "NOPERM No permissions to access a channel".to_owned(),
+        }))
+    }
+
+    /// Makes this the connection of another user.
+    ///
+    /// # Errors
+    /// Redis's error for a wrong password, an unknown user and one that is off; it is noted, with
+    /// `command` as what carried it.
+    pub(crate) fn authenticate(
+        &mut self,
+        user: &[u8],
+        password: &[u8],
+        command: &[u8],
+    ) -> Result<(), Value> {
+        if !self.api.users.acl().accepts(user, password) {
+            self.api.users.deny(Reason::Auth, command, user, &self.client);
+            return Err(Value::error(WRONG_PASSWORD));
+        }
+        self.authenticated = true;
+        // An accepted name is text.
+        self.client.state().user = String::from_utf8_lossy(user).into_owned();
+        Ok(())
     }
 
     /// True for a RESP2 connection with subscriptions: it can tell a message from a reply only if
@@ -134,6 +188,8 @@ impl Session {
         }
     }
 }
+
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 const SUBSCRIBER_COMMANDS: &[&str] =
     &["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];

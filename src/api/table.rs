@@ -2,6 +2,8 @@
 //! errors for unknown commands and wrong arity, COMMAND and every HELP are driven by it; its rows
 //! are in `rows`.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::rows::COMMANDS;
@@ -30,6 +32,8 @@ pub(crate) struct Command {
     pub(crate) tips: &'static [&'static str],
     /// A second name of another command: HELP leaves it out.
     pub(crate) alias: bool,
+    /// The other name, where it is Valkey's name for the very same command.
+    pub(crate) same_as: Option<&'static str>,
     /// For an old name: since which version of Redis it is replaced, and by what.
     pub(crate) replaced: Option<(&'static str, &'static str)>,
     /// Subcommands; with some, the second word must be one of them.
@@ -125,47 +129,90 @@ impl Found {
             None => self.command.name.to_owned(),
         }
     }
-}
 
-/// Finds what a request asks for, with Redis's errors for unknown names and wrong numbers of
-/// arguments. `args` is never empty.
-pub(crate) fn find(args: &[Bytes]) -> Result<Found, Value> {
-    let top = top(&args[0]).ok_or_else(|| unknown_command(args))?;
-    let found = match args.get(1).filter(|_| !top.subcommands.is_empty()) {
-        Some(word) => match top.subcommand(word) {
-            Some(command) => Found { command, container: Some(top) },
-            None => return Err(unknown_subcommand(&args[0], word)),
-        },
-        None => Found { command: top, container: None },
-    };
-    if found.command.takes(args.len()) { Ok(found) } else { Err(wrong_arity(&found)) }
-}
-
-/// Finds `ping` or `sentinel|masters`, as COMMAND INFO and COMMAND DOCS name commands.
-pub(crate) fn by_name(name: &[u8]) -> Option<Found> {
-    let mut parts = name.splitn(2, |byte| *byte == b'|');
-    let container = top(parts.next()?)?;
-    match parts.next() {
-        None => Some(Found { command: container, container: None }),
-        Some(name) => {
-            let command = container.subcommand(name)?;
-            Some(Found { command, container: Some(container) })
-        }
+    /// Of a Valkey name, the name that every version of Redis knows.
+    pub(crate) fn original(&self) -> Option<String> {
+        let name = self.command.same_as?;
+        Some(self.container.map_or(name.to_owned(), |top| format!("{}|{name}", top.name)))
     }
 }
 
-/// All commands without their subcommands.
-pub(crate) fn all() -> impl Iterator<Item = Found> {
-    COMMANDS.iter().map(|command| Found { command, container: None })
+/// What the commands are called, where `rename-command` changed that.
+#[derive(Debug, Default)]
+pub(crate) struct Names(BTreeMap<String, String>);
+
+impl Names {
+    /// The names with these changes: from the original name to the new one, in lower case, which is
+    /// empty for a command that is taken away.
+    pub(crate) fn new(renamed: BTreeMap<String, String>) -> Names {
+        Names(renamed)
+    }
+
+    /// Finds what a request asks for, with Redis's errors for unknown names and wrong numbers of
+    /// arguments. `args` is never empty.
+    pub(crate) fn find(&self, args: &[Bytes]) -> Result<Found, Value> {
+        let found = self.look_up(args)?;
+        if found.command.takes(args.len()) { Ok(found) } else { Err(wrong_arity(&found)) }
+    }
+
+    /// The same, whatever the number of arguments.
+    pub(crate) fn look_up(&self, args: &[Bytes]) -> Result<Found, Value> {
+        let top = self.top(&args[0]).ok_or_else(|| unknown_command(args))?;
+        match args.get(1).filter(|_| !top.subcommands.is_empty()) {
+            Some(word) => match top.subcommand(word) {
+                Some(command) => Ok(Found { command, container: Some(top) }),
+                None => Err(unknown_subcommand(&args[0], word)),
+            },
+            None => Ok(Found { command: top, container: None }),
+        }
+    }
+
+    /// Finds `ping` or `sentinel|masters`, as COMMAND INFO and COMMAND DOCS name commands.
+    pub(crate) fn by_name(&self, name: &[u8]) -> Option<Found> {
+        let mut parts = name.splitn(2, |byte| *byte == b'|');
+        let container = self.top(parts.next()?)?;
+        match parts.next() {
+            None => Some(Found { command: container, container: None }),
+            Some(name) => {
+                let command = container.subcommand(name)?;
+                Some(Found { command, container: Some(container) })
+            }
+        }
+    }
+
+    /// All commands without their subcommands, but those that were taken away.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Found> {
+        let there = |command: &&Command| self.0.get(command.name).is_none_or(|new| !new.is_empty());
+        COMMANDS.iter().filter(there).map(|command| Found { command, container: None })
+    }
+
+    fn top(&self, name: &[u8]) -> Option<&'static Command> {
+        let new = |(_, new): &(&String, &String)| {
+            !new.is_empty() && name.eq_ignore_ascii_case(new.as_bytes())
+        };
+        let original = match self.0.iter().find(new) {
+            Some((original, _)) => original.as_bytes(),
+            None => name,
+        };
+        let is = |command: &&Command| original.eq_ignore_ascii_case(command.name.as_bytes());
+        let found = COMMANDS.iter().find(is)?;
+        let moved = original == name && self.0.contains_key(found.name);
+        (!moved || self.0[found.name] == found.name).then_some(found)
+    }
+}
+
+/// All commands and subcommands by their original names.
+pub(crate) fn every() -> impl Iterator<Item = Found> {
+    Names::default()
+        .all()
+        .collect::<Vec<_>>()
+        .into_iter()
+        .flat_map(|top| std::iter::once(top).chain(under(top.command)))
 }
 
 /// A command's subcommands.
 pub(crate) fn under(container: &'static Command) -> impl Iterator<Item = Found> {
     container.subcommands.iter().map(|command| Found { command, container: Some(container) })
-}
-
-fn top(name: &[u8]) -> Option<&'static Command> {
-    COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))
 }
 
 /// The error for a wrong number of arguments.
@@ -203,7 +250,7 @@ mod tests {
 
     fn error(words: &[&str]) -> String {
         let args: Vec<Bytes> = words.iter().map(|w| Bytes::copy_from_slice(w.as_bytes())).collect();
-        match find(&args) {
+        match Names::default().find(&args) {
             Ok(found) => found.name(),
             Err(Value::Error(text)) => text,
             Err(other) => panic!("{other:?}"),
@@ -244,6 +291,26 @@ mod tests {
     }
 
     #[test]
+    fn renamed_commands_are_found_by_their_new_names_only() {
+        let renamed = [("shutdown", "Halt"), ("role", ""), ("ping", "ping"), ("info", "role")];
+        let names = renamed.map(|(from, to)| (from.to_owned(), to.to_ascii_lowercase()));
+        let names = Names::new(names.into());
+        let name = |word: &[u8]| names.by_name(word).map(|found| found.name());
+        for (word, expected) in [
+            ("shutdown", None),
+            ("HALT", Some("shutdown")),
+            ("ping", Some("ping")),
+            ("info", None),
+            ("role", Some("info")),
+            ("auth", Some("auth")),
+            ("", None),
+        ] {
+            assert_eq!(name(word.as_bytes()).as_deref(), expected, "{word}");
+        }
+        assert!(names.all().all(|found| found.command.name != "role"));
+    }
+
+    #[test]
     fn names_are_lower_case_and_unique() {
         for list in std::iter::once(COMMANDS).chain(COMMANDS.iter().map(|c| c.subcommands)) {
             let mut names: Vec<_> = list.iter().map(|command| command.name).collect();
@@ -256,7 +323,7 @@ mod tests {
     #[test]
     fn usage_lines_come_from_the_arguments() {
         let usage = |name: &[u8]| {
-            let args = by_name(name).unwrap().command.args;
+            let args = Names::default().by_name(name).unwrap().command.args;
             args.iter().map(Arg::usage).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(usage(b"sentinel|monitor"), "<name> <ip> <port> <quorum>");

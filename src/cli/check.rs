@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
+use crate::api::Users;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Kind, Loaded, Syntax, kind, load_sentinel};
+use crate::config::users::UserLines;
 use crate::daemon;
 use crate::net;
 use crate::net::tls::{Tls, TlsError};
@@ -130,6 +132,7 @@ fn check_sentinel(report: &mut Report) {
         Err(found) => report.found = found,
         Ok(mut loaded) => {
             report.found = std::mem::take(&mut loaded.notes);
+            report.found.extend(users(&loaded));
             sentinel_files(&loaded, &mut report.found);
             let settings = &loaded.settings;
             let tls_port = settings.transport.tls.port;
@@ -150,6 +153,15 @@ fn check_sentinel(report: &mut Report) {
             };
         }
     }
+}
+
+/// What is to be said of the users and the ACL file.
+fn users(loaded: &Loaded) -> Vec<Diagnostic> {
+    let mut settings = loaded.settings.clone();
+    if let (Syntax::Conf, Some(file)) = (loaded.syntax, &settings.acl_file) {
+        settings.acl_file = Some(settings.dir.join(file));
+    }
+    Users::open(&settings, UserLines::default()).map_or_else(|found| found, |(_, found)| found)
 }
 
 /// The files and folders that a sentinel writes.

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::process::{self, Background, PidFile, Start, Supervisor};
-use crate::api::{self, ApiSettings};
+use crate::api::{self, ApiSettings, Users};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Loaded, Syntax, load_sentinel};
 use crate::config::transport::Supervised;
@@ -196,10 +196,13 @@ fn serve(
         let version = env!("CARGO_PKG_VERSION");
         tracing::warn!("Watchfire version={version}, pid={pid}, just started");
         tell(loaded);
+        let (users, notes) = Users::open(&loaded.settings, loaded.user_lines())
+            .map_err(|found| complaint(&loaded.path, &found))?;
+        tell_findings(&notes);
         let (running, doors) =
             daemon::start(loaded, stop.clone()).map_err(|error| error.to_string())?;
         let pidfile = PidFile::write(&loaded.settings, background.in_background);
-        let mut settings = ApiSettings::new(&loaded.settings, &loaded.path);
+        let mut settings = ApiSettings::new(&loaded.settings, &loaded.path, users);
         if supervisor.is_there() {
             settings.supervised = Supervised::Systemd;
         }
@@ -237,7 +240,11 @@ fn serve(
 /// Tells what an operator should know of the configuration.
 fn tell(loaded: &Loaded) {
     tracing::info!("Configuration is read from {}", loaded.path.display());
-    for finding in &loaded.notes {
+    tell_findings(&loaded.notes);
+}
+
+fn tell_findings(found: &[Diagnostic]) {
+    for finding in found {
         let place = match (&finding.file, finding.line) {
             (Some(file), 0) => format!(" ({})", file.display()),
             (Some(file), line) => format!(" ({}:{line})", file.display()),

@@ -23,12 +23,17 @@ use super::own;
 use super::sentinel_conf::{self, ConfState, Declared};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::{GroupState, State};
-use super::{transport, yaml};
+use super::transport;
+use super::types::Secret;
+use super::users::UserLines;
+use super::yaml;
 
 /// Largest file that is read, in bytes. Ten thousand groups take about ten megabytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Largest password file, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// Largest ACL file, in bytes.
+const ACL_BYTES_MAX: u64 = 16 << 20;
 /// How many files one file may include, those that they include among them.
 const INCLUDES_MAX: usize = 100;
 
@@ -112,7 +117,8 @@ impl fmt::Debug for Loaded {
 
 impl Loaded {
     /// The text of a `sentinel.conf` with these settings and this state, whose
-    /// [`live`](State::live) settings count where it has some: comments, order and unknown lines of `original` (the file as it is now) stay, and Redis Sentinel can read it.
+    /// [`live`](State::live) settings count where it has some: comments, order and unknown lines of
+    /// `original` (the file as it is now) stay, and Redis Sentinel can read it.
     pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
         let mut settings = settings.clone();
         if let Some(live) = &state.live {
@@ -157,6 +163,11 @@ impl Loaded {
         });
         self.declared = after.declared;
         Ok(!same)
+    }
+
+    /// Where users that change at run time are told to whoever writes the file.
+    pub fn user_lines(&self) -> UserLines {
+        self.declared.user_lines.clone()
     }
 }
 
@@ -217,10 +228,13 @@ impl Loaded {
         let fresh = |(name, group)| (name, GroupState::fresh(group, None));
         let state =
             ConfState { groups: groups.into_iter().map(fresh).collect(), ..ConfState::default() };
-        let (settings, state, diagnostics) =
+        let (mut settings, state, diagnostics) =
             sentinel_conf::read((settings, state), &options.statements, &is_executable);
         self.remember_places(&options.statements);
         found.extend(options.found.into_iter().chain(diagnostics));
+        for user in &mut settings.users {
+            user.place.file.get_or_insert_with(|| path.to_owned());
+        }
         self.settings = settings;
         self.groups = group_settings(&state);
         found
@@ -241,10 +255,14 @@ impl Loaded {
             groups: group_settings(&state),
             overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
             own: conf::parse(&self.text).0.iter().map(sentinel_conf::words).collect(),
+            user_lines: self.declared.user_lines.clone(),
         };
         reading.statements.extend(options.statements);
-        let (settings, mut state, diagnostics) =
+        let (mut settings, mut state, diagnostics) =
             sentinel_conf::read(nothing(), &reading.statements, &executable);
+        if settings.requirepass != self.declared.settings.requirepass {
+            give_password(&mut settings);
+        }
         sentinel_conf::read_votes(&self.text, &mut state);
         self.remember_places(&reading.statements);
         let mut found: Vec<_> =
@@ -262,6 +280,15 @@ impl Loaded {
         self.groups = group_settings(&state);
         self.conf_state = Some(state);
         found
+    }
+}
+
+/// A `requirepass` of the command line is the password of the default user, whatever the file says.
+fn give_password(settings: &mut SentinelSettings) {
+    let Some(password) = &settings.requirepass else { return };
+    if let Some(default) = settings.users.iter_mut().find(|user| user.name == "default") {
+        let add = Secret::new(format!(">{}", password.reveal()));
+        default.rules.extend([Secret::new("resetpass"), add]);
     }
 }
 
@@ -392,6 +419,20 @@ fn included_files(base: &Path, path: &str) -> Result<Vec<PathBuf>, String> {
 fn dir_of(statement: &Statement) -> Option<&str> {
     let line = &statement.line;
     (line.words.len() == 2 && line.name() == "dir").then(|| line.word(1))?
+}
+
+/// The text of an ACL file.
+///
+/// # Errors
+/// Redis's words: why it cannot be read.
+pub fn read_acl_file(path: &Path) -> Result<String, String> {
+    let error =
+        |why: String| format!("Error loading ACLs, opening file '{}': {why}", path.display());
+    let bytes = read_limited(path, ACL_BYTES_MAX).map_err(|cause| match cause.kind() {
+        io::ErrorKind::FileTooLarge => error(format!("it has more than {ACL_BYTES_MAX} bytes")),
+        _ => error(os_text(&cause)),
+    })?;
+    String::from_utf8(bytes).map_err(|_| error("it is not UTF-8 text".to_owned()))
 }
 
 /// The text of a file, or what keeps it from being read, in Redis's words where it has them.

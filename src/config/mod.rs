@@ -19,4 +19,5 @@ pub mod settings;
 pub mod state;
 pub mod transport;
 pub mod types;
+pub mod users;
 mod yaml;

@@ -44,6 +44,11 @@ impl Setting {
         Setting { presence: Presence::Never, ..Setting::line(key.split(' ')) }
     }
 
+    /// Whether it is about this directive.
+    pub(super) fn is(&self, directive: &str) -> bool {
+        self.words.first().is_some_and(|word| word == directive) && self.presence != Presence::Never
+    }
+
     fn text(&self) -> String {
         let mut text = self.words.first().cloned().unwrap_or_default();
         let comment = text == "#";

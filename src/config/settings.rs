@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::transport::{ProcessSettings, Transport};
 use super::types::{Address, Secret};
+use super::users::UserLine;
 
 /// Sentinel's default port.
 pub const SENTINEL_PORT: u16 = 26379;
@@ -82,6 +83,17 @@ pub struct SentinelSettings {
     pub maxclients: u32,
     /// `requirepass`: password of the default user.
     pub requirepass: Option<Secret>,
+    /// `user`: one entry a user.
+    pub users: Vec<UserLine>,
+    /// `aclfile`: where the users stand instead.
+    pub acl_file: Option<PathBuf>,
+    /// `acl-pubsub-default`: whether new users may subscribe to all channels.
+    pub acl_all_channels: bool,
+    /// `acllog-max-len`: entries of ACL LOG.
+    pub acllog_max_len: usize,
+    /// `rename-command`: a sentinel's own command to its new name, both in lower case; an empty
+    /// name takes the command away.
+    pub renamed_commands: BTreeMap<String, String>,
     /// `sentinel announce-ip`.
     pub announce_ip: Option<String>,
     /// `sentinel announce-port`.
@@ -128,6 +140,11 @@ impl Default for SentinelSettings {
             timeout_s: 0,
             maxclients: 10_000,
             requirepass: None,
+            users: Vec::new(),
+            acl_file: None,
+            acl_all_channels: false,
+            acllog_max_len: 128,
+            renamed_commands: BTreeMap::new(),
             announce_ip: None,
             announce_port: None,
             resolve_hostnames: false,

@@ -65,8 +65,8 @@ impl fmt::Debug for RunId {
 }
 
 /// Where a node or a peer listens: an IP literal or a host name, and a port. IPv6 is kept bare,
-/// without brackets, as Sentinel's hello carries it, and in its one canonical form: the same address
-/// can be written in many ways, and is compared as text.
+/// without brackets, as Sentinel's hello carries it, and in its one canonical form: the same
+/// address can be written in many ways, and is compared as text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "AsWritten")]
 pub struct Address {

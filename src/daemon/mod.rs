@@ -31,6 +31,7 @@ pub use store::{StateFileError, state_folders};
 
 use self::link::Outgoing;
 use self::run::Driver;
+pub(crate) use self::store::replace_file;
 use self::store::{Memory, Opened, Store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::{Loaded, Syntax};

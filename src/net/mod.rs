@@ -1,6 +1,6 @@
-//! What every server of this house needs from the network: listening sockets, TCP, Unix and TLS, and
-//! the loop that accepts connections up to `maxclients`; and for those who connect, TLS. Stopping is
-//! left to tokio_util's `CancellationToken` and `TaskTracker`.
+//! What every server of this house needs from the network: listening sockets (TCP, TLS, Unix) and
+//! the loop that accepts connections up to `maxclients`; and for those who connect, TLS. Stopping
+//! is left to tokio_util's `CancellationToken` and `TaskTracker`.
 
 mod accept;
 mod listen;

@@ -391,6 +391,16 @@ impl Core {
         Address::new(host, self.settings.hello_port())
     }
 
+    /// False where we listen on no port: then a hello would lead nobody to us.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.settings.hello_port() != 0
+    }
+
+    /// True if a hello to this peer makes sense.
+    pub(super) fn greets(&self, id: &RunId) -> bool {
+        self.is_reachable() && self.peers.get(id).is_some_and(|link| link.health.up)
+    }
+
     /// True if somebody else was heard with our id lately: a vote for it may be meant for him.
     pub(super) fn may_be_double(&self) -> bool {
         self.double.as_ref().is_some_and(|(_, first)| self.now().since(*first) < DOUBLE_GONE_MS)

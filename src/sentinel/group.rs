@@ -243,10 +243,6 @@ impl Group {
 
     /// Says hello wherever it is due: on each node and to each peer.
     fn tend_hellos(&mut self, core: &mut Core) {
-        if core.own_address("").port == 0 {
-            // Nobody could reach us.
-            return;
-        }
         let mut wanted = Vec::new();
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             if node.hello_due(core) {
@@ -255,7 +251,7 @@ impl Group {
             }
         }
         for (id, peer) in &mut self.peers {
-            if !core.peers.get(id).is_some_and(|link| link.health.up) {
+            if !core.greets(id) {
                 continue;
             }
             let due = core.due_about(peer.next_hello, core.tune.hello_slack_ms())

@@ -3,7 +3,7 @@
 use super::core::{Core, Moment};
 use super::effect::Command;
 use super::mutant::Guard;
-use super::rights::{Refusal, is_pong};
+use super::rights::is_pong;
 use super::types::{Instant, LinkId};
 use crate::resp::Value;
 
@@ -33,6 +33,8 @@ pub(super) struct Health {
     pub(super) silent_since: Option<Instant>,
     /// Since when it has answered that we may not ask: it lives, and cannot be watched.
     pub(super) locked_out: Option<Instant>,
+    /// It has answered PING well over the present connection.
+    pub(super) ponged: bool,
     ping_in_flight: bool,
     next_ping: Instant,
     pub(super) last_ok: Instant,
@@ -52,6 +54,7 @@ impl Health {
             pending: 0,
             silent_since: Some(core.watched()),
             locked_out: None,
+            ponged: false,
             ping_in_flight: false,
             next_ping: now,
             last_ok: now,
@@ -70,6 +73,7 @@ impl Health {
 
     pub(super) fn connected(&mut self, at: Moment) {
         self.up = true;
+        self.ponged = false;
         self.pending = 0;
         self.ping_in_flight = false;
         self.next_ping = at.now;
@@ -96,10 +100,10 @@ impl Health {
     }
 
     /// The answer to a PING. Only PONG, LOADING and MASTERDOWN end the silence: whoever answers
-    /// something else is there, but not well. True for a plain PONG.
-    pub(super) fn pong(&mut self, at: Moment, reply: &Value) -> bool {
+    /// something else is there, but not well (`refused`: we may not ask). True for a plain PONG.
+    pub(super) fn pong(&mut self, at: Moment, reply: &Value, refused: bool) -> bool {
         self.ping_in_flight = false;
-        if Refusal::of_ping(reply).is_none() {
+        if !refused {
             // Whoever answers something else now lets us in.
             self.locked_out = None;
         }
@@ -109,6 +113,7 @@ impl Health {
         };
         if is_pong(text) {
             self.silent_since = None;
+            self.ponged = true;
             self.last_ok = at.now;
             self.reopen_after_ms = 0;
         }

@@ -108,8 +108,8 @@ impl Sentinel {
         }
     }
 
-    /// True for a signed hello that was said before one that we know: it is late, or a repetition by
-    /// somebody who has no secret. Of whom we do not know, old words count for nothing.
+    /// True for a signed hello that was said before one that we know: it is late, or a repetition
+    /// by somebody who has no secret. Of whom we do not know, old words count for nothing.
     fn is_said_again(&mut self, name: &GroupName, id: &RunId, counter: u64) -> bool {
         let wall_ms = self.core.clock.wall_ms;
         let peer = self.groups.get_mut(name).and_then(|group| group.peers.get_mut(id));

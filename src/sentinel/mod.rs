@@ -346,7 +346,7 @@ impl Sentinel {
                 link.health.replied(at);
                 // Only a silence long enough to have been noticed concerns the groups.
                 let noticed = link.health.silent_ms(at) > link.down_after_ms;
-                link.health.pong(at, &reply);
+                link.health.pong(at, &reply, false);
                 let late = link.health.ping_is_late(at);
                 self.note_peer_right(&id, "PING", Refusal::of_ping(&reply));
                 if !noticed {
@@ -434,8 +434,9 @@ impl Group {
             Command::Ping => {
                 let was_unwell =
                     std::mem::replace(&mut node.unwell, matches!(reply, Value::Error(_)));
+                let refusal = node.refusal_of_ping(reply);
                 let heard = core.holds(mutant::Guard::PongCounts);
-                if heard && node.health.pong(core.moment(), reply) {
+                if heard && node.health.pong(core.moment(), reply, refusal.is_some()) {
                     node.rebooted_at = None;
                     node.complaint = None;
                     if was_unwell {
@@ -443,7 +444,6 @@ impl Group {
                         node.hasten_info();
                     }
                 }
-                let refusal = Refusal::of_ping(reply);
                 match (refusal, reply) {
                     (Some(refusal), _) => node.shut_out(core, &name, refusal, None),
                     (None, Value::Error(error)) => node.complain(core, &name, error),

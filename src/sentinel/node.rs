@@ -14,6 +14,7 @@ use super::mutant::Guard;
 use super::rights::{Refusal, Refusals};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
 use crate::config::settings::GroupSettings;
+use crate::resp::Value;
 
 /// Pause between the hello messages of a sentinel to one instance, in ms, as far as others can
 /// know: see [`Tunables`](super::tunables::Tunables) for our own.
@@ -225,10 +226,10 @@ impl Node {
         self.hello_in_flight = false;
     }
 
-    /// It refused us, and lives: with us something is wrong, or with what it was told of us. Redis's
-    /// sentinels take that for silence, and fail over a healthy master again and again. Nobody but
-    /// an operator can put it right, so the log hears of it again and again.
-    /// `lost`: it ended the connection.
+    /// It refused us, and lives: with us something is wrong, or with what it was told of us.
+    /// Redis's sentinels take that for silence, and fail over a healthy master again and again.
+    /// Nobody but an operator can put it right, so the log hears of it again and again. `lost`: it
+    /// ended the connection.
     pub(super) fn shut_out(
         &mut self,
         core: &mut Core,
@@ -259,6 +260,15 @@ impl Node {
         );
         core.say(Level::Warning, Some(group), why);
         self.complaint = Some((code.to_owned(), core.now()));
+    }
+
+    /// What an answer to PING says of our standing. PING goes by a wrong name only where INFO is
+    /// answered as it should be, and no PING ever was over this connection: a node that answers
+    /// rubbish is not well.
+    pub(super) fn refusal_of_ping(&self, reply: &Value) -> Option<Refusal> {
+        let told = self.info_at.is_some_and(|at| at >= self.health.opened_at);
+        let misnamed = told && !self.health.ponged;
+        Refusal::of_ping(reply).filter(|refusal| *refusal != Refusal::Misnamed || misnamed)
     }
 
     /// It has refused us for longer than `down-after`: entries show it as down then, as Redis does,
@@ -369,7 +379,8 @@ impl Node {
 
     /// True if a hello is to be published on it now.
     pub(super) fn hello_due(&mut self, core: &mut Core) -> bool {
-        let due = self.health.up && core.due_about(self.next_hello, core.tune.hello_slack_ms());
+        let up = self.health.up && core.is_reachable();
+        let due = up && core.due_about(self.next_hello, core.tune.hello_slack_ms());
         let due = due && !self.hello_in_flight;
         if due {
             self.hello_in_flight = true;

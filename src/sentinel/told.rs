@@ -1,5 +1,5 @@
-//! What a node's INFO tells: compared with what it said before, announced where it changed, and kept
-//! whole for `SENTINEL INFO-CACHE`.
+//! What a node's INFO tells: compared with what it said before, announced where it changed, and
+//! kept whole for `SENTINEL INFO-CACHE`.
 
 use bytes::Bytes;
 
@@ -13,8 +13,8 @@ use super::types::Address;
 use crate::config::rules::valid_host;
 use crate::resp::Value;
 
-/// How much of a node's INFO is kept, in bytes: several times what any real one has. Of a longer one
-/// the whole lines that fit.
+/// How much of a node's INFO is kept, in bytes: several times what any real one has. Of a longer
+/// one the whole lines that fit.
 const INFO_TEXT_MAX: usize = 256 << 10;
 
 /// What is kept of an INFO: a copy of its own, since the reply may be a part of something larger.

@@ -63,7 +63,8 @@ tunables! {
     /// Least age of a link that stays silent before it is opened anew; it doubles up to 15 s.
     /// (Redis waits for 15 s.)
     min_link_reconnect_ms "MIN-LINK-RECONNECT-PERIOD" 2_000,
-    /// How long a candidate waits for votes, where `failover-timeout` is not shorter. (Redis: 10 s.)
+    /// How long a candidate waits for votes, where `failover-timeout` is not shorter. (Redis waits
+    /// for 10 s.)
     election_timeout_ms "ELECTION-TIMEOUT" 2_000,
     /// A script that runs longer is killed.
     script_max_runtime_ms "SCRIPT-MAX-RUNTIME" 60_000,

@@ -139,6 +139,26 @@ fn finds_each_thing_that_keeps_a_world_from_being_well() {
     assert!(wrong.iter().any(is_state), "{wrong:?}");
 }
 
+/// `SENTINEL SIMULATE-FAILURE`: whoever ends by it begins anew, and knows of no such wish.
+#[test]
+fn a_simulated_failure_is_a_crash() {
+    let mut world = lived(15_000);
+    let is_asked_for = |world: &mut World| {
+        let info = world.hosts[0].ask(
+            &mut world.net,
+            &mut world.watch,
+            Request::Info { running_scripts: 0, queued_scripts: 0 },
+        );
+        let info = info.expect("an answer");
+        info.text().is_some_and(|text| text.contains("sentinel_simulate_failure_flags:1\r\n"))
+    };
+    asks(&mut world, Request::SimulateFailure(vec!["crash-after-election".to_owned()]));
+    assert!(is_asked_for(&mut world));
+    asks(&mut world, Request::Failover(Shape::group_name(0)));
+    live(&mut world, 16_000);
+    assert!(!is_asked_for(&mut world));
+}
+
 #[test]
 fn finds_a_promotion_that_is_told_and_not_true() {
     let mut world = lived(15_000);

@@ -165,7 +165,9 @@ struct Check {
     last: String,
 }
 
-/// haproxy.cfg: the checks are those of HAProxy's manual and of common recipes, word by word.
+/// haproxy.cfg: the checks are those of HAProxy's manual and of common recipes, word by word. A
+/// check that does not find its string fails after its interval; a busy sentinel gets more time,
+/// since a failed check ends the subscriptions through it.
 fn config(group: &Group, [by_role, by_word, sentinels]: [u16; 3], socket: &str) -> String {
     let server = |port: u16, check: &str| format!("    server s{port} 127.0.0.1:{port} {check}\n");
     let check = "check inter 100ms fall 1 rise 1 on-marked-down shutdown-sessions";
@@ -193,6 +195,7 @@ fn config(group: &Group, [by_role, by_word, sentinels]: [u16; 3], socket: &str) 
          listen sentinels\n\
          \x20   bind 127.0.0.1:{sentinels}\n\
          \x20   option redis-check\n\
+         \x20   timeout check 2s\n\
          {}\n\
          frontend by_word\n\
          \x20   bind 127.0.0.1:{by_word}\n",

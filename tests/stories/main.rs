@@ -23,6 +23,7 @@ macro_rules! over_both_nodes {
     )*};
 }
 
+mod access;
 mod clients;
 mod command_line;
 mod crash;

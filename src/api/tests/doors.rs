@@ -13,10 +13,18 @@ use crate::config::transport::{AuthClients, KeyPair, TlsSettings, UnixSettings};
 use crate::net::tls::Tls;
 use crate::net::{Doors, Gate, Stream, listen_unix};
 
+/// The settings of a server with this `requirepass`.
+fn settings(password: Option<&str>) -> ApiSettings {
+    let requirepass = password.map(Secret::new);
+    let settings = SentinelSettings { requirepass, ..SentinelSettings::default() };
+    let (users, _) = Users::open(&settings, UserLines::default()).expect("good users");
+    ApiSettings::new(&settings, "/etc/sentinel.conf", users)
+}
+
 /// A server behind these doors that nobody's core answers.
 fn behind(doors: Doors, change: impl FnOnce(&mut ApiSettings)) -> CancellationToken {
     let (handle, _asked) = Handle::new();
-    let mut settings = ApiSettings::new(&SentinelSettings::default(), "/etc/sentinel.conf");
+    let mut settings = settings(None);
     change(&mut settings);
     let stop = CancellationToken::new();
     tokio::spawn(serve(doors, handle, settings, stop.clone()));
@@ -139,11 +147,12 @@ async fn the_unix_socket_is_another_way_in() {
 /// What a server answers to somebody who comes from this address.
 async fn welcome(peer: &str, password: Option<&str>) -> (String, u64) {
     let (handle, _asked) = Handle::new();
-    let mut settings = ApiSettings::new(&SentinelSettings::default(), "/etc/sentinel.conf");
+    let mut settings = settings(password);
     settings.protected_mode = true;
-    settings.requirepass = password.map(Secret::new);
     let api = Arc::new(crate::api::Api {
         gate: Gate::new(10),
+        users: settings.users.clone(),
+        names: crate::api::table::Names::new(Default::default()),
         settings,
         port: 1,
         started: std::time::Instant::now(),

@@ -1,5 +1,6 @@
 //! The API over real sockets, with a core that the test plays.
 
+mod access;
 mod core;
 mod doors;
 mod oracle;
@@ -17,9 +18,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{ApiSettings, serve};
+use super::{ApiSettings, Users, serve};
 use crate::config::settings::SentinelSettings;
 use crate::config::types::Secret;
+use crate::config::users::UserLines;
 use crate::daemon::Handle;
 use crate::net::{TCP_BACKLOG, listen};
 use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
@@ -44,7 +46,7 @@ impl Server {
         Server::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut ApiSettings)) -> Server {
+    fn with(change: impl FnOnce(&mut SentinelSettings)) -> Server {
         let (server, mut asked) = Server::unanswered(change);
         let handle = server.handle.clone();
         tokio::spawn(async move {
@@ -59,12 +61,14 @@ impl Server {
     }
 
     /// A server whose requests the test answers itself.
-    fn unanswered(change: impl FnOnce(&mut ApiSettings)) -> (Server, mpsc::Receiver<Asked>) {
+    fn unanswered(change: impl FnOnce(&mut SentinelSettings)) -> (Server, mpsc::Receiver<Asked>) {
         let (handle, asked) = Handle::new();
         let listening = listen(&["127.0.0.1".into()], 0, TCP_BACKLOG).unwrap();
         let port = listening.port;
-        let mut settings = ApiSettings::new(&SentinelSettings::default(), "/etc/sentinel.conf");
+        let mut settings = SentinelSettings::default();
         change(&mut settings);
+        let (users, _) = Users::open(&settings, UserLines::default()).expect("good users");
+        let settings = ApiSettings::new(&settings, "/etc/sentinel.conf", users);
         let stop = CancellationToken::new();
         let ended = tokio::spawn(serve(listening, handle.clone(), settings, stop.clone()));
         (Server { port, handle, stop, ended }, asked)

@@ -1,10 +1,10 @@
 //! `daemonize yes`: the program starts itself once more, and that child leaves the terminal.
 //!
-//! Forking a process that has threads is not safe, so the child is a fresh one with the same command
-//! line. It knows itself by an environment variable with the number of its parent. Its standard
-//! input is a pipe on which it says that it has started; until then it shares the terminal's error
-//! output, and its parent waits, so that whoever typed the command sees what went wrong and gets
-//! the exit code.
+//! Forking a process that has threads is not safe, so the child is a fresh one with the same
+//! command line. It knows itself by an environment variable with the number of its parent. Its
+//! standard input is a pipe on which it says that it has started; until then it shares the
+//! terminal's error output, and its parent waits, so that whoever typed the command sees what went
+//! wrong and gets the exit code.
 
 use std::env;
 use std::fs::OpenOptions;

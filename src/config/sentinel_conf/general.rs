@@ -12,23 +12,8 @@ use super::{Fault, Reader};
 /// What the end of the file decides, with the number of the statement that asked for it.
 #[derive(Default)]
 pub(super) struct General {
-    /// A `user` or `aclfile` line that closes the default user or may do so.
-    closed: Option<usize>,
-    /// The password of a line `user default on >password ...`.
-    acl_password: Option<Secret>,
-}
-
-/// What `user default ...` asks for.
-#[derive(Debug, PartialEq)]
-enum DefaultUser {
-    /// All commands without a password.
-    Open,
-    /// All commands with this password.
-    Password(String),
-    /// All commands, and passwords of which only the hash is known.
-    Hashed,
-    /// Anything narrower.
-    Narrow,
+    /// The last `aclfile`.
+    pub(super) acl_file: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -113,23 +98,9 @@ impl Reader<'_> {
 
     /// Directives that say more than this version does.
     fn not_offered(&mut self, name: &str, words: &[&str]) -> Result<(), Fault> {
-        let value = words[1];
         match name {
-            "user" => return self.user(&words[1..]),
-            "aclfile" if value.is_empty() => {}
-            "aclfile" => {
-                self.general.closed = Some(self.index);
-                self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
-            }
-            "rename-command" if words.len() == 3 => {
-                self.report(
-                    Fault::warning(0, "Renaming a sentinel's own commands is not offered")
-                        .help("to tell how the nodes call a command: sentinel rename-command"),
-                );
-            }
-            "rename-command" => {
-                return Err(Fault::new(0, "Bad directive or wrong number of arguments")
-                    .help("write: rename-command <command> <new-name>"));
+            "user" | "aclfile" | "acllog-max-len" | "acl-pubsub-default" | "rename-command" => {
+                return self.access(name, words);
             }
             // Redis writes it into every file.
             "latency-tracking-info-percentiles" => {}
@@ -141,73 +112,14 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `user <name> <rules>`: Redis writes `user default` into every file, so that one is
-    /// understood as far as it says what `requirepass` can say.
-    fn user(&mut self, words: &[&str]) -> Result<(), Fault> {
-        if words[0] != "default" {
-            self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
-            return Ok(());
-        }
-        match default_user(&words[1..]) {
-            DefaultUser::Open => {}
-            DefaultUser::Password(password) => {
-                self.general.acl_password = Some(Secret::new(password));
-            }
-            DefaultUser::Hashed => self.general.closed = Some(self.index),
-            DefaultUser::Narrow => {
-                self.general.closed = Some(self.index);
-                self.report(Fault::warning(0, NO_ACL).help(USE_REQUIREPASS));
-            }
-        }
-        Ok(())
-    }
-
     /// Judges what only the whole file shows.
     pub(super) fn finish_general(&mut self) {
-        if self.settings.requirepass.is_none() {
-            self.settings.requirepass = self.general.acl_password.take();
-        }
-        if let (Some(index), None) = (self.general.closed, &self.settings.requirepass) {
-            let fault = Fault::new(0, "Without ACLs this sentinel would be open to everyone");
-            self.report_at(index, fault.help(USE_REQUIREPASS));
-        }
+        self.finish_access();
     }
 }
 
 /// Largest number of Redis's integer directives.
 pub(super) const INT_MAX: u64 = 2_147_483_647;
-const NO_ACL: &str = "ACLs are not offered in this version";
-const USE_REQUIREPASS: &str = "set 'requirepass': one password for all that this sentinel answers";
-
-fn default_user(rules: &[&str]) -> DefaultUser {
-    let (mut on, mut nopass, mut all, mut narrow) = (false, false, false, false);
-    let mut hashed = false;
-    let mut password = None;
-    for rule in rules {
-        match rule.to_ascii_lowercase().as_str() {
-            "on" => on = true,
-            "off" => on = false,
-            "nopass" => nopass = true,
-            "+@all" | "allcommands" => all = true,
-            // Keys, channels and payload checks mean nothing to a sentinel's commands.
-            "~*"
-            | "&*"
-            | "allkeys"
-            | "allchannels"
-            | "sanitize-payload"
-            | "skip-sanitize-payload" => {}
-            _ if rule.starts_with('>') => password = Some(rule[1..].to_owned()),
-            _ if rule.starts_with('#') => hashed = true,
-            _ => narrow = true,
-        }
-    }
-    match (on && all && !narrow, nopass, password) {
-        (true, true, _) => DefaultUser::Open,
-        (true, false, Some(password)) if !hashed => DefaultUser::Password(password),
-        (true, false, None) if hashed => DefaultUser::Hashed,
-        _ => DefaultUser::Narrow,
-    }
-}
 
 pub(super) fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
     let Ok(number) = text.parse::<i64>() else {

@@ -9,6 +9,7 @@ mod round_trip;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,6 +22,7 @@ use super::rules::{closest, remarks};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::GroupState;
 use super::types::{EPOCH_MAX, RunId, Secret};
+use super::users::UserLines;
 
 pub(super) use render::render;
 pub(super) use transport::{is_placed, tls_versions};
@@ -45,6 +47,8 @@ pub(super) struct Declared {
     pub(super) overrides: Vec<Line>,
     /// The words of the lines that stood in the file itself, not in one that it includes.
     pub(super) own: BTreeSet<Vec<String>>,
+    /// The users, once they differ from what is declared.
+    pub(super) user_lines: UserLines,
 }
 
 /// The words of a line, with the directive's in lower case.

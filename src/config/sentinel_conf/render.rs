@@ -40,11 +40,8 @@ pub(in super::super) fn render(
     let mut lines = Lines::default();
     lines.changes(setting_lines(&declared.settings), setting_lines(settings), &declared.own);
     lines.overrides(&declared.overrides);
-    if settings.requirepass != declared.settings.requirepass
-        || declared.overrides.iter().any(is_user)
-    {
-        lines.users(&parse(original).0, &declared.overrides, settings.requirepass.is_some());
-    }
+    lines.users(declared, settings);
+    lines.renames(&parse(original).0, &declared.overrides);
     lines.add(["sentinel", "myid", state.my_id.as_str()]);
     lines.add(["sentinel", "current-epoch", &state.current_epoch.to_string()]);
     lines.0.extend(GROUP_KEYS.iter().map(|key| Setting::absent(key)));
@@ -105,23 +102,43 @@ impl Lines {
         for line in overrides {
             let name = line.name();
             let elsewhere =
-                ["sentinel", "user", "include", "bind", "requirepass"].contains(&name.as_str());
+                ["sentinel", "user", "include", "bind", "requirepass", "rename-command"];
+            let elsewhere = elsewhere.contains(&name.as_str());
             if !elsewhere && !ours.iter().any(|(about, _)| about[0] == name) {
                 self.0.push(words_of(line));
             }
         }
     }
 
-    /// `user` lines of the command line replace those of the same user, and a new `requirepass`
-    /// that of the default user, which Redis would follow instead.
-    fn users(&mut self, original: &[Line], overrides: &[Line], requirepass: bool) {
-        let replaced = |line: &Line| {
-            (requirepass && line.word(1) == Some("default"))
-                || overrides.iter().any(|o| is_user(o) && o.word(1) == line.word(1))
+    /// Users that were changed at run time, or by the command line; an included file keeps its own.
+    fn users(&mut self, declared: &Declared, settings: &SentinelSettings) {
+        if let Some(users) = declared.user_lines.get() {
+            let open =
+                |line: &String| line.starts_with("user default ") && line.contains(" nopass ");
+            if users.iter().any(open) {
+                // Otherwise the next start would take it for the default user's password.
+                self.0.retain(|setting| !setting.is("requirepass"));
+            }
+            self.0.push(Setting::absent("user"));
+            self.0.extend(users.iter().map(|line| Setting::line(line.split(' '))));
+        } else if settings.users != declared.settings.users {
+            let here = settings.users.iter().filter(|user| !user.included);
+            self.0.push(Setting::absent("user"));
+            self.0.extend(here.map(|user| Setting::line(user.words())));
+        }
+    }
+
+    /// Those of the command line come behind those of the file, as they were read.
+    fn renames(&mut self, original: &[Line], overrides: &[Line]) {
+        let renames = |lines: &[Line]| {
+            let lines = lines.iter().filter(|line| line.name() == "rename-command");
+            lines.map(words_of).collect::<Vec<_>>()
         };
-        let kept = original.iter().filter(|l| is_user(l) && !replaced(l));
-        self.0.push(Setting::absent("user"));
-        self.0.extend(kept.chain(overrides.iter().filter(|l| is_user(l))).map(words_of));
+        let (mut wanted, added) = (renames(original), renames(overrides));
+        if !added.is_empty() {
+            wanted.retain(|setting| !added.contains(setting));
+            self.0.extend(wanted.into_iter().chain(added));
+        }
     }
 
     fn group_state(&mut self, name: &str, group: &GroupState) {
@@ -200,10 +217,6 @@ fn group_lines(name: &str, group: &GroupSettings) -> Vec<Fact> {
         facts.push(fact(["sentinel", "rename-command", name, command], renamed));
     }
     facts
-}
-
-fn is_user(line: &Line) -> bool {
-    line.name() == "user"
 }
 
 fn words_of(line: &Line) -> Setting {

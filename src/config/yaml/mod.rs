@@ -35,6 +35,8 @@ const TOP: &[&str] = &[
     "peers",
     "hello",
     "scripts",
+    "users",
+    "acl_file",
     "groups",
 ];
 const LISTEN: &[&str] = &[
@@ -98,6 +100,8 @@ const FROM_REDIS: &[(&str, &str)] = &[
     ("tcp-keepalive", "listen: {keepalive: ...}"),
     ("tcp-backlog", "listen: {backlog: ...}"),
     ("requirepass", "listen: {password: ...}"),
+    ("user", "users"),
+    ("aclfile", "acl_file"),
     ("dir", "state_dir"),
     ("logfile", "log: {file: ...}"),
     ("loglevel", "log: {level: ...}"),
@@ -195,6 +199,12 @@ impl Reader<'_> {
         self.set(&scripts, "allow_reconfig", Self::flag, |on| {
             settings.deny_scripts_reconfig = !on;
         });
+        self.set(&top, "users", Self::users, |users| settings.users = users);
+        self.set(&top, "acl_file", Self::path, |path| settings.acl_file = Some(path));
+        if let (Some(node), false) = (top.get("acl_file"), settings.users.is_empty()) {
+            let help = "move the users into the file, or remove 'acl_file'";
+            self.error(node.place, "'users' and 'acl_file' exclude each other", help);
+        }
         self.resolve_hostnames = settings.resolve_hostnames;
         match top.get("groups") {
             Some(node) => self.groups(node, groups),

@@ -110,7 +110,9 @@ impl<'a> Lines<'a> {
         let line = self.0.get(at)?;
         let indent = |l: &str| l.len() - l.trim_start().len();
         let is_parent = |l: &&&str| !l.trim().is_empty() && indent(l) < indent(line);
-        behind_secret_key(line).or_else(|| {
+        // Redis's rule `>password`.
+        let rule = line.chars().position(|c| matches!(c, '>' | '<')).map(|at| at + 1);
+        behind_secret_key(line).into_iter().chain(rule).min().or_else(|| {
             let parent = self.0[..at].iter().rev().find(is_parent)?;
             let blanks = line.chars().take_while(|c| c.is_whitespace()).count();
             behind_secret_key(parent).map(|_| blanks + 1)

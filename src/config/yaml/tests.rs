@@ -235,3 +235,32 @@ fn many_groups_share_their_defaults() {
     assert_eq!(found, []);
     assert_eq!((groups.len(), groups["g999"].down_after_ms), (999, 1000));
 }
+
+#[test]
+fn users_are_texts_or_lists_of_rules() {
+    let text =
+        "users:\n  default: off\n  bob: on >hunter2 +ping\n  al: [on, '~*  &*']\ngroups: {}\n";
+    let (settings, _, found) = read_text(text);
+    let shown: Vec<_> = settings.users.iter().map(|u| (u.name.as_str(), u.rules())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("default", vec!["off"]),
+            ("bob", vec!["on", ">hunter2", "+ping"]),
+            ("al", vec!["on", "~*", "&*"])
+        ]
+    );
+    assert!(found.iter().all(|finding| !finding.is_error()), "{found:?}");
+    for (text, expected) in [
+        ("users: {a: on, a: off}\n", "Duplicate user found."),
+        ("users: {'a b': on}\n", "Spaces not allowed in ACL usernames"),
+        ("users: on\n", "'users' must map names to rules"),
+        ("users: {a: {b: c}}\n", "a single value is expected here"),
+        ("acl_file: x\nusers: {a: on >hunter2}\n", "'users' and 'acl_file' exclude each other"),
+        ("users: {bob: on >hunter2, {: x}\n", "This is not YAML"),
+    ] {
+        let found = read_text(text).2;
+        let errors: String = found.iter().map(|finding| format!("{finding}\n")).collect();
+        assert!(errors.contains(expected) && !errors.contains("hunter2"), "{text}: {errors}");
+    }
+}

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::super::diagnostic::Diagnostic;
 use super::super::rules::{TIME_MS_MAX, valid_host};
 use super::super::settings::LogLevel;
-use super::super::types::Address;
+use super::super::types::{Address, Secret};
+use super::super::users::UserLine;
 use super::Reader;
 use super::node::{Node, Value};
 
@@ -80,6 +82,38 @@ impl Reader<'_> {
             let help = "one of debug, verbose, notice, warning, nothing";
             self.refuse(node.place, format!("unknown log level '{text}'"), help)
         })
+    }
+
+    /// Users, each with its rules in Redis's words: one text, or a list of rules.
+    pub(super) fn users(&mut self, node: &Node) -> Option<Vec<UserLine>> {
+        let Value::Map(entries) = &node.value else {
+            let help = "write: users: {reader: 'on >password &* +@connection'}";
+            return self.refuse(node.place, "'users' must map names to rules", help);
+        };
+        let mut users: Vec<UserLine> = Vec::new();
+        for (key, node) in entries {
+            if key.name.is_empty() || key.name.contains(|c: char| c.is_whitespace() || c == '\0') {
+                let help = "a name has no blanks";
+                self.error(key.place, "Spaces not allowed in ACL usernames", help);
+            }
+            if users.iter().any(|user| user.name == key.name) {
+                let help = "put all rules of a user into one entry";
+                self.error(key.place, "Duplicate user found.", help);
+            }
+            let texts: Vec<String> = match &node.value {
+                Value::List(rules) => rules.iter().filter_map(|rule| self.text(rule)).collect(),
+                _ => self.text(node).into_iter().collect(),
+            };
+            let rules = texts.iter().flat_map(|text| text.split_ascii_whitespace());
+            users.push(UserLine {
+                name: key.name.clone(),
+                rules: rules.map(Secret::new).collect(),
+                // Its line may hold a password.
+                place: Diagnostic { line: key.place.0, ..Diagnostic::error("") },
+                included: false,
+            });
+        }
+        Some(users)
     }
 
     /// One address or a list of them, by the rules of Redis's `bind`.

@@ -279,7 +279,8 @@ async fn three_hundred_at_once_run_sixteen_at_a_time_in_their_order() {
     let theatre = Theatre::open();
     let script = theatre.script(
         "count",
-        "echo $1 >> $dir/begun\nwhile [ -d $dir -a ! -e $dir/go ]; do sleep 0.02; done\necho $1 >> $dir/done",
+        "echo $1 >> $dir/begun\n\
+         while [ -d $dir ] && [ ! -e $dir/go ]; do sleep 0.02; done\necho $1 >> $dir/done",
     );
     for n in 0..300 {
         theatre.add(&script, &[&n.to_string()]);
@@ -325,7 +326,8 @@ async fn scripts_that_run_outlive_the_sentinel() {
     let mut theatre = Theatre::open();
     let script = theatre.script(
         "late",
-        "echo $$ > $dir/pid\nwhile [ -d $dir -a ! -e $dir/go ]; do sleep 0.02; done\necho end > $dir/end",
+        "echo $$ > $dir/pid\n\
+         while [ -d $dir ] && [ ! -e $dir/go ]; do sleep 0.02; done\necho end > $dir/end",
     );
     theatre.add(&script, &[]);
     let pid = theatre.file("pid").await;

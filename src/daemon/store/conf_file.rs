@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
-use super::replace::{ReplaceError, remove_leftovers, replace};
+use super::replace::{ReplaceError, remove_leftovers, replace, replace_if};
 use crate::config::bytes::{decode, encode};
 use crate::config::load::Loaded;
 use crate::config::state::State;
@@ -62,28 +62,44 @@ impl ConfFile {
 
     /// Returns when the state is on disk.
     pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
-        let original = self.original()?;
-        let text = self.loaded.render(&original, &self.loaded.settings, state);
-        replace(&self.path, &encode(&text), CONF_MODE)?;
-        self.text = text;
-        Ok(())
+        let mut looks = 0;
+        loop {
+            let seen = self.settled()?;
+            let original = self.original(seen.as_deref())?;
+            let text = self.loaded.render(&original, &self.loaded.settings, state);
+            looks += 1;
+            // A slow disk leaves time for an edit.
+            let still = || looks == LOOKS_MAX || self.read().is_ok_and(|now| now == seen);
+            if replace_if(&self.path, &encode(&text), CONF_MODE, still)? {
+                self.text = text;
+                return Ok(());
+            }
+        }
     }
 
-    /// What is to be rewritten: the text that is there now, where it can be read.
-    fn original(&mut self) -> Result<String, ReplaceError> {
-        let Some(mut bytes) = self.read()? else { return Ok(self.text.clone()) };
-        if is_text(&bytes, &self.text) {
-            return Ok(self.text.clone());
-        }
+    /// What is there now, and not just being written by somebody else; `None` if there is no file.
+    fn settled(&self) -> Result<Option<Vec<u8>>, ReplaceError> {
+        let mut found = self.read()?;
         for _ in 0..LOOKS_MAX {
+            if found.as_ref().is_none_or(|bytes| is_text(bytes, &self.text)) {
+                break;
+            }
             std::thread::sleep(SETTLED);
-            let Some(now) = self.read()? else { return Ok(self.text.clone()) };
-            if std::mem::replace(&mut bytes, now) == bytes {
+            let now = self.read()?;
+            if std::mem::replace(&mut found, now) == found {
                 break;
             }
         }
-        let is_new = self.told.as_ref() != Some(&bytes);
-        let decoded = decode(&bytes);
+        Ok(found)
+    }
+
+    /// What is to be rewritten: the text that is there now, where a start could read it.
+    fn original(&mut self, found: Option<&[u8]>) -> Result<String, ReplaceError> {
+        let Some(bytes) = found.filter(|bytes| !is_text(bytes, &self.text)) else {
+            return Ok(self.text.clone());
+        };
+        let is_new = self.told.as_deref() != Some(bytes);
+        let decoded = decode(bytes);
         let found = match decoded.as_deref().map(without_mark) {
             Ok(text) if text.trim().is_empty() => Err("it is empty".to_owned()),
             Ok(text) => Ok(text),
@@ -121,9 +137,9 @@ impl ConfFile {
         };
         if is_new {
             let mode = fs::metadata(&self.path).map_or(0o600, |m| m.mode() & 0o7777);
-            replace(&kept, &bytes, mode)?;
+            replace(&kept, bytes, mode)?;
             tracing::warn!("{told}");
-            self.told = Some(bytes);
+            self.told = Some(bytes.to_vec());
         }
         Ok(text)
     }
@@ -242,6 +258,20 @@ mod tests {
         }
         assert!(fs::read(&file.path).unwrap().starts_with(b"# gr\xfc\xdfe\r\n# mine\n"));
         assert!(!beside(&file.path).exists());
+    }
+
+    #[test]
+    fn an_edit_during_the_write_is_seen() {
+        let (folder, file) = written();
+        let path = file.path.clone();
+        let old = fs::read(&path).unwrap();
+        let edits = || {
+            fs::write(&path, b"# theirs\n").unwrap();
+            fs::read(&path).unwrap() == old
+        };
+        assert!(!replace_if(&path, b"ours", CONF_MODE, edits).unwrap());
+        assert_eq!(read(&path), "# theirs\n");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
     }
 
     #[test]

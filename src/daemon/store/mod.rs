@@ -18,6 +18,7 @@ pub use state_file::StateFileError;
 
 use self::conf_file::ConfFile;
 use self::replace::ReplaceError;
+pub(crate) use self::replace::replace as replace_file;
 use self::state_file::StateFile;
 use super::StartError;
 use crate::config::load::{Loaded, Syntax};

@@ -39,7 +39,17 @@ impl ReplaceError {
 
 /// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
 /// this process may give files away, its owner.
-pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
+    replace_if(path, content, mode, || true).map(drop)
+}
+
+/// The same if, in the last moment, it is `still` to be done; false if not.
+pub(super) fn replace_if(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    still: impl FnOnce() -> bool,
+) -> Result<bool, ReplaceError> {
     let at = |step, path: &Path| {
         let path = path.to_owned();
         move |cause| ReplaceError { step, path, cause }
@@ -65,11 +75,14 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Repl
     step();
     new.as_file().sync_all().map_err(at("can't fsync", &name))?;
     step();
+    if !still() {
+        return Ok(false);
+    }
     new.persist(path).map_err(|error| at("can't rename a new file to", path)(error.error))?;
     step();
     sync_folder(path)?;
     step();
-    Ok(())
+    Ok(true)
 }
 
 /// Removes the file at `path` for good.

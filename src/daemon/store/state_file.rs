@@ -308,6 +308,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_version_wrote_is_read() {
+        let mut document: Value = serde_json::from_str(&encode(&state(3)).unwrap()).unwrap();
+        let content = document["state"].as_object_mut().unwrap();
+        for added_since in ["removed", "live"] {
+            assert!(content.remove(added_since).is_some(), "{added_since}");
+        }
+        document["checksum"] = checksum(&document["state"]).into();
+        let read = decode(Path::new("f"), document.to_string().as_bytes()).unwrap();
+        assert_eq!(read, state(3));
+    }
+
+    #[test]
     fn each_damage_is_named() {
         let good = encode(&state(3)).unwrap();
         let edited = good.replace("\"current_epoch\": 3", "\"current_epoch\": 2");

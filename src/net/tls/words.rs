@@ -76,7 +76,7 @@ fn refused(alert: AlertDescription) -> Option<&'static str> {
         | Alert::UnsupportedCertificate
         | Alert::AccessDenied => "it does not accept our certificate",
         Alert::DecryptError => {
-            "it does not accept a signature of ours: an authority of that name has another key there"
+            "it does not accept our certificate: the authority of that name has another key there"
         }
         Alert::HandshakeFailure | Alert::InsufficientSecurity => {
             "no cipher suite in common, or it wants a certificate: see 'tls-ciphers' and \

@@ -78,7 +78,13 @@ fn ping_by_another_name_is_no_silence() {
     ] {
         let mut desk = Desk::new(1, 2);
         desk.pass(2_000);
+        // It was started anew, with another name for PING; INFO it answers as ever.
         desk.infos.remove(&at(MASTER));
+        let ip = || "127.0.0.1".to_owned();
+        let event = LinkEvent::Up { local_ip: ip(), remote_ip: ip() };
+        desk.connection_ends(MASTER);
+        desk.input(Input::Link { link: desk.link_to(MASTER), event });
+        desk.reply_from(MASTER, Command::Info, Value::bulk("role:master\r\n"));
         for _ in 0..200 {
             desk.reply_from(MASTER, Command::Ping, reply.clone());
             desk.pass(100);
@@ -123,4 +129,25 @@ fn another_sentinel_that_refuses_us_is_named() {
     }
     assert_eq!(events.len(), 3, "{events:?}");
     assert!(desk.said.iter().any(|text| text.contains("set sentinel-pass")), "{:?}", desk.said);
+}
+
+#[test]
+fn a_node_that_answers_rubbish_is_not_well() {
+    // It did answer PING, or does not answer INFO either: no wrong name explains that.
+    for reconnects in [false, true] {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(2_000);
+        desk.infos.remove(&at(MASTER));
+        if reconnects {
+            let ip = || "127.0.0.1".to_owned();
+            let event = LinkEvent::Up { local_ip: ip(), remote_ip: ip() };
+            desk.connection_ends(MASTER);
+            desk.input(Input::Link { link: desk.link_to(MASTER), event });
+        }
+        for _ in 0..20 {
+            desk.reply_from(MASTER, Command::Ping, Value::bulk("rubbish"));
+            desk.pass(100);
+        }
+        assert!(desk.has(EventKind::Sdown), "{reconnects}: {:?}", desk.events);
+    }
 }

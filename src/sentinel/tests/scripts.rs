@@ -27,7 +27,7 @@ impl Desk {
 
     /// The place of an event that happened once, counted from 1.
     fn place(&self, kind: EventKind) -> usize {
-        self.events.iter().position(|(k, _)| *k == kind).expect(kind.name()) + 1
+        self.events.iter().position(|(k, _)| *k == kind).expect("it happened") + 1
     }
 
     /// What the notification script must have been told by now, if this group is all there is.

@@ -1,0 +1,74 @@
+//! Users as a configuration declares them, and the lines that are to stand for them in a
+//! `sentinel.conf`. What the rules mean is decided by the room `acl`.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::types::Secret;
+
+/// One user: a line `user <name> <rule> ...` of Redis, or an entry under `users` in YAML.
+#[derive(Clone, PartialEq)]
+pub struct UserLine {
+    /// The name.
+    pub name: String,
+    /// The rules; one that begins with `>` is a password.
+    pub rules: Vec<Secret>,
+    /// Where it stands, as a finding without a text.
+    pub place: Diagnostic,
+    /// Whether it stands in a file that another one includes.
+    pub included: bool,
+}
+
+impl UserLine {
+    /// A finding about this line.
+    pub fn finding(&self, severity: Severity, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity, message: message.into(), ..self.place.clone() }
+    }
+
+    /// The rules as text.
+    pub fn rules(&self) -> Vec<&str> {
+        self.rules.iter().map(Secret::reveal).collect()
+    }
+
+    /// The words of its line.
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        ["user", &self.name].into_iter().chain(self.rules.iter().map(Secret::reveal))
+    }
+
+    /// Whether it was given on the command line.
+    pub(super) fn is_option(&self) -> bool {
+        self.place.file.is_none() && self.place.line == 0
+    }
+}
+
+/// Leaves the rules out, which may hold passwords.
+impl fmt::Debug for UserLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {} ({} rules)", self.name, self.rules.len())
+    }
+}
+
+/// The `user` lines of all users, once they differ from what the files declare: whoever changes
+/// users at run time sets them, whoever writes the file reads them. Clones share them.
+#[derive(Clone, Default)]
+pub struct UserLines(Arc<Mutex<Option<Vec<String>>>>);
+
+impl UserLines {
+    /// From now on these lines stand in the file.
+    pub fn set(&self, lines: Vec<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines);
+    }
+
+    /// The lines; `None` while the declared ones are true.
+    pub fn get(&self) -> Option<Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Leaves the lines out, which hold hashes of passwords.
+impl fmt::Debug for UserLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserLines")
+    }
+}
