@@ -13,6 +13,7 @@ mod rights;
 mod scripts;
 mod signed;
 mod strangers;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -218,6 +218,20 @@ const SCRIPT: &str = "
     ACL NO-SUCH
     ACL WHOAMI
     ACL WHOAMI x
+    ACL USERS
+    ACL CAT nothing
+    ACL GETUSER nobody
+    ACL GENPASS x
+    ACL DELUSER default
+    ACL DRYRUN nobody PING
+    ACL DRYRUN default NO-SUCH
+    ACL DRYRUN default PING
+    ACL LOAD
+    ACL SAVE
+    ACL SETUSER bob +no-such
+    ACL LOG x
+    ACL LOG RESET
+    ACL LOG
 
     CLIENT
     CLIENT NO-SUCH
@@ -250,6 +264,11 @@ const SCRIPT: &str = "
     CLIENT CACHING yes
     CLIENT GETREDIR
     CLIENT TRACKINGINFO
+    CLIENT TRACKING on
+    CLIENT TRACKINGINFO
+    CLIENT GETREDIR
+    CLIENT TRACKING off
+    CLIENT TRACKING x
     CLIENT REPLY x
     CLIENT PAUSE x
     CLIENT PAUSE 1 foo
@@ -477,8 +496,15 @@ const TEXTS_DIFFER: &[&str] = &[
 /// Fields of INFO that only ours has.
 const OUR_FIELDS: &[&str] = &["server_mode", "server_name", "watchfire_version"];
 
-/// Fields of CLIENT INFO since Redis 7.2.
-const FIELDS_OF_7_2: &[&str] = &["lib-name", "lib-ver"];
+/// Fields of CLIENT INFO and INFO since Redis 7.2.
+const FIELDS_OF_7_2: &[&str] = &[
+    "lib-name",
+    "lib-ver",
+    "acl_access_denied_auth",
+    "acl_access_denied_cmd",
+    "acl_access_denied_key",
+    "acl_access_denied_channel",
+];
 
 /// One of the two, and how what is its own is called in what is compared.
 struct Side<'a> {
@@ -723,7 +749,8 @@ fn what_is_typed_is_answered_alike() {
     let sides = sides(&group);
     for text in TYPED {
         let [ours, theirs] = sides.each_ref().map(|side| {
-            let mut stream = TcpStream::connect(("127.0.0.1", side.sentinel.port)).expect("it is up");
+            let mut stream =
+                TcpStream::connect(("127.0.0.1", side.sentinel.port)).expect("it is up");
             stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
             stream.write_all(text.as_bytes()).expect("it reads");
             stream.shutdown(std::net::Shutdown::Write).expect("still connected");

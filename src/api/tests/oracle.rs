@@ -420,6 +420,9 @@ async fn redis_cli_speaks_with_us() {
         docs["sentinel"]["subcommands"]["sentinel|slaves"]["replaced_by"],
         "`SENTINEL REPLICAS`"
     );
+    // Valkey 8 calls this name the old one; Redis has no other.
+    let masters = &docs["sentinel"]["subcommands"]["sentinel|masters"];
+    assert!(masters["summary"].is_string() && masters["replaced_by"].is_null());
     let help = redis_cli(port, &["sentinel", "help"]).await;
     let mut lines = help.lines();
     assert_eq!(
