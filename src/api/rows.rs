@@ -618,5 +618,5 @@ const SENTINEL_TABLE: &[Command] = &[
         sentinel::simulate_failure,
     )
     .args(&[token("crash-after-election|crash-after-promotion|help").multiple()]),
-    REPLICAS.old("slaves", "5.0.0", "`SENTINEL REPLICAS`"),
+    Command { since: "2.8.0", ..REPLICAS.old("slaves", "5.0.0", "`SENTINEL REPLICAS`") },
 ];

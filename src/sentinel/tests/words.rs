@@ -5,7 +5,7 @@ use super::*;
 
 impl Desk {
     /// The payloads of one kind of event, in order.
-    fn told(&self, kind: EventKind) -> Vec<&str> {
+    fn payloads(&self, kind: EventKind) -> Vec<&str> {
         let of_kind = self.events.iter().filter(|(k, _)| *k == kind);
         of_kind.map(|(_, payload)| payload.as_str()).collect()
     }
@@ -28,18 +28,19 @@ fn a_sentinel_that_moves_or_loses_its_address_is_told() {
     desk.ask(hello(2, 26_012, "mymaster", MASTER));
     let (two, seven) = (id(2), id(7));
     assert_eq!(
-        desk.told(EventKind::SentinelAddressSwitch),
+        desk.payloads(EventKind::SentinelAddressSwitch),
         [format!("master mymaster 127.0.0.1 {MASTER} ip 127.0.0.1 port 26012 for {two}")]
     );
     let details = format!("sentinel {two} 127.0.0.1 26012 @ mymaster 127.0.0.1 {MASTER}");
     assert_eq!(
-        desk.told(EventKind::SentinelAddressUpdate),
+        desk.payloads(EventKind::SentinelAddressUpdate),
         [format!("{details} 1 additional matching instances")]
     );
     desk.ask(hello(7, 26_012, "mymaster", MASTER));
-    assert_eq!(desk.told(EventKind::SentinelInvalidAddr), [details]);
+    assert_eq!(desk.payloads(EventKind::SentinelInvalidAddr), [details]);
     let details = format!("sentinel {seven} 127.0.0.1 26012 @ mymaster 127.0.0.1 {MASTER}");
-    assert_eq!(desk.told(EventKind::Sentinel).last(), Some(&details.as_str()));
+    // It counts in every group in which it took another one's place.
+    assert!(desk.payloads(EventKind::Sentinel).contains(&details.as_str()), "{:?}", desk.events);
 }
 
 #[test]
@@ -52,11 +53,11 @@ fn replicas_that_do_not_follow_are_told() {
     desk.infos.insert(at(MASTER), replica_info(REPLICA, 400, true));
     desk.pass(20_000);
     let stuck = replica(OTHER_REPLICA, REPLICA);
-    assert!(desk.told(EventKind::SlaveReconfSent).contains(&stuck.as_str()));
-    assert_eq!(desk.told(EventKind::SlaveReconfSentTimeout), [stuck]);
+    assert!(desk.payloads(EventKind::SlaveReconfSent).contains(&stuck.as_str()));
+    assert_eq!(desk.payloads(EventKind::SlaveReconfSentTimeout), [stuck]);
     let master = format!("master mymaster 127.0.0.1 {REPLICA}");
-    assert_eq!(desk.told(EventKind::FailoverEndForTimeout), [master.clone()]);
-    assert_eq!(desk.told(EventKind::FailoverEnd), [master]);
+    assert_eq!(desk.payloads(EventKind::FailoverEndForTimeout), [master.clone()]);
+    assert_eq!(desk.payloads(EventKind::FailoverEnd), [master]);
 }
 
 #[test]
@@ -67,14 +68,17 @@ fn roles_and_repairs_are_told() {
     desk.pass(40_000);
     let other = replica(OTHER_REPLICA, MASTER);
     assert_eq!(
-        desk.told(EventKind::RoleMismatch),
+        desk.payloads(EventKind::RoleMismatch),
         [format!("{other} new reported role is master")]
     );
-    assert_eq!(desk.told(EventKind::ConvertToSlave).first(), Some(&other.as_str()));
+    assert_eq!(desk.payloads(EventKind::ConvertToSlave).first(), Some(&other.as_str()));
     desk.infos.insert(at(OTHER_REPLICA), replica_info(REPLICA, 400, true));
     desk.pass(60_000);
-    assert_eq!(desk.told(EventKind::RoleChange), [format!("{other} new reported role is slave")]);
-    assert_eq!(desk.told(EventKind::FixSlaveConfig).first(), Some(&other.as_str()));
+    assert_eq!(
+        desk.payloads(EventKind::RoleChange),
+        [format!("{other} new reported role is slave")]
+    );
+    assert_eq!(desk.payloads(EventKind::FixSlaveConfig).first(), Some(&other.as_str()));
 }
 
 #[test]
@@ -84,7 +88,7 @@ fn a_node_that_was_started_anew_is_told() {
         desk.infos.insert(at(MASTER), format!("run_id:{}\r\nrole:master\r\n", id(run)));
         desk.pass(15_000);
     }
-    assert_eq!(desk.told(EventKind::Reboot), [format!("master mymaster 127.0.0.1 {MASTER}")]);
+    assert_eq!(desk.payloads(EventKind::Reboot), [format!("master mymaster 127.0.0.1 {MASTER}")]);
 }
 
 #[test]
@@ -93,8 +97,8 @@ fn a_stall_is_told_at_both_ends() {
     desk.pass(2_000);
     desk.now_ms += 10_000;
     desk.pass(5_000);
-    assert_eq!(desk.told(EventKind::Tilt), ["#tilt mode entered"]);
-    assert_eq!(desk.told(EventKind::TiltEnd), ["#tilt mode exited"]);
+    assert_eq!(desk.payloads(EventKind::Tilt), ["#tilt mode entered"]);
+    assert_eq!(desk.payloads(EventKind::TiltEnd), ["#tilt mode exited"]);
 }
 
 #[test]
@@ -105,18 +109,17 @@ fn connections_that_end_are_told_with_their_reason() {
     let link = desk.link_to(OTHER_REPLICA);
     let event = LinkEvent::Unsubscribed { reason: "connection reset".into() };
     desk.input(Input::Link { link, event });
-    let told = desk.told(EventKind::CmdLinkReconnection);
+    let told = desk.payloads(EventKind::CmdLinkReconnection);
     let head = format!("{} #", replica(REPLICA, MASTER));
     assert!(told.len() == 1 && told[0].starts_with(&head) && told[0] != head, "{told:?}");
-    let told = desk.told(EventKind::PubsubLinkReconnection);
+    let told = desk.payloads(EventKind::PubsubLinkReconnection);
     assert_eq!(told, [format!("{} #connection reset", replica(OTHER_REPLICA, MASTER))]);
 }
 
 /// The fields of an entry, in order.
 fn pairs(entry: &Value) -> Vec<(&str, &str)> {
     let Value::Map(pairs) = entry else { panic!("no map: {entry:?}") };
-    let text = |value: &Value| value.text().expect("a text");
-    pairs.iter().map(|(name, value)| (text(name), text(value))).collect()
+    pairs.iter().filter_map(|(name, value)| Some((name.text()?, value.text()?))).collect()
 }
 
 fn field<'a>(entry: &'a Value, name: &str) -> &'a str {
@@ -158,24 +161,27 @@ fn entries_tell_how_a_failover_goes() {
     assert_eq!(names[6..14], expected, "where Redis has them");
     assert_eq!(field(&entry, "flags"), "s_down,o_down,master,failover_in_progress");
     assert_eq!(field(&entry, "failover-state"), "wait_start");
-    // One replica does not answer at once, so the choice takes a moment.
-    desk.infos.remove(&at(REPLICA));
     desk.win();
-    assert_eq!(field(&desk.master(), "failover-state"), "select_slave");
     desk.pass(300);
-    assert_eq!(desk.promotions(), [OTHER_REPLICA]);
+    assert_eq!(desk.promotions(), [REPLICA]);
     assert_eq!(field(&desk.master(), "failover-state"), "wait_promotion");
-    assert_eq!(field(&desk.replica(OTHER_REPLICA), "flags"), "slave,promoted");
-    desk.infos.insert(at(OTHER_REPLICA), "role:master\r\n".into());
+    assert_eq!(field(&desk.replica(REPLICA), "flags"), "slave,promoted");
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
     desk.pass(100);
     let entry = desk.master();
-    assert_eq!((field(&entry, "port"), field(&entry, "flags")), ("7003", "master"));
+    assert_eq!((field(&entry, "port"), field(&entry, "flags")), ("7002", "master"));
     assert_eq!(field(&entry, "failover-state"), "", "the switch has come with the promotion");
 
     let mut desk = Desk::new(1, 2);
-    desk.pass(2_000);
+    desk.pass(5_000);
+    // One replica does not answer at once, so the choice takes a moment.
+    desk.infos.remove(&at(OTHER_REPLICA));
     desk.ask(Request::Failover("mymaster".into()));
-    assert_eq!(field(&desk.master(), "flags"), "master,failover_in_progress,force_failover");
+    desk.pass(10);
+    desk.win();
+    let entry = desk.master();
+    assert_eq!(field(&entry, "flags"), "master,failover_in_progress,force_failover");
+    assert_eq!(field(&entry, "failover-state"), "select_slave");
 }
 
 #[test]
@@ -215,8 +221,9 @@ fn a_hidden_replica_can_be_promoted() {
         let info = replica_info(MASTER, offset, true) + "replica_announced:0\r\n";
         desk.infos.insert(at(port), info);
     }
-    desk.pass(15_000);
-    desk.ask(Request::Failover("mymaster".into()));
+    desk.pass(12_000);
+    assert_eq!(desk.ask(Request::Failover("mymaster".into())), Some(Value::ok()));
+    desk.pass(10);
     desk.win();
     desk.pass(1_000);
     assert_eq!(desk.promotions(), [REPLICA], "as in Redis");
