@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// All categories of Redis 7.2, in the order of `ACL CAT`. Most have no command of a sentinel, but a
-/// rule may name them.
+/// All categories of Redis 7.2, in the order of `ACL CAT`. Most have no command of a sentinel, but
+/// a rule may name them.
 pub const CATEGORIES: [&str; 21] = [
     "keyspace",
     "read",

@@ -1,4 +1,5 @@
-//! A set of permissions: commands, key patterns and channels. Every user has one, and may have more.
+//! A set of permissions: commands, key patterns and channels. Every user has one, and may have
+//! more.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -99,8 +99,8 @@ impl Acl {
         Ok(())
     }
 
-    /// `requirepass`: the password of the default user, unless it has one already. Redis would leave
-    /// a default user without a password open; true if that was so.
+    /// `requirepass`: the password of the default user, unless it has one already. Redis would
+    /// leave a default user without a password open; true if that was so.
     pub fn require_password(&mut self, password: &[u8]) -> bool {
         let default = self.users.get_mut(DEFAULT_USER).filter(|user| user.needs_no_password());
         default.map(|user| user.set_password(password)).is_some()

@@ -12,7 +12,8 @@ use crate::resp::Value;
 /// n. Where n is not given, all that are kept.
 ///
 /// An id is the `run_id` of INFO, a dash, and a number that grows by one. The id of another run
-/// shows that the sentinel has been started since: then everything is told.
+/// shows that the sentinel has been started since: then everything is told. A user is told of the
+/// channels that it may subscribe to; the numbers of the others are missing then.
 pub(crate) fn events(session: &mut Session, args: &[Bytes]) -> Outcome {
     answer(session, args).into()
 }
@@ -38,7 +39,12 @@ fn answer(session: &Session, args: &[Bytes]) -> Result<Value, Value> {
         return Err(syntax_error());
     }
     let events = session.api.handle.history().read(since, count.unwrap_or(HISTORY_MAX));
-    Ok(Value::Array(events.iter().map(|past| entry(past, run_id)).collect()))
+    let (acl, name) = (session.api.users.acl(), session.client.state().user.clone());
+    let may_hear = |past: &&Past| {
+        let channel = past.event.kind.name().as_bytes();
+        acl.get(&name).is_some_and(|user| user.may_hear(channel, false))
+    };
+    Ok(Value::Array(events.iter().filter(may_hear).map(|past| entry(past, run_id)).collect()))
 }
 
 /// The number in an id of this run; 0, which comes before all, for another run's.

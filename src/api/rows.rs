@@ -78,7 +78,7 @@ impl Command {
 
     /// The same command under a name that has been replaced since `version` by `by`.
     const fn old(self, name: &'static str, version: &'static str, by: &'static str) -> Command {
-        Command { name, alias: true, replaced: Some((version, by)), ..self }
+        Command { name, since: "2.8.0", alias: true, replaced: Some((version, by)), ..self }
     }
 
     /// The same command under the name that Valkey gave it.

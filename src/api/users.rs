@@ -1,5 +1,5 @@
-//! The users of a sentinel: who they are, what they may do, what was denied to them. Every connection
-//! asks here before it carries out a command.
+//! The users of a sentinel: who they are, what they may do, what was denied to them. Every
+//! connection asks here before it carries out a command.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -47,7 +47,7 @@ pub(super) fn read(
                 found.push(at(Diagnostic::error(format!("{SIGNED_ONLY} is 'yes' or 'no'"))));
             }
             _ => {
-                let meant = closest(name, [SECRET_FILE, SIGNED_ONLY].into_iter());
+                let meant = closest(name, [SECRET_FILE, SIGNED_ONLY]);
                 let help = meant.map_or("it is taken for a comment".to_owned(), |meant| {
                     format!("did you mean '{meant}'?")
                 });

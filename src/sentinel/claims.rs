@@ -66,11 +66,6 @@ impl Claims {
         self.held.get(address)?.iter().find(|group| *group != but)
     }
 
-    /// This group has a node that is configured with this address.
-    pub(super) fn has(&self, group: &GroupName, address: &Address) -> bool {
-        self.held.get(address).is_some_and(|groups| groups.contains(group))
-    }
-
     /// A group other than this one that has a node whose name means this address. A node that has
     /// the name of our own node is that node: two groups may watch the same one.
     pub(super) fn namesake(

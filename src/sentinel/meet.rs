@@ -101,8 +101,9 @@ impl Sentinel {
         self.meet(&name, &hello.id, &hello.sender);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch), &name);
+        let owner = self.owner_elsewhere(&name, &hello.master);
         let Some(group) = self.groups.get_mut(&name) else { return };
-        let news = group.take_hello(&mut self.core, &hello);
+        let news = group.take_hello(&mut self.core, &hello, owner);
         if news || !group.is_quiet(&self.core) {
             self.touch(Subject::Group(name));
         }
@@ -268,6 +269,23 @@ impl Sentinel {
         self.core.announce(EventKind::Sentinel, Some(name), details);
     }
 
+    /// Another group that has its master at this address, or a replica that is the very process
+    /// that followed its master. (That it knows a node there says little: it may be one that it
+    /// leaves alone.) Two groups may watch the same nodes: that is the case if it has our master,
+    /// too.
+    fn owner_elsewhere(&self, name: &GroupName, address: &Address) -> Option<GroupName> {
+        let group = self.groups.get(name).filter(|group| !group.master.is_at(address))?;
+        let master = &group.master.address;
+        let owns = |group: &Group| {
+            let mut replicas = group.replicas.values();
+            group.master.is_at(address)
+                || replicas.any(|node| node.is_at(address) && node.is_ours())
+        };
+        let mut others = self.groups.iter().filter(|(other, _)| *other != name);
+        let owner = others.find(|(_, other)| owns(other) && !other.holds_address(master));
+        owner.map(|(name, _)| name.clone())
+    }
+
     /// Somebody else whom a group has at this address.
     fn holder_of(&self, address: &Address, id: &RunId) -> Option<(GroupName, RunId)> {
         self.groups.iter().find_map(|(name, group)| {
@@ -322,12 +340,13 @@ impl Sentinel {
 
 impl Group {
     /// True if a step must follow, whatever else is under way.
-    fn take_hello(&mut self, core: &mut Core, hello: &Hello) -> bool {
+    /// `owner`: another group, whose node the master is that is named.
+    fn take_hello(&mut self, core: &mut Core, hello: &Hello, owner: Option<GroupName>) -> bool {
         let now = core.now();
         let older = hello.config_epoch < self.config_epoch;
         let newer =
             hello.config_epoch > self.config_epoch || older && !core.holds(Guard::HigherConfigOnly);
-        let newer = newer && !self.refuses_config(core, hello);
+        let newer = newer && !self.refuses_config(core, hello, owner);
         if newer {
             self.adopt_config(core, hello);
         }
@@ -351,8 +370,8 @@ impl Group {
     /// A stock sentinel may have elected a node of somebody else's: the address was given away. Its
     /// data are not ours, and clients that are sent there would write among the others'. The next
     /// election goes by a higher epoch, and puts the stock sentinels right.
-    fn refuses_config(&mut self, core: &mut Core, hello: &Hello) -> bool {
-        let reason = match self.is_somebody_elses(core, &hello.master) {
+    fn refuses_config(&mut self, core: &mut Core, hello: &Hello, owner: Option<GroupName>) -> bool {
+        let reason = match self.is_somebody_elses(core, &hello.master, owner) {
             Some(reason) if core.holds(Guard::StolenNotAdopted) => reason,
             _ => return false,
         };

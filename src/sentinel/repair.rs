@@ -136,17 +136,18 @@ impl Group {
     }
 
     /// Why the node at this address is somebody else's, as far as we can know; `None` if it may be
-    /// ours. Whoever followed our master is, and so is who is shared with a group that has our
-    /// master, too: two groups may watch the same nodes.
-    pub(super) fn is_somebody_elses(&self, core: &Core, address: &Address) -> Option<String> {
+    /// ours. Whoever followed our master is, whatever another group thinks (`owner`).
+    pub(super) fn is_somebody_elses(
+        &self,
+        core: &Core,
+        address: &Address,
+        owner: Option<GroupName>,
+    ) -> Option<String> {
         let node = self.replicas.values().find(|node| node.is_at(address));
         if self.master.is_at(address) || node.is_some_and(Node::is_ours) {
             return None;
         }
-        let own_name = node.map_or(&self.master.address, |node| &node.address);
-        if let Some(group) = self.whose(core, address, own_name)
-            && !core.claims.has(group, &self.master.address)
-        {
+        if let Some(group) = owner {
             return Some(format!("it is a node of {group}"));
         }
         let node = node.filter(|node| node.run_id.is_some())?;
@@ -158,7 +159,7 @@ impl Group {
         foreign.then(|| format!("it follows {master}, {}", self.no_node_of_ours(core, master)))
     }
 
-    fn holds_address(&self, address: &Address) -> bool {
+    pub(super) fn holds_address(&self, address: &Address) -> bool {
         self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
     }
 

@@ -441,6 +441,21 @@ async fn who_loses_the_right_to_be_connected_is_disconnected() {
 }
 
 #[tokio::test]
+async fn the_events_of_late_are_told_to_those_who_might_have_heard_them() {
+    let server = Server::start();
+    let mut admin = server.connect().await;
+    let rules = "reset on nopass +sentinel|events resetchannels &+switch-master";
+    assert_eq!(admin.ask(&format!("acl setuser bob {rules}")).await, "+OK\r\n");
+    server.announce(EventKind::SwitchMaster, "mymaster 1.1.1.1 1 2.2.2.2 2");
+    server.announce(EventKind::NewEpoch, "7");
+    let all = admin.ask("sentinel events").await;
+    assert!(all.contains("+new-epoch") && all.contains("+switch-master"), "{all}");
+    let mut bob = as_user(&server, "bob").await;
+    let told = bob.ask("sentinel events").await;
+    assert!(told.contains("+switch-master") && !told.contains("+new-epoch"), "{told}");
+}
+
+#[tokio::test]
 async fn an_acl_file_is_read_written_and_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("users.acl");

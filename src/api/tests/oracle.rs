@@ -362,6 +362,75 @@ async fn commands_are_described_as_redis_describes_them() {
 }
 
 #[tokio::test]
+async fn commands_are_documented_as_redis_documents_them() {
+    let oracle = Oracle::start("").await;
+    let server = Server::start();
+    let mut theirs = Wire::connect(oracle.port).await;
+    let mut ours = server.connect().await;
+    // Later versions of Redis correct these.
+    let other_since = ["client|pause"];
+    let other_args = ["command|getkeys", "command|getkeysandflags"];
+    for proto in ["hello 2", "hello 3"] {
+        let (expected, got) =
+            (documents(&mut theirs, proto).await, documents(&mut ours, proto).await);
+        let mut compared = 0;
+        for (name, expected) in &expected {
+            let Some(got) = got.get(name) else { continue };
+            let value = |of: &Document, key: &str| {
+                of.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
+            };
+            for key in ["since", "group", "doc_flags", "deprecated_since", "replaced_by"] {
+                if key != "since" || !other_since.contains(&name.as_str()) {
+                    assert_eq!(value(got, key), value(expected, key), "{name}: {key}");
+                }
+            }
+            let keys = |of: &Document| of.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+            // How long it takes and what its history is are not told.
+            let told = |key: &String| {
+                !["complexity", "history"].contains(&key.as_str())
+                    && (key != "arguments" || !other_args.contains(&name.as_str()))
+            };
+            let (mut shown, mut expected) = (keys(got), keys(expected));
+            shown.retain(told);
+            expected.retain(told);
+            assert_eq!(shown, expected, "{name}");
+            compared += 1;
+        }
+        assert!(compared > 60, "only {compared} commands compared");
+    }
+}
+
+/// What COMMAND DOCS says of a command, in order.
+type Document = Vec<(String, Value)>;
+
+/// What COMMAND DOCS says of all commands and subcommands.
+async fn documents(wire: &mut Wire, proto: &str) -> BTreeMap<String, Document> {
+    wire.ask(proto).await;
+    wire.say("command docs").await;
+    let mut found = BTreeMap::new();
+    let mut rest = vec![wire.value().await];
+    while let Some(documents) = rest.pop() {
+        for (name, document) in pairs(documents) {
+            let document = pairs(document);
+            let inner = document.iter().filter(|(key, _)| key == "subcommands");
+            rest.extend(inner.map(|(_, documents)| documents.clone()));
+            found.insert(name, document);
+        }
+    }
+    found
+}
+
+/// The pairs of a map, which is a flat array in RESP2.
+fn pairs(map: Value) -> Document {
+    let text = |key: &Value| key.text().unwrap().to_owned();
+    match map {
+        Value::Map(pairs) => pairs.into_iter().map(|(k, v)| (text(&k), v)).collect(),
+        Value::Array(items) => items.chunks_exact(2).map(|p| (text(&p[0]), p[1].clone())).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn info_and_client_list_have_all_fields_of_redis() {
     let oracle = Oracle::start("sentinel monitor mymaster 127.0.0.1 6379 2").await;
     let server = Server::start();

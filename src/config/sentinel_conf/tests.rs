@@ -452,8 +452,8 @@ fn the_command_line_is_written_into_the_file() {
 
 #[test]
 fn users_changed_at_run_time_take_the_place_of_their_lines() {
-    let original = "user bob on >hunter2\n# the default user\nuser default on nopass +@all\nport 1\n\
-                    requirepass x\n";
+    let original = "user bob on >hunter2\n# the default user\n\
+                    user default on nopass +@all\nport 1\nrequirepass x\n";
     let (settings, conf) = good(original);
     let declared = Declared { settings: settings.clone(), ..Declared::default() };
     let state = state_of(conf);

@@ -26,9 +26,10 @@ const COMMANDS: [&str; 15] = [
 ];
 
 /// Redis's words for a file with both.
-pub(super) const BOTH: &str = "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path \
-     is invalid. This setup is very likely to lead to configuration errors and security holes, \
-     please define either an ACL file or declare users directly in your redis.conf, but not both.";
+const BOTH: &str = "Configuring Redis with users defined in redis.conf and at the same setting an \
+     ACL file path is invalid. This setup is very likely to lead to configuration errors and \
+     security holes, please define either an ACL file or declare users directly in your \
+     redis.conf, but not both.";
 
 impl Reader<'_> {
     /// One of these directives; `words` begins with its name and has at least one more.
