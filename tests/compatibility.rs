@@ -182,11 +182,11 @@ fn every_test_that_is_named_exists() {
         }
     }
     // Between the tables, too.
-    for (short, function) in names(&read("docs/compatibility.md")).iter().filter_map(|name| {
-        let (short, function) = name.split_once("::")?;
-        Some((short.to_owned(), function))
-    }) {
-        assert!(is_test(&sources[&short], function), "there is no test {short}::{function}");
+    let text = read("docs/compatibility.md");
+    for test in names(&text).into_iter().filter(|name| !name.contains(' ')) {
+        let Some((short, function)) = test.split_once("::") else { continue };
+        let source = sources.get(&short.to_owned());
+        assert!(source.is_some_and(|source| is_test(source, function)), "there is no test {test}");
     }
     let unused: Vec<&String> = files.keys().filter(|short| !named.contains(*short)).collect();
     assert!(unused.is_empty(), "no row names a test of {unused:?}");

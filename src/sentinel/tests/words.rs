@@ -215,18 +215,24 @@ fn a_node_that_hangs_is_asked_once() {
 }
 
 #[test]
-fn a_hidden_replica_can_be_promoted() {
+fn a_hidden_replica_is_not_promoted() {
     let mut desk = Desk::new(1, 2);
-    for (port, offset) in [(REPLICA, 500), (OTHER_REPLICA, 400)] {
-        let info = replica_info(MASTER, offset, true) + "replica_announced:0\r\n";
-        desk.infos.insert(at(port), info);
-    }
+    let hidden = replica_info(MASTER, 500, true) + "replica_announced:0\r\n";
+    desk.infos.insert(at(REPLICA), hidden.clone());
     desk.pass(12_000);
-    assert_eq!(desk.ask(Request::Failover("mymaster".into())), Some(Value::ok()));
+    desk.ask(Request::Failover("mymaster".into()));
     desk.pass(10);
     desk.win();
     desk.pass(1_000);
-    assert_eq!(desk.promotions(), [REPLICA], "as in Redis");
+    assert_eq!(desk.promotions(), [OTHER_REPLICA], "though it has less data");
+
+    let mut desk = Desk::new(1, 2);
+    for port in [REPLICA, OTHER_REPLICA] {
+        desk.infos.insert(at(port), hidden.clone());
+    }
+    desk.pass(12_000);
+    let refused = Value::error("NOGOODSLAVE No suitable replica to promote");
+    assert_eq!(desk.ask(Request::Failover("mymaster".into())), Some(refused));
 }
 
 #[test]
@@ -250,4 +256,18 @@ fn several_groups_are_told_by_name() {
     let names = Value::Array(vec![Value::bulk("a"), Value::bulk("mymaster")]);
     let role = Value::Array(vec![Value::bulk("sentinel"), names]);
     assert_eq!(desk.ask(Request::Role), Some(role));
+}
+
+#[test]
+fn a_group_takes_in_so_many_sentinels_and_no_more() {
+    let mut desk = Desk::new(1, 2);
+    for n in 0..1_100u16 {
+        let [a, b] = n.to_be_bytes();
+        let mut bytes = [9; 20];
+        (bytes[0], bytes[1]) = (a, b);
+        let (id, port) = (RunId::from_bytes(bytes), 30_000 + n);
+        let line = format!("127.0.0.1,{port},{id},0,mymaster,127.0.0.1,{MASTER},0");
+        desk.ask(Request::Hello(line));
+    }
+    assert_eq!(field(&desk.master(), "num-other-sentinels"), "1024");
 }
