@@ -9,6 +9,8 @@ use crate::sentinel::{Event, Level};
 
 /// Events that are kept; of more the oldest go. A failover makes a few dozen.
 pub const HISTORY_MAX: usize = 4096;
+/// Bytes of payloads that are kept; the newest event is kept in any case.
+const HISTORY_BYTES_MAX: usize = 4 << 20;
 
 /// One event as it was announced.
 #[derive(Debug, Clone)]
@@ -21,7 +23,7 @@ pub struct Past {
     pub event: Arc<Event>,
 }
 
-/// The last [`HISTORY_MAX`] events that were published.
+/// The last [`HISTORY_MAX`] events that were published, or fewer where they are long.
 #[derive(Debug, Default)]
 pub struct History {
     kept: Mutex<Kept>,
@@ -30,6 +32,8 @@ pub struct History {
 #[derive(Debug, Default)]
 struct Kept {
     events: VecDeque<Past>,
+    /// Of all payloads.
+    bytes: usize,
     last: u64,
 }
 
@@ -44,10 +48,14 @@ impl History {
         let mut kept = self.kept();
         kept.last += 1;
         let past = Past { number: kept.last, at_ms, event: event.clone() };
-        if kept.events.len() >= HISTORY_MAX {
-            kept.events.pop_front();
-        }
+        kept.bytes += event.payload.len();
         kept.events.push_back(past);
+        while kept.events.len() > HISTORY_MAX
+            || (kept.bytes > HISTORY_BYTES_MAX && kept.events.len() > 1)
+        {
+            let oldest = kept.events.pop_front();
+            kept.bytes -= oldest.map_or(0, |past| past.event.payload.len());
+        }
     }
 
     /// Events in order: those after the one with number `since`, the first `count` of them; or, if
@@ -87,11 +95,25 @@ mod tests {
             history.add(&event(EventKind::CmdLinkReconnection));
         }
         let last = HISTORY_MAX as u64 + 10;
+        assert_eq!(numbers(&history, None, HISTORY_MAX).len(), HISTORY_MAX);
         assert_eq!(numbers(&history, None, 2), [last - 1, last]);
         assert_eq!(numbers(&history, Some(last - 3), 2), [last - 2, last - 1]);
         assert!(history.read(Some(last), 2).is_empty());
         assert!(history.read(Some(last + 7), 2).is_empty());
         assert_eq!(numbers(&history, Some(0), 1), [11], "older ones are gone, and that shows");
         assert_eq!(history.read(Some(0), usize::MAX).len(), HISTORY_MAX);
+    }
+
+    #[test]
+    fn long_events_take_the_place_of_many() {
+        let history = History::default();
+        let payload = "x".repeat(HISTORY_BYTES_MAX / 4);
+        for kind in [EventKind::Set; 9] {
+            history.add(&Arc::new(Event { kind, group: None, payload: payload.clone() }));
+        }
+        assert_eq!(numbers(&history, None, 99), [6, 7, 8, 9]);
+        let payload = "x".repeat(2 * HISTORY_BYTES_MAX);
+        history.add(&Arc::new(Event { kind: EventKind::Set, group: None, payload }));
+        assert_eq!(numbers(&history, None, 99), [10]);
     }
 }

@@ -20,6 +20,7 @@ fn a_group_on_ipv6_fails_over(nodes: Nodes) {
     let mut master = Node::start(nodes, &[bind]);
     let follow = format!("replicaof ::1 {}", master.port);
     let replicas = [Node::start(nodes, &[bind, &follow]), Node::start(nodes, &[bind, &follow])];
+    wait_until(20, "the replicas follow", || replicas.iter().all(|r| r.follows(master.port)));
     let watch = Watch::of(master.port);
     let text = |port: u16, dir: &Path| {
         format!(

@@ -29,6 +29,8 @@ fn redis_cli_prints_the_same_of_ours_and_of_redis() {
             &["SENTINEL", "sentinels", GROUP],
             &["SENTINEL", "ckquorum", GROUP],
             &["SENTINEL", "reset", "nobody*"],
+            &["SENTINEL", "pending-scripts"],
+            &["SENTINEL", "info-cache", "nobody"],
             &["SENTINEL", "myid"],
             &["INFO", "sentinel"],
             &["INFO", "replication"],

@@ -290,6 +290,33 @@ fn what_becomes_of_a_script_is_told_as_redis_tells_it() {
 }
 
 #[test]
+fn a_script_that_hangs_is_killed_and_told() {
+    let _slot = slots::one();
+    let node = Node::start(Nodes::Redis, &[]);
+    for program in BOTH {
+        let began = Instant::now();
+        let sentinel = Sentinel::start_with(program, "sentinel.conf", |port, dir| {
+            let hangs = script(dir, "hangs.sh", "echo $$ >> begun\nexec sleep 1000");
+            let line = format!("sentinel notification-script {GROUP} {}\n", hangs.display());
+            Watch::of(node.port).config(Syntax::Conf, port, dir) + &line
+        });
+        let debug = ["SENTINEL", "DEBUG", "script-max-runtime", "300"];
+        let events = Recorder::start(&[sentinel.port]);
+        assert_eq!(sentinel.call(&debug).text(), "OK");
+        // The one that +monitor started, and another.
+        sentinel.call(&["SENTINEL", "SET", GROUP, "parallel-syncs", "2"]);
+        let path = sentinel.dir().join("hangs.sh").display().to_string();
+        wait_until(20, &format!("{program:?} tells which script it killed"), || {
+            let begun = lines(&sentinel, "begun");
+            let told = events.since(began, "-script-timeout");
+            begun.len() >= 2 && told.iter().any(|h| h.text == format!("{path} {}", begun[1]))
+        });
+        let pid: u32 = lines(&sentinel, "begun")[1].parse().expect("a process id");
+        wait_until(10, "it is gone", || !Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
+
+#[test]
 fn pending_scripts_and_info_show_what_redis_shows() {
     let text = "[ $1 = +set ] || exit 0\nwhile [ ! -e go ]; do sleep 0.05; done";
     let mut shown = Vec::new();

@@ -211,7 +211,11 @@ fn a_wrong_authority_is_named_at_once_and_fails_nothing_over() {
     // down-after is 2 s.
     wait_until(20, "three times down-after", || began.elapsed() > Duration::from_secs(6));
     let flags = sentinel.field(&other, "flags").unwrap_or_default();
-    assert!(!flags.contains("s_down") && flags.contains("disconnected"), "{flags}");
+    assert_eq!(flags, "s_down,master,disconnected", "shown as Redis shows it");
+    let log = sentinel.process.log();
+    assert!(!log.contains("+sdown") && !log.contains("+odown"), "and no more than shown:\n{log}");
+    let errors = sentinel.field(&other, "config-errors");
+    assert_eq!(errors.as_deref(), Some("PING untrusted"));
 
     // The right one is taken without a restart.
     std::fs::copy(authority.path("ca.crt"), other.path("ca.crt")).expect("a file");
