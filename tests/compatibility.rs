@@ -1,6 +1,6 @@
-//! docs/compatibility.md is complete and honest: whatever a running sentinel offers, and each event,
-//! directive, field and flag of the sources, has a row; each row tells its status and names tests
-//! that exist.
+//! docs/compatibility.md is complete and honest: whatever a running sentinel offers, and each
+//! event, directive, field and flag of the sources, has a row; each row tells its status and names
+//! tests that exist.
 
 #[path = "support/mod.rs"]
 mod support;

@@ -1,5 +1,5 @@
-//! One long script of commands, said to Debian's redis-sentinel and to ours over one master with two
-//! replicas, in RESP2 and in RESP3: types, names, order and values of the replies are the same,
+//! One long script of commands, said to Debian's redis-sentinel and to ours over one master with
+//! two replicas, in RESP2 and in RESP3: types, names, order and values of the replies are the same,
 //! except where [`MEANT`] says that they differ, and why. A difference that is gone, or is another
 //! one, fails the story as well.
 
@@ -14,9 +14,9 @@ use crate::support::sentinel::Program::{Redis, Watchfire};
 use crate::support::sentinel::{GROUP, Sentinel};
 use crate::support::wait::wait_until;
 
-/// What is asked of both, in this order, on one connection to each. Words are parted by blanks; `''`
-/// is an empty word. `$MASTER`, `$REPLICA` and `$OWN` are the ports of the master, of a replica and
-/// of the sentinel itself. Behind `=` stands a field of the master's entry or of INFO.
+/// What is asked of both, in this order, on one connection to each. Words are parted by blanks;
+/// `''` is an empty word. `$MASTER`, `$REPLICA` and `$OWN` are the ports of the master, of a
+/// replica and of the sentinel itself. Behind `=` stands a field of the master's entry or of INFO.
 const SCRIPT: &str = "
     PING
     ping hi
