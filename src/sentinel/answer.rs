@@ -1,11 +1,13 @@
 //! Requests answered: SENTINEL's subcommands over what the core knows, and those that change it.
 
 use super::Sentinel;
+use super::core::Core;
 use super::effect::Effect;
 use super::election::majority;
 use super::event::EventKind;
 use super::group::Group;
 use super::mutant::Guard;
+use super::peer::Peer;
 use super::request::Request;
 use super::settle::{Change, read_options};
 use super::timers::Subject;
@@ -42,9 +44,7 @@ impl Sentinel {
                 }
             },
             Request::MyId => Value::bulk(self.core.my_id.as_str()),
-            Request::CkQuorum(name) => {
-                self.of_group(&name, |s, group| group.check_quorum(s.core.out.failure()))
-            }
+            Request::CkQuorum(name) => self.of_group(&name, |s, group| group.check_quorum(&s.core)),
             Request::Role => {
                 let names = self.groups.keys().map(|name| Value::bulk(&**name)).collect();
                 Value::Array(vec![Value::bulk("sentinel"), Value::Array(names)])
@@ -333,12 +333,19 @@ impl Sentinel {
     }
 }
 
+/// It can agree and vote: it answers, and lets us ask.
+fn is_usable(core: &Core, id: &RunId, peer: &Peer) -> bool {
+    let refused = core.peers.get(id).is_some_and(|link| link.refusals.of("SENTINEL").is_some());
+    peer.sdown_since.is_none() && !refused
+}
+
 impl Group {
     /// `SENTINEL CKQUORUM`
-    fn check_quorum(&self, write_failure: Option<&str>) -> Value {
-        let usable = 1 + self.peers.values().filter(|p| p.sdown_since.is_none()).count() as u32;
+    fn check_quorum(&self, core: &Core) -> Value {
+        let usable = self.peers.iter().filter(|(id, peer)| is_usable(core, id, peer));
+        let usable = 1 + usable.count() as u32;
         let mut why = Vec::new();
-        if write_failure.is_some() {
+        if core.out.failure().is_some() {
             why.push(
                 "This Sentinel takes no part in elections, since its state cannot be written: \
                  see its log",

@@ -25,6 +25,9 @@ const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
 /// How long our own hellos from before our address changed may still be on their way, in ms.
 const LAST_WORDS_MS: u64 = 3 * HELLO_PERIOD_MS;
 
+/// Where all hellos are signed, who is not heard for so long, in ms, is none of us.
+const UNHEARD_MS: u64 = 5 * HELLO_PERIOD_MS;
+
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -348,6 +351,14 @@ impl Core {
             false => Command::Hello { payload },
         };
         texts.into_iter().map(command).collect()
+    }
+
+    /// True for a sentinel that says no hello which we may believe, where all are signed: it has
+    /// another secret, or none. It could learn nothing from us, nor we from it, so it is neither
+    /// voted for nor counted.
+    pub(super) fn is_unheard(&mut self, last_hello: Instant) -> bool {
+        let signed_only = self.settings.hello_key.as_ref().is_some_and(|key| key.signed_only);
+        signed_only && self.due(last_hello.plus(UNHEARD_MS))
     }
 
     /// A group knows this peer: the link to it is opened, or shared if another group has it.

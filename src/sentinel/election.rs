@@ -133,6 +133,10 @@ impl Group {
         if !self.peers.contains_key(candidate) && core.holds(Guard::KnownCandidate) {
             return;
         }
+        let last_hello = self.peers.get(candidate).map(|peer| peer.last_hello);
+        if last_hello.is_some_and(|last_hello| core.is_unheard(last_hello)) {
+            return;
+        }
         core.adopt_epoch(epoch, &self.name);
         // The candidate may not know all whom we know, and take a minority for a majority.
         let seen = |(id, peer): &(&RunId, &Peer)| *id == candidate || peer.sdown_since.is_none();

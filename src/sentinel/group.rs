@@ -338,7 +338,8 @@ impl Group {
         let mut changes = Vec::new();
         for (id, peer) in &mut self.peers {
             let silent_since = core.peers.get(id).and_then(|link| link.health.silent_since);
-            let down = core.silent_beyond(silent_since, self.settings.down_after_ms);
+            let down = core.silent_beyond(silent_since, self.settings.down_after_ms)
+                || core.is_unheard(peer.last_hello);
             if down != peer.sdown_since.is_some() && !core.in_tilt() {
                 peer.sdown_since = down.then(|| core.now());
                 changes.push((id.clone(), down));
@@ -434,6 +435,11 @@ impl Group {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.questions_open = peer.questions_open.saturating_sub(1);
         let Some((down, vote)) = read_opinion(reply) else { return };
+        let signed_only = core.settings.hello_key.as_ref().is_some_and(|key| key.signed_only);
+        if signed_only && peer.sdown_since.is_some() {
+            // Whoever has another secret counts for nothing.
+            return;
+        }
         if about_this_master {
             peer.master_down_at = down.then(|| core.now());
         }

@@ -11,6 +11,9 @@ use crate::resp::Value;
 const PING_SLACK: u64 = 8;
 /// Shortest pause between PINGs, in ms.
 const PING_PERIOD_MIN_MS: u64 = 10;
+/// Within so long, in ms, the next attempt to connect has shown whether somebody lives: the longest
+/// pause between two, and the longest wait for a connection.
+const NEXT_ATTEMPT_MS: u64 = 2_500;
 /// Longest age at which a link that stays silent is opened anew, in ms, where the shortest one is
 /// not longer.
 const REOPEN_MAX_MS: u64 = 15_000;
@@ -84,7 +87,8 @@ impl Health {
         self.up = false;
         self.pending = 0;
         self.ping_in_flight = false;
-        self.silent_since.get_or_insert(at.watched);
+        let since = self.silent_since.map_or(at.watched, |since| since.min(at.watched));
+        self.silent_since = Some(since);
     }
 
     /// Counts and sends a command.
@@ -124,7 +128,8 @@ impl Health {
     /// is told from silence as ever, and `last_ok` stays what it was.
     pub(super) fn shut_out(&mut self, at: Moment) {
         self.locked_out.get_or_insert(at.now);
-        self.silent_since = (!self.up).then_some(at.watched);
+        // Who ends our connections is asked again only with the next one.
+        self.silent_since = (!self.up).then_some(at.watched.plus(NEXT_ATTEMPT_MS));
     }
 
     /// For how long an acceptable answer has been owed, in ms of watched time.

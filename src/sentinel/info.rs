@@ -15,6 +15,8 @@ pub(super) struct Info {
     /// How long the link to its master has been down, in ms; negative: it was never up since the
     /// node started.
     pub(super) link_down_ms: i64,
+    /// Of which history its data are: `master_replid`, which a replica takes over from its master.
+    pub(super) replid: Option<RunId>,
     /// It holds data.
     pub(super) has_keys: bool,
     pub(super) priority: u32,
@@ -56,6 +58,7 @@ impl Info {
             master: None,
             link_up: false,
             link_down_ms: 0,
+            replid: None,
             has_keys: false,
             priority: DEFAULT_PRIORITY,
             offset: 0,
@@ -68,6 +71,7 @@ impl Info {
             let Some((key, value)) = line.trim_end().split_once(':') else { continue };
             match key {
                 "run_id" => info.run_id = RunId::parse(value),
+                "master_replid" => info.replid = RunId::parse(value),
                 "role" if value == "master" => role = Some(Role::Master),
                 "role" if value == "slave" => role = Some(Role::Slave),
                 "master_link_down_since_seconds" => {

@@ -42,7 +42,14 @@ impl Sentinel {
             (signed::Heard::Plain, false) => self.hear_words(payload, None),
             (signed::Heard::Plain, true) => self.count_unsigned(payload),
             (signed::Heard::Forged, _) => {
-                self.count_bad_hello("its signature is not made with our secret");
+                let whom = match Hello::parse(signed::inner(payload)) {
+                    Ok(hello) => format!("{} at {}", hello.id.short(), hello.sender),
+                    Err(_) => "nobody known".to_owned(),
+                };
+                self.count_bad_hello(&format!(
+                    "it is signed with another secret than ours, in the name of {whom}: the hello \
+                     secrets of the two differ, or somebody forges"
+                ));
             }
         }
     }
@@ -68,7 +75,11 @@ impl Sentinel {
     /// `counter`: of a signed hello.
     fn hear_words(&mut self, payload: &str, counter: Option<u64>) {
         if let Some(given_up) = GiveUp::parse(payload) {
-            return self.hear_give_up(&given_up);
+            let group: GroupName = given_up.group.as_str().into();
+            if counter.is_none_or(|counter| !self.is_said_again(&group, &given_up.id, counter)) {
+                self.hear_give_up(&given_up);
+            }
+            return;
         }
         let hello = match Hello::parse(payload) {
             Ok(hello) => hello,
@@ -99,6 +110,10 @@ impl Sentinel {
             return;
         }
         self.meet(&name, &hello.id, &hello.sender);
+        let peer = self.groups.get_mut(&name).and_then(|group| group.peers.get_mut(&hello.id));
+        // Who is not taken in, since the group is full, moves nothing.
+        let Some(peer) = peer else { return };
+        peer.counter = counter.unwrap_or(peer.counter);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch), &name);
         let owner = self.owner_elsewhere(&name, &hello.master);
@@ -114,17 +129,18 @@ impl Sentinel {
     fn is_said_again(&mut self, name: &GroupName, id: &RunId, counter: u64) -> bool {
         let wall_ms = self.core.clock.wall_ms;
         let peer = self.groups.get_mut(name).and_then(|group| group.peers.get_mut(id));
-        let Some(peer) = peer else {
+        // Of whom nothing has been heard since we started, the clock decides.
+        let Some(peer) = peer.filter(|peer| peer.counter > 0) else {
             let stale = wall_ms.abs_diff(counter) > signed::NEWCOMER_CLOCK_MS;
             if stale {
                 self.count_bad_hello(
-                    "it is signed by a sentinel that is new here, with a clock far from ours: \
-                     an old one said again, or one of the two clocks is wrong",
+                    "it is signed by a sentinel that was not heard before, with a clock far from \
+                     ours: an old one said again, or one of the two clocks is wrong",
                 );
             }
             return stale;
         };
-        let again = counter < peer.counter;
+        let again = counter <= peer.counter;
         let far = peer.counter.saturating_sub(counter) > HELLO_PERIOD_MS;
         peer.counter = peer.counter.max(counter);
         if again && far {

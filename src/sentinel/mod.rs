@@ -291,6 +291,13 @@ impl Sentinel {
                     LostReason::Untrusted(_) => Some(Refusal::Untrusted),
                     _ => None,
                 };
+                match (&reason, refusal) {
+                    (LostReason::Rejected(error), None) => node.complain(core, name, error),
+                    (LostReason::Unresolved(_), _) => {
+                        node.complain(core, name, &reason.to_string());
+                    }
+                    _ => {}
+                }
                 if let Some(refusal) = refusal {
                     node.shut_out(core, name, refusal, Some(&reason));
                     group.note_right(core, address, "PING", Some(refusal));
@@ -348,7 +355,11 @@ impl Sentinel {
                 let noticed = link.health.silent_ms(at) > link.down_after_ms;
                 link.health.pong(at, &reply, false);
                 let late = link.health.ping_is_late(at);
-                self.note_peer_right(&id, "PING", Refusal::of_ping(&reply));
+                let refusal = match Refusal::of_ping(&reply) {
+                    Some(Refusal::NoAuth) => link.refusals.of("AUTH").or(Some(Refusal::NoAuth)),
+                    refusal => refusal,
+                };
+                self.note_peer_right(&id, "PING", refusal);
                 if !noticed {
                     if late {
                         self.touch(Subject::Peers);
@@ -434,7 +445,7 @@ impl Group {
             Command::Ping => {
                 let was_unwell =
                     std::mem::replace(&mut node.unwell, matches!(reply, Value::Error(_)));
-                let refusal = node.refusal_of_ping(reply);
+                let refusal = node.refusal_of_ping(core, reply);
                 let heard = core.holds(mutant::Guard::PongCounts);
                 if heard && node.health.pong(core.moment(), reply, refusal.is_some()) {
                     node.rebooted_at = None;

@@ -27,6 +27,8 @@ pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
 /// Pause between INFOs to a node on which something waits right now, in ms.
 pub(super) const INFO_PERIOD_AWAITED_MS: u64 = 50;
 
+/// An INFO so old, in ms, is that of the node as it is: two periods.
+const INFO_FRESH_MS: u64 = 20_000;
 /// Pause between two complaints about a node that refuses us, in ms.
 const COMPLAINT_PERIOD_MS: u64 = 60_000;
 
@@ -265,10 +267,17 @@ impl Node {
     /// What an answer to PING says of our standing. PING goes by a wrong name only where INFO is
     /// answered as it should be, and no PING ever was over this connection: a node that answers
     /// rubbish is not well.
-    pub(super) fn refusal_of_ping(&self, reply: &Value) -> Option<Refusal> {
+    pub(super) fn refusal_of_ping(&self, core: &Core, reply: &Value) -> Option<Refusal> {
         let told = self.info_at.is_some_and(|at| at >= self.health.opened_at);
-        let misnamed = told && !self.health.ponged;
-        Refusal::of_ping(reply).filter(|refusal| *refusal != Refusal::Misnamed || misnamed)
+        // On a new connection INFO has not come yet.
+        let was_so = self.health.locked_out.is_some() && self.info_within(core, INFO_FRESH_MS);
+        let misnamed = (told || was_so) && !self.health.ponged;
+        match Refusal::of_ping(reply) {
+            Some(Refusal::Misnamed) if !misnamed => None,
+            // After a password that is wrong it wants one again.
+            Some(Refusal::NoAuth) => self.refusals.of("AUTH").or(Some(Refusal::NoAuth)),
+            refusal => refusal,
+        }
     }
 
     /// It has refused us for longer than `down-after`: entries show it as down then, as Redis does,
@@ -278,16 +287,18 @@ impl Node {
         self.sdown_since.or(refused.filter(|since| core.now() > *since))
     }
 
-    /// Tells the log once of an answer to PING that is not well.
+    /// Tells the log once of an answer that is not well, to PING or to a connection, or of a name
+    /// that means nothing.
     pub(super) fn complain(&mut self, core: &mut Core, group: &GroupName, error: &str) {
-        let code = error.split(' ').next().unwrap_or_default().to_owned();
-        let told = self.complaint.as_ref().is_some_and(|(told, _)| *told == code);
-        if told || ["LOADING", "MASTERDOWN", "BUSY"].contains(&code.as_str()) {
+        const CHARS_MAX: usize = 100;
+        let error: String = error.chars().take(CHARS_MAX).collect();
+        let told = self.complaint.as_ref().is_some_and(|(told, _)| *told == error);
+        if told || ["LOADING", "MASTERDOWN", "BUSY"].iter().any(|code| error.starts_with(code)) {
             return;
         }
-        let why = format!("{} answers PING with {code}; that counts as silence", self.address);
+        let why = format!("{}: {error}; that counts as silence", self.address);
         core.say(Level::Warning, Some(group), why);
-        self.complaint = Some((code, core.now()));
+        self.complaint = Some((error, core.now()));
     }
 
     /// A hello was published on it, or was not.

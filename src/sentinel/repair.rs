@@ -6,7 +6,7 @@ use super::effect::Command;
 use super::election::majority;
 use super::event::{EventKind, Level};
 use super::group::Group;
-use super::info::Role;
+use super::info::{Info, Role};
 use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, Node, Reconf};
 use super::types::{Address, GroupName, Instant, RunId};
@@ -110,6 +110,7 @@ impl Group {
     pub(super) fn is_foreign(&self, core: &Core, node: &Node) -> bool {
         let Some(info) = &node.info else { return false };
         match (info.role, &info.master) {
+            (Role::Slave, Some(_)) if self.has_our_history(info) => false,
             (Role::Slave, Some(master)) => {
                 let ours = (self.holds_address(master) || self.seems_to_hold(core, master))
                     && !self.replicas.values().any(|node| {
@@ -123,6 +124,14 @@ impl Group {
             (Role::Slave, None) => false,
             (Role::Master, _) => self.is_foreign_master(core, node),
         }
+    }
+
+    /// A replica's data are those of our master, whatever name or address it has for it: there may
+    /// be an alias, a port that is forwarded, a network inside. Somebody else's replica has
+    /// somebody else's history.
+    pub(super) fn has_our_history(&self, info: &Info) -> bool {
+        let ours = self.master.info.as_ref().and_then(|master| master.replid.as_ref());
+        ours.is_some() && ours == info.replid.as_ref()
     }
 
     /// A node that says master is foreign if it has replicas and none of them is ours, or if

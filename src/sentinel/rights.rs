@@ -38,10 +38,11 @@ pub(super) enum Refusal {
 impl Refusal {
     /// What an error reply says of our standing; `None` for all other errors.
     pub(super) fn of(error: &str) -> Option<Refusal> {
-        const STARTS: [(&str, Refusal); 5] = [
+        const STARTS: [(&str, Refusal); 6] = [
             ("NOAUTH", Refusal::NoAuth),
             ("WRONGPASS", Refusal::WrongPass),
             ("NOPERM", Refusal::NoPerm),
+            ("ERR invalid password", Refusal::WrongPass),
             ("DENIED", Refusal::Denied),
             ("ERR unknown command", Refusal::Unknown),
         ];
@@ -125,6 +126,11 @@ impl Refusals {
         }
     }
 
+    /// Why this command is refused; `None` if it is not.
+    pub(super) fn of(&self, command: &str) -> Option<Refusal> {
+        self.0.get(command).copied()
+    }
+
     /// A command of these that is refused.
     pub(super) fn among(&self, commands: &[&str]) -> Option<(&str, Refusal)> {
         let mut found = self.0.iter().filter(|(name, _)| commands.contains(&name.as_str()));
@@ -167,8 +173,9 @@ impl Group {
         }
         let details = self.node_details(core, address);
         core.announce(kind(refusal), Some(&name), payload(&details, command, refusal));
-        // Of PING the log hears again and again; see `Node::complain`.
-        let Some(refusal) = refusal.filter(|_| command != "PING") else { return };
+        // Of PING the log hears again and again; see `Node::shut_out`. AUTH is told by the link.
+        let told_elsewhere = ["PING", "AUTH"].contains(&command);
+        let Some(refusal) = refusal.filter(|_| !told_elsewhere) else { return };
         let follows = match command {
             _ if FOR_FAILOVER.contains(&command) => {
                 "until this is put right it can be neither promoted nor sent to another master"
@@ -200,7 +207,7 @@ impl Sentinel {
         let details = group.peer_details(&self.core, id);
         let payload = payload(&details, command, refusal);
         self.core.announce(kind(refusal), first.as_ref(), payload);
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = refusal.filter(|_| command != "AUTH") {
             let text = format!(
                 "Sentinel {} ({address}) refuses {command} ({}): {}; until this is put right it \
                  does not count as one that can agree or vote",

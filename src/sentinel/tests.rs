@@ -484,7 +484,7 @@ fn a_connection_that_ends_with_a_refusal_is_a_sign_of_life() {
         desk.pass(500);
     }
     assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
-    desk.pass(1_000);
+    desk.pass(4_000);
     assert!(desk.has(EventKind::Sdown), "until it says nothing more");
 }
 
@@ -502,7 +502,7 @@ fn a_certificate_that_is_not_accepted_is_a_sign_of_life_and_named() {
     assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
     let named = "TLS handshake failed: its certificate is not accepted; it lives, so";
     assert!(desk.said.iter().any(|said| said.contains(named)), "{:?}", desk.said);
-    desk.pass(1_000);
+    desk.pass(4_000);
     assert!(desk.has(EventKind::Sdown), "until it says nothing more");
 }
 

@@ -102,7 +102,8 @@ impl Group {
         let is_master = *address == self.master.address;
         let expected = if is_master { Role::Master } else { Role::Slave };
         let reboot_period = self.settings.master_reboot_down_after_ms;
-        let follows_ours = info.master.as_ref().is_some_and(|at| self.master.is_at(at));
+        let follows_ours = info.master.as_ref().is_some_and(|at| self.master.is_at(at))
+            || !is_master && info.link_up && self.has_our_history(&info);
         let Some(node) = self.node_mut(address) else { return };
         let now = core.now();
         let rebooted = match (&node.run_id, &info.run_id) {

@@ -152,3 +152,73 @@ fn a_node_that_answers_rubbish_is_not_well() {
         assert!(desk.has(EventKind::Sdown), "{reconnects}: {:?}", desk.events);
     }
 }
+
+#[test]
+fn who_ends_each_of_our_connections_lives_however_seldom_we_try() {
+    // Attempts come up to 1.25 s apart, and down-after is 1 s.
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    let down = |desk: &mut Desk, reason: LostReason| {
+        let link = desk.link_to(MASTER);
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+    };
+    for reason in [
+        LostReason::Untrusted("it has expired".into()),
+        LostReason::Rejected("DENIED Redis is running in protected mode".into()),
+    ] {
+        for _ in 0..10 {
+            down(&mut desk, reason.clone());
+            desk.pass(1_250);
+        }
+        assert!(!desk.has(EventKind::Sdown), "{reason}: {:?}", desk.events);
+    }
+    down(&mut desk, LostReason::Refused);
+    desk.pass(1_250);
+    assert!(desk.has(EventKind::Sdown), "nobody is there any more: {:?}", desk.events);
+}
+
+#[test]
+fn a_wrong_password_is_called_wrong_and_who_cannot_be_asked_is_not_counted() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let wants_one = Value::error("NOAUTH Authentication required.");
+    let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
+    right(&mut desk, MASTER, "AUTH", Some(wrong));
+    desk.reply_from(MASTER, Command::Ping, wants_one.clone());
+    right(&mut desk, 26002, "AUTH", Some(wrong));
+    desk.reply_from(26002, Command::Ping, wants_one);
+    let errors = field(&master_entry(&mut desk), "config-errors");
+    assert_eq!(errors.as_deref(), Some("AUTH WRONGPASS,PING WRONGPASS"));
+    let said = |text| desk.said.iter().any(|said| said.contains(text));
+    assert!(said("(auth-pass or auth-user of this group is wrong)"), "{:?}", desk.said);
+    assert!(said("(WRONGPASS): sentinel-pass or sentinel-user is wrong"), "{:?}", desk.said);
+
+    right(&mut desk, 26003, "SENTINEL", Some("NOPERM User s may not"));
+    let quorum = desk.ask(Request::CkQuorum("mymaster".into())).expect("an answer");
+    assert_eq!(quorum.text().map(|text| text.starts_with("OK 2 ")), Some(true), "{quorum:?}");
+}
+
+#[test]
+fn why_there_is_no_connection_is_said_once() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    for _ in 0..5 {
+        for reason in [
+            LostReason::Unresolved("Name or service not known".into()),
+            LostReason::Rejected("ERR max number of clients reached".into()),
+        ] {
+            let link = desk.link_to(if matches!(reason, LostReason::Rejected(_)) {
+                REPLICA
+            } else {
+                MASTER
+            });
+            desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        }
+        desk.pass(100);
+    }
+    for text in ["Can't resolve hostname: Name or service not known", "max number of clients"] {
+        let count = desk.said.iter().filter(|said| said.contains(text)).count();
+        assert_eq!(count, 1, "{text}: {:?}", desk.said);
+    }
+}

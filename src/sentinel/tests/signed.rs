@@ -55,7 +55,7 @@ fn an_unsigned_hello_moves_nothing_where_all_are_signed() {
     assert!(!desk.has(EventKind::Sentinel) && !desk.has(EventKind::NewEpoch));
     let said = |text| desk.said.iter().filter(|said| said.contains(text)).count();
     assert_eq!(said("that nobody signed"), 3, "1, 2, 4 of 5: {:?}", desk.said);
-    assert!(said("not made with our secret") > 0, "{:?}", desk.said);
+    assert!(said("another secret than ours, in the name of 09090909") > 0, "{:?}", desk.said);
     assert!(!desk.said.iter().any(|text| text.contains("between us")));
 
     let now = desk.now_ms;
@@ -82,8 +82,10 @@ fn what_was_signed_long_ago_counts_for_nothing() {
     let mut desk = desk(true);
     let now = desk.now_ms;
     hear_signed(&mut desk, now, &line(2, 26002, MASTER, 0));
-    hear_signed(&mut desk, now - 1, &line(2, 26002, REPLICA, 5));
-    assert_eq!(master_port(&desk), MASTER, "it has said something since");
+    for counter in [now - 1, now] {
+        hear_signed(&mut desk, counter, &line(2, 26002, REPLICA, 5));
+        assert_eq!(master_port(&desk), MASTER, "it has said that, or something since");
+    }
     // A sentinel that is gone is brought back by nobody.
     desk.pass(900_000);
     hear_signed(&mut desk, now, &line(9, 26009, MASTER, 0));
@@ -119,4 +121,37 @@ fn that_an_election_is_given_up_is_signed_too() {
         .iter()
         .filter(|(_, c)| matches!(c, Command::Hello { payload } if payload.ends_with(&text)));
     assert!(!plain && signed.count() == 2, "{:?}", desk.sent);
+}
+
+#[test]
+fn after_a_start_old_words_of_known_sentinels_count_for_nothing_either() {
+    let mut desk = desk(true);
+    desk.pass(900_000);
+    hear_signed(&mut desk, 1_000, &line(2, 26002, REPLICA, 5));
+    assert_eq!(master_port(&desk), MASTER, "{:?}", desk.said);
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(2, 26002, REPLICA, 5));
+    assert_eq!(master_port(&desk), REPLICA, "{:?}", desk.said);
+}
+
+#[test]
+fn whoever_has_another_secret_is_neither_counted_nor_voted_for() {
+    let mut desk = desk(true);
+    for _ in 0..8 {
+        desk.pass(2_000);
+        let now = desk.now_ms;
+        hear_signed(&mut desk, now, &line(2, 26002, MASTER, 0));
+    }
+    let quorum = desk.ask(Request::CkQuorum("mymaster".into())).expect("an answer");
+    assert_eq!(quorum.text().map(|text| text.starts_with("OK 2 ")), Some(true), "{quorum:?}");
+    let voted = |reply: Option<Value>| match reply {
+        Some(Value::Array(parts)) => parts[1].text().map(str::to_owned),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(voted(desk.vote_for(3, 1)).as_deref(), Some("*"), "it is not heard");
+    assert_eq!(voted(desk.vote_for(2, 1)), Some(id(2).to_string()));
+    // Alone with its secret nobody stands.
+    desk.pass(20_000);
+    let ordered = desk.ask(Request::Failover("mymaster".into()));
+    assert!(matches!(ordered, Some(Value::Error(ref text)) if text.starts_with("NOQUORUM")));
 }

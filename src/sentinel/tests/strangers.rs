@@ -173,3 +173,49 @@ fn two_groups_that_watch_the_same_nodes_both_follow_their_failover() {
     desk.hello(2, 5, REPLICA, 5);
     assert_eq!(desk.sentinel.groups["mymaster"].master.address.port, REPLICA);
 }
+
+/// What a node says of its history.
+fn history(n: u8) -> String {
+    format!("master_replid:{}\r\n", id(n))
+}
+
+#[test]
+fn a_replica_that_knows_our_master_by_another_address_is_ours() {
+    // By an alias, a forwarded port, an address inside: its data are our master's.
+    let mut desk = Desk::new(1, 2);
+    let follows = |replid: u8| format!("{}{}", follower(71, 9_999), history(replid));
+    desk.infos.insert(at(MASTER), format!("role:master\r\n{}", history(5)));
+    desk.infos.insert(at(REPLICA), follows(5));
+    desk.infos.remove(&at(OTHER_REPLICA));
+    desk.pass(12_000);
+    assert!(!desk.said.iter().any(|text| text.contains(repair::LEFT_ALONE)), "{:?}", desk.said);
+    desk.master_dies();
+    desk.win();
+    desk.pass(500);
+    assert_eq!(desk.promotions(), [REPLICA], "{:?}", desk.said);
+
+    // Somebody else's has another history.
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(MASTER), format!("role:master\r\n{}", history(5)));
+    desk.infos.insert(at(REPLICA), follows(6));
+    desk.infos.remove(&at(OTHER_REPLICA));
+    desk.pass(12_000);
+    desk.master_dies();
+    desk.win();
+    desk.pass(500);
+    assert!(desk.promotions().is_empty(), "{:?}", desk.events);
+}
+
+#[test]
+fn whom_a_full_group_does_not_take_in_moves_nothing() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    for n in 0..group::MEMBERS_MAX + 8 {
+        let id = format!("{n:040x}");
+        let line =
+            format!("10.0.{}.{},26379,{id},0,mymaster,127.0.0.1,{MASTER},0", n / 200, n % 200);
+        desk.ask(Request::Hello(line));
+    }
+    desk.hello(9, 5, REPLICA, 5);
+    assert_eq!(desk.sentinel.groups["mymaster"].master.address.port, MASTER);
+}
