@@ -11,6 +11,7 @@ use super::users::{self, Users, now_ms};
 use crate::acl::{Acl, CATEGORIES, Denial, Entry, RuleError, Selector, User, join_selectors};
 use crate::daemon;
 use crate::resp::Value;
+use crate::sentinel::Request;
 
 /// Bits of ACL GENPASS at most, and unless it is told.
 const PASSWORD_BITS_MAX: i64 = 4096;
@@ -130,14 +131,28 @@ pub(crate) fn deluser(session: &mut Session, args: &[Bytes]) -> Outcome {
 /// Ends the connections of users that are gone, and subscriptions that are not allowed any more, as
 /// Redis does; a connection that stays is held to the new rules with its next command.
 fn end_the_deprived(session: &Session, reply: Value) -> Outcome {
-    let own = end_where(session, |client, acl| {
-        let state = client.state();
-        let Some(user) = acl.get(&state.user) else { return true };
-        let heard = &state.subscriptions;
-        !heard.channels.iter().all(|name| user.may_hear(name, false))
-            || !heard.patterns.iter().all(|name| user.may_hear(name, true))
-    });
-    if own { Outcome::Close(Some(reply)) } else { reply.into() }
+    let own = end_where(session, is_deprived);
+    let client = session.client.clone();
+    let handle = session.api.handle.clone();
+    // What was allowed must not come back with the next start. If it cannot be written the log says
+    // so, and the change is in force all the same.
+    Outcome::Later(Box::pin(async move {
+        handle.ask(Request::FlushConfig).await;
+        if own {
+            // Behind the reply.
+            client.leave.cancel();
+        }
+        reply
+    }))
+}
+
+/// Its user is gone, or may not hear any more what it listens to.
+fn is_deprived(client: &super::clients::Client, acl: &Acl) -> bool {
+    let state = client.state();
+    let Some(user) = acl.get(&state.user) else { return true };
+    let heard = &state.subscriptions;
+    !heard.channels.iter().all(|name| user.may_hear(name, false))
+        || !heard.patterns.iter().all(|name| user.may_hear(name, true))
 }
 
 /// Ends all other connections of which this is true; returns whether it is true of this one.
@@ -156,9 +171,10 @@ fn end(api: &Api, own: u64, is_due: impl Fn(&super::clients::Client, &Acl) -> bo
 /// `ACL DRYRUN name command [arg ...]`
 pub(crate) fn dryrun(session: &mut Session, args: &[Bytes]) -> Outcome {
     let acl = session.api.users.acl();
-    let name = table::quoted(&args[2], 128);
+    let name = String::from_utf8_lossy(&args[2]).into_owned();
     if acl.get(&name).is_none() {
-        return Value::error(format!("ERR User '{name}' not found")).into();
+        let shown = table::quoted(&args[2], 128);
+        return Value::error(format!("ERR User '{shown}' not found")).into();
     }
     let asked = &args[3..];
     let Ok(found) = session.api.names.look_up(asked) else {
@@ -258,7 +274,8 @@ pub(crate) fn load(session: &mut Session, _: &[Bytes]) -> Outcome {
         }
         let changed = |client: &super::clients::Client, acl: &Acl| {
             let user = client.state().user.clone();
-            user != crate::acl::DEFAULT_USER && acl.get(&user) != before.get(&user)
+            let changed = user != crate::acl::DEFAULT_USER && acl.get(&user) != before.get(&user);
+            changed || is_deprived(client, acl)
         };
         if end(&api, own.id, changed) {
             // Behind the reply.

@@ -154,9 +154,10 @@ fn filters_of(args: &[Bytes], users: &Acl) -> Result<(Filter, bool), Value> {
             b"addr" => filters.push(by_addr(value, |client| client.addr.to_string())),
             b"laddr" => filters.push(by_addr(value, |client| client.laddr.to_string())),
             b"user" => {
-                let user = table::quoted(value, 128);
+                let user = String::from_utf8_lossy(value).into_owned();
                 if users.get(&user).is_none() {
-                    return Err(Value::error(format!("ERR No such user '{user}'")));
+                    let shown = table::quoted(value, 128);
+                    return Err(Value::error(format!("ERR No such user '{shown}'")));
                 }
                 filters.push(Box::new(move |client| client.state().user == user));
             }

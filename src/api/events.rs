@@ -38,13 +38,19 @@ fn answer(session: &Session, args: &[Bytes]) -> Result<Value, Value> {
     if !rest.is_empty() {
         return Err(syntax_error());
     }
-    let events = session.api.handle.history().read(since, count.unwrap_or(HISTORY_MAX));
+    let events = session.api.handle.history().read(since, HISTORY_MAX);
     let (acl, name) = (session.api.users.acl(), session.client.state().user.clone());
     let may_hear = |past: &&Past| {
         let channel = past.event.kind.name().as_bytes();
         acl.get(&name).is_some_and(|user| user.may_hear(channel, false))
     };
-    Ok(Value::Array(events.iter().filter(may_hear).map(|past| entry(past, run_id)).collect()))
+    let heard: Vec<&Past> = events.iter().filter(may_hear).collect();
+    let count = count.unwrap_or(HISTORY_MAX).min(heard.len());
+    let wanted = match since {
+        Some(_) => &heard[..count],
+        None => &heard[heard.len() - count..],
+    };
+    Ok(Value::Array(wanted.iter().map(|past| entry(past, run_id)).collect()))
 }
 
 /// The number in an id of this run; 0, which comes before all, for another run's.

@@ -181,7 +181,7 @@ impl Api {
     /// comes again and again.
     fn may_complain(&self) -> bool {
         let now_s = COMPLAINT_PERIOD_S + self.started.elapsed().as_secs();
-        let last = |last_s| (now_s - last_s >= COMPLAINT_PERIOD_S).then_some(now_s);
+        let last = |last_s| (now_s.saturating_sub(last_s) >= COMPLAINT_PERIOD_S).then_some(now_s);
         self.complained_s.fetch_update(Relaxed, Relaxed, last).is_ok()
     }
 

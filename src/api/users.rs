@@ -30,6 +30,10 @@ pub struct Users {
     pub(super) denied: [AtomicU64; 3],
 }
 
+/// Commands that a sentinel of Redis 7.0 does not have: with a rule that names one it does not
+/// start.
+const NOT_IN_REDIS: [&str; 3] = ["client|setinfo", "client|no-touch", "sentinel|events"];
+
 /// The commands that rules can name. QUIT and RESET are not among them: a Redis sentinel does not
 /// know them, and nobody needs leave to use them.
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| {
@@ -102,9 +106,33 @@ impl Users {
         let result = change(&mut acl);
         let now = acl.lines();
         if self.file.is_none() && now != before {
+            self.warn(now.iter().filter(|line| !before.contains(line)));
             self.lines.set(now);
         }
         result
+    }
+
+    /// Tells what an operator would learn too late: at the next start, ours or that of Redis.
+    fn warn<'a>(&self, lines: impl Iterator<Item = &'a String>) {
+        if !self.lines.is_written() {
+            tracing::warn!(
+                "Users were changed, and that is not kept: the configuration file is not written \
+                 by this sentinel. Change them there, too, or use an ACL file"
+            );
+        }
+        for line in lines {
+            let mut words = line.split(' ');
+            let name = words.nth(1).unwrap_or_default();
+            let unknown = |word: &&str| {
+                word.strip_prefix(['+', '-']).is_some_and(|rule| NOT_IN_REDIS.contains(&rule))
+            };
+            if let Some(rule) = words.find(unknown) {
+                tracing::warn!(
+                    "The rule {rule} of user {name} names a command that a Redis Sentinel of 7.0 \
+                     does not know: it would not start with this file"
+                );
+            }
+        }
     }
 
     /// Takes over the ACL file again. Blocks while it is read.

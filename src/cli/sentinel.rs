@@ -133,6 +133,8 @@ fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
         Start::Elsewhere(code) => return Ok(code),
     };
     enter_directory(&mut loaded)?;
+    let wanted = loaded.settings.maxclients;
+    loaded.settings.maxclients = process::make_room_for(wanted);
     let settings = &loaded.settings;
     let syslog = Syslog::of(settings);
     log::init_with(settings.loglevel, settings.logfile.as_deref(), syslog).map_err(|error| {
@@ -140,6 +142,13 @@ fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
         format!("Can't open the log file {}: {error}", file.display())
     })?;
     supervisor.warn();
+    if settings.maxclients < wanted {
+        tracing::warn!(
+            "maxclients is {} instead of {wanted}: the limit of open files is too low (raise it \
+             by 'ulimit -n', or LimitNOFILE in a systemd unit)",
+            settings.maxclients
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()

@@ -267,7 +267,7 @@ impl Loaded {
         self.remember_places(&reading.statements);
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
-        let (hello_key, own) = own::read(&self.text, &|path| read_secret(&self.base.join(path)));
+        let (hello_key, own) = own::read(&self.text, &|path| read_secret(&home.join(path)));
         found.extend(own.into_iter().map(|finding| finding.in_file(path)));
         if state.groups.is_empty() && !found.iter().any(Diagnostic::is_error) {
             found.push(
@@ -276,6 +276,7 @@ impl Loaded {
                     .help("add a line: sentinel monitor <name> <host> <port> <quorum>"),
             );
         }
+        self.declared.settings.hello_key.clone_from(&hello_key);
         self.settings = SentinelSettings { hello_key, ..settings };
         self.groups = group_settings(&state);
         self.conf_state = Some(state);

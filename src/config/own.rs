@@ -1,7 +1,7 @@
 //! Directives of Watchfire's own in a `sentinel.conf`: lines that Redis takes for comments, so that
 //! the file stays one that it can read: `# watchfire-<name> <value>`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::rewrite::VOTE;
@@ -13,8 +13,8 @@ use super::types::Secret;
 pub(super) const SECRET_MIN: usize = 16;
 
 const PREFIX: &str = "watchfire-";
-const SECRET_FILE: &str = "watchfire-hello-secret-file";
-const SIGNED_ONLY: &str = "watchfire-hello-signed-only";
+pub(super) const SECRET_FILE: &str = "watchfire-hello-secret-file";
+pub(super) const SIGNED_ONLY: &str = "watchfire-hello-signed-only";
 
 /// Reads them out of a file's text; `file` gives the content of a small file, or why it cannot be
 /// had.
@@ -26,16 +26,22 @@ pub(super) fn read(
     let (mut secret, mut signed_only) = (None, None);
     for (index, line) in text.lines().enumerate() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        if words.first().is_some_and(|word| word.starts_with("#watchfire-hello")) {
+            // A switch that is not thrown must not look as if it were.
+            let finding = Diagnostic::new(Severity::Warning, "This line is taken for a comment");
+            found.push(at_line(index, finding.help("a blank belongs between '#' and the name")));
+        }
         let ["#", name, values @ ..] = &words[..] else { continue };
         if !name.starts_with(PREFIX) || *name == VOTE {
             continue;
         }
-        let at = |finding: Diagnostic| Diagnostic { line: index + 1, ..finding };
+        let at = |finding: Diagnostic| at_line(index, finding);
         match (*name, values) {
             (SECRET_FILE, [path]) => match file(Path::new(path)).and_then(good_secret) {
-                Ok(text) => secret = Some(text),
-                Err(why) => found.push(at(Diagnostic::error(format!("{SECRET_FILE}: {why}"))
-                    .help("name a file that this user can read, with at least 16 characters"))),
+                Ok(text) => secret = Some((text, PathBuf::from(path))),
+                Err(why) => found
+                    .push(at(Diagnostic::error(format!("{SECRET_FILE} {path}: {why}"))
+                        .help("name a file that this user can read, with at least 16 characters"))),
             },
             (SIGNED_ONLY, [value @ ("yes" | "no")]) => {
                 signed_only = Some((*value == "yes", index));
@@ -60,10 +66,14 @@ pub(super) fn read(
     if let (Some((_, index)), None, true) = (wanted, &secret, found.is_empty()) {
         let finding = Diagnostic::error(format!("{SIGNED_ONLY} needs a secret"))
             .help(format!("add a line: # {SECRET_FILE} <path>"));
-        found.push(Diagnostic { line: index + 1, ..finding });
+        found.push(at_line(index, finding));
     }
-    let key = |secret| HelloKey { secret, signed_only: wanted.is_some() };
+    let key = |(secret, file)| HelloKey { secret, file, signed_only: wanted.is_some() };
     (secret.map(key), found)
+}
+
+fn at_line(index: usize, finding: Diagnostic) -> Diagnostic {
+    Diagnostic { line: index + 1, ..finding }
 }
 
 /// The secret in a file's content, its last line end aside.
@@ -96,10 +106,16 @@ mod tests {
     fn a_secret_is_read_from_its_file() {
         let (key, told) = found("port 1\n# watchfire-hello-secret-file good\n");
         let secret = Secret::new("0123456789abcdef");
-        assert_eq!(key, Some(HelloKey { secret: secret.clone(), signed_only: false }));
+        assert_eq!(
+            key,
+            Some(HelloKey { secret: secret.clone(), file: "good".into(), signed_only: false })
+        );
         assert!(told.is_empty(), "{told:?}");
         let both = "# watchfire-hello-signed-only yes\n# watchfire-hello-secret-file good\n";
-        assert_eq!(found(both).0, Some(HelloKey { secret, signed_only: true }));
+        assert_eq!(
+            found(both).0,
+            Some(HelloKey { secret, file: "good".into(), signed_only: true })
+        );
         for text in ["# a comment\n# watchfire is good\n#watchfire-x\n", "# watchfire-vote g 1 x\n"]
         {
             assert_eq!(found(text), (None, vec![]));
@@ -111,11 +127,11 @@ mod tests {
         for (text, expected) in [
             (
                 "\n# watchfire-hello-secret-file gone\n",
-                "error 2: watchfire-hello-secret-file: No such file or directory",
+                "error 2: watchfire-hello-secret-file gone: No such file or directory",
             ),
             (
                 "# watchfire-hello-secret-file short",
-                "error 1: watchfire-hello-secret-file: the secret has fewer than 16 characters",
+                "error 1: watchfire-hello-secret-file short: the secret has fewer than 16 characters",
             ),
             (
                 "# watchfire-hello-secret-file",
@@ -129,6 +145,7 @@ mod tests {
                 "# watchfire-hello-signed-only yes",
                 "error 1: watchfire-hello-signed-only needs a secret",
             ),
+            ("#watchfire-hello-signed-only yes", "warning 1: This line is taken for a comment"),
             (
                 "# watchfire-hello-secretfile good",
                 "warning 1: Watchfire has no directive 'watchfire-hello-secretfile'",

@@ -121,6 +121,8 @@ pub struct SentinelSettings {
 pub struct HelloKey {
     /// The secret.
     pub secret: Secret,
+    /// The file that it was read from, as it was named.
+    pub file: PathBuf,
     /// Hellos that are not signed with it are ignored, and ours are said signed only. Without this
     /// ours are said both ways, for stock sentinels and for a change without a gap.
     pub signed_only: bool,

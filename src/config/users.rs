@@ -2,6 +2,7 @@
 //! `sentinel.conf`. What the rules mean is decided by the room `acl`.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::diagnostic::{Diagnostic, Severity};
@@ -59,9 +60,19 @@ impl fmt::Debug for UserLine {
 /// The `user` lines of all users, once they differ from what the files declare: whoever changes
 /// users at run time sets them, whoever writes the file reads them. Clones share them.
 #[derive(Clone, Default)]
-pub struct UserLines(Arc<Mutex<Option<Vec<String>>>>);
+pub struct UserLines(Arc<Mutex<Option<Vec<String>>>>, Arc<AtomicBool>);
 
 impl UserLines {
+    /// Nobody will write these lines: the configuration file stays as it is.
+    pub fn are_lost(&self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody writes them.
+    pub fn is_written(&self) -> bool {
+        !self.1.load(Ordering::Relaxed)
+    }
+
     /// From now on these lines stand in the file.
     pub fn set(&self, lines: Vec<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines);

@@ -334,7 +334,7 @@ impl Core {
 
     /// The texts in which a hello is said: plain, and signed where there is a secret.
     pub(super) fn as_said(&mut self, payload: String) -> Vec<String> {
-        let Some(HelloKey { secret, signed_only }) = &self.settings.hello_key else {
+        let Some(HelloKey { secret, signed_only, .. }) = &self.settings.hello_key else {
             return vec![payload];
         };
         self.said = self.clock.wall_ms.max(self.said + 1);

@@ -28,7 +28,7 @@ pub(crate) const NEW_ID: &str = "I take a new id";
 impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
     pub(super) fn hear_hello(&mut self, payload: &str) {
-        let Some(HelloKey { secret, signed_only }) = &self.core.settings.hello_key else {
+        let Some(HelloKey { secret, signed_only, .. }) = &self.core.settings.hello_key else {
             if !signed::is_signed(payload) {
                 // Else it is said plainly, too, to those who have no secret.
                 self.hear_words(payload, None);

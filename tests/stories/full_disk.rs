@@ -4,8 +4,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::group::Plan;
-use crate::support::node::Nodes;
-use crate::support::sentinel::{GROUP, Program, Sentinel};
+use crate::support::node::{Node, Nodes};
+use crate::support::sentinel::{GROUP, Program, Sentinel, Syntax, Watch};
+use crate::support::slots;
 use crate::support::wait::{holds_for, wait_until};
 
 /// Lets no file of this process grow above so many bytes, which is how a full disk looks to it.
@@ -64,4 +65,30 @@ fn it_watches_on_and_votes_for_nobody_until_there_is_room() {
     });
     let text = std::fs::read_to_string(group.sentinels[2].file()).expect("its file");
     assert!(text.contains(&format!("sentinel monitor {GROUP} 127.0.0.1 {new} 2")), "{text}");
+}
+
+#[test]
+fn it_starts_on_a_full_disk_and_answers() {
+    let _slot = slots::one();
+    let node = Node::start(Nodes::Bundled, &[]);
+    for syntax in [Syntax::Conf, Syntax::Yaml] {
+        let watch = Watch::of(node.port);
+        let mut sentinel = Sentinel::start(Program::Watchfire, syntax, &watch);
+        let id = sentinel.id();
+        sentinel.process().terminate();
+        let file = sentinel.file().to_str().expect("a plain name").to_owned();
+        let program = Program::Watchfire.path();
+        let limited = ["--fsize=1:unlimited", program, "sentinel", &file];
+        sentinel.process().becomes("prlimit", &limited);
+        sentinel.restart();
+        assert_eq!((sentinel.id(), sentinel.master_port()), (id.clone(), Some(node.port)));
+        let quorum = sentinel.call(&["SENTINEL", "CKQUORUM", GROUP]).text();
+        assert!(quorum.contains("its state cannot be written"), "{syntax:?}: {quorum}");
+        assert!(sentinel.call(&["SENTINEL", "FLUSHCONFIG"]).is_error(), "{syntax:?}");
+        limit(&mut sentinel, "unlimited");
+        wait_until(20, &format!("it recovers ({syntax:?})"), || {
+            sentinel.call(&["SENTINEL", "FLUSHCONFIG"]).text() == "OK"
+        });
+        assert_eq!(sentinel.id(), id);
+    }
 }

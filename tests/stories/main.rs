@@ -24,6 +24,7 @@ macro_rules! over_both_nodes {
 }
 
 mod access;
+mod aliases;
 mod clients;
 mod command_line;
 mod crash;

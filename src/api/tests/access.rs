@@ -453,6 +453,12 @@ async fn the_events_of_late_are_told_to_those_who_might_have_heard_them() {
     let mut bob = as_user(&server, "bob").await;
     let told = bob.ask("sentinel events").await;
     assert!(told.contains("+switch-master") && !told.contains("+new-epoch"), "{told}");
+    // Of those it may hear, so many; not of so many, those that it may hear.
+    let run_id = told.split_once('-').map(|(head, _)| head[head.len() - 40..].to_owned()).unwrap();
+    for line in ["sentinel events count 1", &format!("sentinel events since {run_id}-0 count 1")] {
+        let told = bob.ask(line).await;
+        assert!(told.contains("+switch-master"), "{line}: {told}");
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 //! (`daemonize`), tells systemd how it is (`supervised`), leaves its number in a file (`pidfile`).
 
 mod background;
+mod descriptors;
 mod notify;
 
 use std::path::PathBuf;
 
 pub(super) use background::{Background, Start, start};
+pub(super) use descriptors::make_room_for;
 pub(super) use notify::Supervisor;
 
 use crate::config::settings::SentinelSettings;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::conf::{Line, parse};
+use super::super::own::{SECRET_FILE, SIGNED_ONLY};
 use super::super::rewrite::{Setting, VOTE, rewrite};
 use super::super::settings::{GroupSettings, SentinelSettings};
 use super::super::state::{GroupState, State};
@@ -180,6 +181,12 @@ fn setting_lines(settings: &SentinelSettings) -> Vec<Fact> {
     facts.extend(settings.logfile.as_ref().map(|p| fact(["logfile"], path(p))));
     facts.extend(settings.pidfile.as_ref().map(|p| fact(["pidfile"], path(p))));
     facts.extend(settings.requirepass.as_ref().map(|p| fact(["requirepass"], p.reveal())));
+    if let Some(key) = &settings.hello_key {
+        facts.push(fact(["#", SECRET_FILE], path_text(&key.file)));
+        if key.signed_only {
+            facts.push(fact(["#", SIGNED_ONLY], "yes"));
+        }
+    }
     let about = |directive| ["sentinel", directive];
     facts.extend(settings.announce_ip.as_ref().map(|ip| fact(about("announce-ip"), ip)));
     let port = settings.announce_port.map(|p| fact(about("announce-port"), p.to_string()));

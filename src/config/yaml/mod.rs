@@ -235,7 +235,7 @@ impl Reader<'_> {
         let path = self.text(file)?;
         let content = self.password_file(file.place, &path)?;
         match own::good_secret(content) {
-            Ok(secret) => Some(HelloKey { secret, signed_only }),
+            Ok(secret) => Some(HelloKey { secret, file: path.into(), signed_only }),
             Err(why) => self.refuse(file.place, why, "32 random hexadecimal digits are good"),
         }
     }

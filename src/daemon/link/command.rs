@@ -170,11 +170,16 @@ impl Keeper {
         let command = match asked {
             Asked::Command(command) => command,
             greeting => {
+                let is_auth = matches!(greeting, Asked::Auth);
                 let error = replies.iter().find_map(|reply| match reply {
+                    Value::Error(text) if is_auth => Some(without_words(text)),
                     Value::Error(text) => Some(fit_for_log(text, &self.target)),
                     _ => None,
                 });
-                if matches!(greeting, Asked::Auth) {
+                if is_auth {
+                    let (command, refused) = ("AUTH".to_owned(), error.clone());
+                    let right = LinkEvent::Right { command, refused };
+                    self.reporter.tell(right, Some(self.connection)).await;
                     self.judge_auth(error.clone());
                 }
                 *refusal = refusal.take().or(error);
@@ -227,6 +232,19 @@ impl Keeper {
             _ => "the answer is not RESP".to_owned(),
         };
         LostReason::Other(format!("Protocol error: {text}"))
+    }
+}
+
+/// The error that AUTH was answered with, without what it may repeat of the password.
+fn without_words(text: &str) -> String {
+    const KNOWN: [&str; 3] = [
+        "ERR unknown command",
+        "ERR invalid password",
+        "ERR AUTH <password> called without any password configured",
+    ];
+    match KNOWN.iter().find(|known| text.starts_with(**known)) {
+        Some(known) => (*known).to_owned(),
+        None => text.split(' ').next().unwrap_or_default().chars().take(20).collect(),
     }
 }
 

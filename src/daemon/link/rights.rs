@@ -152,6 +152,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Look<'a, S> {
         let mut request = BytesMut::new();
         encode_command(words, &mut request);
         self.stream.write_all(&request).await.ok()?;
+        self.stream.flush().await.ok()?;
         loop {
             match self.decoder.feed(&mut self.bytes) {
                 Ok(Some(reply)) => return Some(reply),

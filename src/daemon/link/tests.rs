@@ -384,6 +384,10 @@ async fn the_password_is_given_and_a_wrong_one_leaves_the_link_up() {
                 unsubscribed = true;
             }
             LinkEvent::Reply { reply: answer, .. } => reply = Some(answer),
+            // Nothing of its words, which might repeat the password.
+            LinkEvent::Right { command, refused } if command == "AUTH" => {
+                assert_eq!(refused.as_deref(), Some("WRONGPASS"));
+            }
             other => panic!("{other:?}"),
         }
     }

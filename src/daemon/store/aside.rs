@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::conf_file::ConfFile;
 use super::replace::ReplaceError;
 use super::state_file::StateFile;
-use super::{Memory, Opened};
+use super::{Memory, Opened, no_room};
 use crate::config::load::Loaded;
 use crate::config::state::State;
 use crate::config::types::RunId;
@@ -64,6 +64,10 @@ pub(super) fn open(loaded: &Loaded, fresh_id: RunId) -> Result<Opened, StartErro
                 ));
                 notes.extend(file.remove().err().map(|error| format!("{error}; remove it")));
             }
+            Ok(Opened { memory: Memory::Conf(Box::new(conf)), state: plain, notes })
+        }
+        Err(why) if why.is_for_want_of_room() => {
+            notes.push(no_room(&why));
             Ok(Opened { memory: Memory::Conf(Box::new(conf)), state: plain, notes })
         }
         Err(why) if why.is_forbidden() => instead(loaded, &conf, &why, kept, (state, notes)),
@@ -125,6 +129,7 @@ fn instead(
             }
         },
     };
+    loaded.user_lines().are_lost();
     notes.insert(
         0,
         format!(

@@ -231,6 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_for_signed_hellos_is_not_edited_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, secret) = (folder.path().join("sentinel.conf"), folder.path().join("secret"));
+        fs::write(&secret, "0123456789abcdef").unwrap();
+        let lines = format!(
+            "# watchfire-hello-secret-file {}\n# watchfire-hello-signed-only yes\n",
+            secret.display()
+        );
+        fs::write(&path, format!("{lines}{TEXT}")).unwrap();
+        let mut file = ConfFile::new(&load_sentinel(&path, &[]).unwrap());
+        file.write_first(&state(5)).unwrap();
+        assert!(read(&path).starts_with(&lines), "{}", read(&path));
+        fs::write(&path, read(&path).replace(&lines, "")).unwrap();
+        file.write(&state(6)).unwrap();
+        let again = load_sentinel(&path, &[]).unwrap();
+        assert_eq!(again.settings.hello_key, file.loaded.settings.hello_key);
+        assert!(again.settings.hello_key.is_some_and(|key| key.signed_only));
+        assert_eq!(read(&path).matches("watchfire-hello").count(), 2, "{}", read(&path));
+    }
+
+    #[test]
     fn an_edited_text_that_nothing_could_start_with_is_not_written_on() {
         for edited in
             [&b"prot 1\n"[..], b"", b"\xff\xfe\n", b"a: b\n", b"sentinel monitor m x y z\n"]

@@ -58,11 +58,15 @@ impl Memory {
         let (live, more) = reconcile_live(loaded.settings.live(), state.live.take());
         state.live = live;
         notes.extend(more);
-        file.write(&state).map_err(|error| StartError::NotWritable {
-            what: "state file",
-            path: file.path().to_owned(),
-            why: error.to_string(),
-        })?;
+        loaded.user_lines().are_lost();
+        match file.write(&state) {
+            Ok(()) => {}
+            Err(error) if error.is_for_want_of_room() => notes.push(no_room(&error)),
+            Err(error) => {
+                let (what, path, why) = ("state file", file.path().to_owned(), error.to_string());
+                return Err(StartError::NotWritable { what, path, why });
+            }
+        }
         Ok(Opened { memory: Memory::Own(file), state, notes })
     }
 
@@ -81,6 +85,12 @@ impl Memory {
             Memory::Conf(file) => file.write(state),
         }
     }
+}
+
+/// Said of a start on a full disk: a sentinel that watches and answers is better than none. The
+/// core tries again, and takes no part in elections before it has succeeded.
+fn no_room(error: &ReplaceError) -> String {
+    format!("The state cannot be written: {error}. Make room; until then I only watch and answer")
 }
 
 /// The writer.

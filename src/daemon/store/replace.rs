@@ -37,6 +37,16 @@ impl ReplaceError {
     }
 }
 
+impl ReplaceError {
+    /// Whether there is no room for it: there may be some later.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
+        matches!(
+            self.cause.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    }
+}
+
 /// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
 /// this process may give files away, its owner.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {

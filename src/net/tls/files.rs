@@ -205,9 +205,8 @@ pub(super) fn trusted(settings: &TlsSettings) -> Result<Trusted, TlsError> {
         let files = folder(dir).map_err(|why| bad(&why))?;
         // Whatever else lies there means nothing, as in OpenSSL.
         let all = files.iter().filter_map(|file| certificates(file).ok()).flatten();
-        let before = found.len();
         add(&mut found, all);
-        if found.len() == before && before == 0 {
+        if found.is_empty() {
             return Err(bad("there is no certificate in it"));
         }
     }

@@ -11,7 +11,7 @@ fn secret() -> Secret {
 
 fn desk(signed_only: bool) -> Desk {
     let mut desk = Desk::with(1, 2, |own, _| {
-        own.hello_key = Some(HelloKey { secret: secret(), signed_only });
+        own.hello_key = Some(HelloKey { secret: secret(), file: "secret".into(), signed_only });
     });
     desk.pass(2_500);
     desk
