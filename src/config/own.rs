@@ -131,7 +131,8 @@ mod tests {
             ),
             (
                 "# watchfire-hello-secret-file short",
-                "error 1: watchfire-hello-secret-file short: the secret has fewer than 16 characters",
+                "error 1: watchfire-hello-secret-file short: the secret has fewer than 16 \
+                 characters",
             ),
             (
                 "# watchfire-hello-secret-file",

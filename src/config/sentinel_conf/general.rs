@@ -1,6 +1,5 @@
 //! The directives that a sentinel shares with a data node. Those that mean nothing to a sentinel
-//! are accepted, as Redis does, and noted; those that this version does not offer are warned about,
-//! and refused where a start would be less safe than the file asks for.
+//! are accepted, as Redis does, and noted; `transport` and `users` read those of their kind.
 
 use std::path::PathBuf;
 
@@ -82,7 +81,7 @@ impl Reader<'_> {
             }
             _ => match self.transport(name, value) {
                 Some(outcome) => outcome,
-                None => self.not_offered(name, words),
+                None => self.others(name, words),
             },
         }
     }
@@ -96,8 +95,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Directives that say more than this version does.
-    fn not_offered(&mut self, name: &str, words: &[&str]) -> Result<(), Fault> {
+    /// Directives that other rooms read, and those that mean nothing.
+    fn others(&mut self, name: &str, words: &[&str]) -> Result<(), Fault> {
         match name {
             "user" | "aclfile" | "acllog-max-len" | "acl-pubsub-default" | "rename-command" => {
                 return self.access(name, words);
@@ -105,7 +104,7 @@ impl Reader<'_> {
             // Redis writes it into every file.
             "latency-tracking-info-percentiles" => {}
             name if ACTED_ON.contains(&name) => {
-                self.report(Fault::note(0, format!("'{name}' is accepted, not acted upon yet")));
+                self.report(Fault::note(0, format!("'{name}' is accepted, and changes nothing")));
             }
             name => self.report(Fault::note(0, format!("'{name}' means nothing to a sentinel"))),
         }

@@ -84,7 +84,7 @@ impl Reader<'_> {
             "auth-clients-user" => {}
             "cluster" => self.report(Fault::note(0, "'tls-cluster' means nothing to a sentinel")),
             name => {
-                let what = format!("'tls-{name}' is accepted, not acted upon yet");
+                let what = format!("'tls-{name}' is accepted, and changes nothing");
                 self.report(Fault::warning(0, what));
             }
         }
