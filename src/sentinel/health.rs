@@ -3,7 +3,7 @@
 use super::core::{Core, Moment};
 use super::effect::Command;
 use super::mutant::Guard;
-use super::rights::is_pong;
+use super::rights::{Refusal, is_pong};
 use super::types::{Instant, LinkId};
 use crate::resp::Value;
 
@@ -36,8 +36,10 @@ pub(super) struct Health {
     pub(super) silent_since: Option<Instant>,
     /// Since when it has answered that we may not ask: it lives, and cannot be watched.
     pub(super) locked_out: Option<Instant>,
-    /// It has answered PING well over the present connection.
+    /// It has answered PING as PING is answered over the present connection, be it with an error.
     pub(super) ponged: bool,
+    /// Answers to PING in a row that no PING gives.
+    pub(super) odd_pongs: u32,
     ping_in_flight: bool,
     next_ping: Instant,
     pub(super) last_ok: Instant,
@@ -58,6 +60,7 @@ impl Health {
             silent_since: Some(core.watched()),
             locked_out: None,
             ponged: false,
+            odd_pongs: 0,
             ping_in_flight: false,
             next_ping: now,
             last_ok: now,
@@ -77,6 +80,7 @@ impl Health {
     pub(super) fn connected(&mut self, at: Moment) {
         self.up = true;
         self.ponged = false;
+        self.odd_pongs = 0;
         self.pending = 0;
         self.ping_in_flight = false;
         self.next_ping = at.now;
@@ -115,9 +119,11 @@ impl Health {
             Value::Simple(text) | Value::Error(text) => text.as_str(),
             _ => "",
         };
+        let is_odd = Refusal::of_ping(reply) == Some(Refusal::Misnamed);
+        self.odd_pongs = if is_odd { self.odd_pongs + 1 } else { 0 };
+        self.ponged |= !is_odd && !text.starts_with("ERR ");
         if is_pong(text) {
             self.silent_since = None;
-            self.ponged = true;
             self.last_ok = at.now;
             self.reopen_after_ms = 0;
         }

@@ -289,8 +289,12 @@ impl Sentinel {
     /// that followed its master. (That it knows a node there says little: it may be one that it
     /// leaves alone.) Two groups may watch the same nodes: that is the case if it has our master,
     /// too.
+    /// Whoever followed our own master is ours, whatever another group thinks.
     fn owner_elsewhere(&self, name: &GroupName, address: &Address) -> Option<GroupName> {
         let group = self.groups.get(name).filter(|group| !group.master.is_at(address))?;
+        if group.replicas.values().any(|node| node.is_at(address) && node.is_ours()) {
+            return None;
+        }
         let master = &group.master.address;
         let owns = |group: &Group| {
             let mut replicas = group.replicas.values();
@@ -387,16 +391,15 @@ impl Group {
     /// data are not ours, and clients that are sent there would write among the others'. The next
     /// election goes by a higher epoch, and puts the stock sentinels right.
     fn refuses_config(&mut self, core: &mut Core, hello: &Hello, owner: Option<GroupName>) -> bool {
-        let reason = match self.is_somebody_elses(core, &hello.master, owner) {
-            Some(reason) if core.holds(Guard::StolenNotAdopted) => reason,
-            _ => return false,
+        let Some(owner) = owner.filter(|_| core.holds(Guard::StolenNotAdopted)) else {
+            return false;
         };
         let told = Some((hello.master.clone(), hello.config_epoch));
         if self.refused_config != told {
             let (id, master, name) = (hello.id.short(), &hello.master, &self.name);
             let text = format!(
                 "{id} ({}) names {master} as the master of {name} since epoch {}: refused, since \
-                 {reason}. Its address was given to another node. {name} is left with {} until a \
+                 it is a node of {owner}. Its address was given to another node. {name} is left with {} until a \
                  node of its own is elected: take {master} out of the other sentinels (SENTINEL \
                  REMOVE and MONITOR there)",
                 hello.sender, hello.config_epoch, self.master.address,

@@ -27,6 +27,9 @@ pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
 /// Pause between INFOs to a node on which something waits right now, in ms.
 pub(super) const INFO_PERIOD_AWAITED_MS: u64 = 50;
 
+/// So many answers in a row that no PING gives show that it is another command; fewer may be
+/// rubbish.
+const ODD_PONGS: u32 = 2;
 /// An INFO so old, in ms, is that of the node as it is: two periods.
 const INFO_FRESH_MS: u64 = 20_000;
 /// Pause between two complaints about a node that refuses us, in ms.
@@ -271,7 +274,8 @@ impl Node {
         let told = self.info_at.is_some_and(|at| at >= self.health.opened_at);
         // On a new connection INFO has not come yet.
         let was_so = self.health.locked_out.is_some() && self.info_within(core, INFO_FRESH_MS);
-        let misnamed = (told || was_so) && !self.health.ponged;
+        let again = self.health.odd_pongs >= ODD_PONGS || was_so;
+        let misnamed = (told || was_so) && again && !self.health.ponged;
         match Refusal::of_ping(reply) {
             Some(Refusal::Misnamed) if !misnamed => None,
             // After a password that is wrong it wants one again.

@@ -144,30 +144,6 @@ impl Group {
         (disputed && !node.is_ours() && core.holds(Guard::DisputedLeftAlone)) || of_others
     }
 
-    /// Why the node at this address is somebody else's, as far as we can know; `None` if it may be
-    /// ours. Whoever followed our master is, whatever another group thinks (`owner`).
-    pub(super) fn is_somebody_elses(
-        &self,
-        core: &Core,
-        address: &Address,
-        owner: Option<GroupName>,
-    ) -> Option<String> {
-        let node = self.replicas.values().find(|node| node.is_at(address));
-        if self.master.is_at(address) || node.is_some_and(Node::is_ours) {
-            return None;
-        }
-        if let Some(group) = owner {
-            return Some(format!("it is a node of {group}"));
-        }
-        let node = node.filter(|node| node.run_id.is_some())?;
-        if node.left_alone.is_some() && node.left_alone == node.run_id {
-            return Some("it was seen to be somebody else's replica".into());
-        }
-        let master = node.info.as_ref().filter(|info| info.role == Role::Slave)?.master.as_ref()?;
-        let foreign = self.is_foreign(core, node);
-        foreign.then(|| format!("it follows {master}, {}", self.no_node_of_ours(core, master)))
-    }
-
     pub(super) fn holds_address(&self, address: &Address) -> bool {
         self.master.is_at(address) || self.replicas.values().any(|node| node.is_at(address))
     }

@@ -145,23 +145,14 @@ pub(super) fn a_master_that_is_another_groups_is_refused() {
 }
 
 #[test]
-fn a_replica_that_was_seen_to_be_somebody_elses_is_refused_as_master() {
+fn a_replica_of_which_we_thought_ill_may_still_be_elected() {
+    // Seed 7000704: a latecomer saw it follow a stranger only, and refused it for ever.
     let mut desk = Desk::new(1, 2);
     desk.infos.insert(at(REPLICA), follower(71, 9_999));
     desk.gives_time_for_repairs();
     assert!(desk.said.iter().any(|text| text.contains(repair::LEFT_ALONE)), "{:?}", desk.said);
-    let master = |desk: &Desk| desk.sentinel.groups["mymaster"].master.address.port;
     desk.hello(2, 5, REPLICA, 5);
-    assert_eq!(master(&desk), MASTER, "it follows a stranger: {:?}", desk.said);
-    desk.infos.insert(at(REPLICA), format!("run_id:{}\r\nrole:master\r\n", id(71)));
-    desk.pass(12_000);
-    desk.hello(2, 5, REPLICA, 5);
-    assert_eq!(master(&desk), MASTER, "it was promoted by mistake: {:?}", desk.said);
-    // Another process, of which nothing is known, may be ours.
-    desk.infos.insert(at(REPLICA), format!("run_id:{}\r\nrole:master\r\n", id(72)));
-    desk.pass(12_000);
-    desk.hello(2, 5, REPLICA, 5);
-    assert_eq!(master(&desk), REPLICA, "{:?}", desk.said);
+    assert_eq!(desk.sentinel.groups["mymaster"].master.address.port, REPLICA);
 }
 
 #[test]
