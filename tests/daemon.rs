@@ -351,20 +351,6 @@ fn what_keeps_it_from_starting_is_told() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_told_before_anything_is_promised() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let text = format!("port {}\nbind 127.0.0.1\n", free_port());
-    fs::write(dir.path().join("sentinel.conf"), text).expect("a file");
-    // Not even root may make a file grow beyond this limit.
-    let limited =
-        format!("ulimit -f 0; trap '' XFSZ; exec '{PROGRAM}' sentinel sentinel.conf 2>&1 | cat");
-    let output = Command::new("bash").args(["-c", &limited]).current_dir(dir.path()).output();
-    let said = String::from_utf8(output.expect("it ran").stdout).expect("plain text");
-    assert!(said.contains("Sentinel config file") && said.contains("is not writable"), "{said}");
-    assert!(said.contains("sentinel.conf") && said.contains("Exiting..."), "{said}");
-}
-
-#[test]
 fn two_sentinels_never_share_a_state_file() {
     let daemon = Daemon::start(Syntax::Yaml, free_port(), "");
     let text = Syntax::Yaml.text(daemon.port, 1).replace("bind: 127.0.0.1", "bind: 127.0.0.2");
