@@ -399,9 +399,9 @@ impl Group {
             let (id, master, name) = (hello.id.short(), &hello.master, &self.name);
             let text = format!(
                 "{id} ({}) names {master} as the master of {name} since epoch {}: refused, since \
-                 it is a node of {owner}. Its address was given to another node. {name} is left with {} until a \
-                 node of its own is elected: take {master} out of the other sentinels (SENTINEL \
-                 REMOVE and MONITOR there)",
+                 it is a node of {owner}. Its address was given to another node. {name} is left \
+                 with {} until a node of its own is elected: take {master} out of the other \
+                 sentinels (SENTINEL REMOVE and MONITOR there)",
                 hello.sender, hello.config_epoch, self.master.address,
             );
             core.say(Level::Warning, Some(&self.name), text);
