@@ -130,7 +130,9 @@ impl Group {
     /// be an alias, a port that is forwarded, a network inside. Somebody else's replica has
     /// somebody else's history.
     pub(super) fn has_our_history(&self, info: &Info) -> bool {
-        let ours = self.master.info.as_ref().and_then(|master| master.replid.as_ref());
+        // A master that was made somebody's replica has that one's history.
+        let master = self.master.info.as_ref().filter(|master| master.role == Role::Master);
+        let ours = master.and_then(|master| master.replid.as_ref());
         ours.is_some() && ours == info.replid.as_ref()
     }
 

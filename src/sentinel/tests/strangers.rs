@@ -198,6 +198,18 @@ fn a_replica_that_knows_our_master_by_another_address_is_ours() {
 }
 
 #[test]
+fn a_master_that_follows_a_stranger_lends_its_history_to_nobody() {
+    let mut desk = Desk::new(1, 2);
+    let follows = |n| format!("{}{}", follower(n, 9_999), history(5));
+    desk.infos.insert(at(MASTER), follows(70));
+    desk.infos.insert(at(REPLICA), follows(71));
+    desk.pass(12_000);
+    let group = &desk.sentinel.groups["mymaster"];
+    let replica = &group.replicas[&at(REPLICA)];
+    assert!(group.is_foreign(&desk.sentinel.core, replica), "{:?}", desk.said);
+}
+
+#[test]
 fn whom_a_full_group_does_not_take_in_moves_nothing() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
