@@ -148,12 +148,15 @@ fn goes_through(passwords: [&str; 2], programs: &[Program]) {
         conf(port, dir, [(&pairs[0], passwords[0]), (&pairs[1], passwords[1])])
     };
     let mut sentinel = Sentinel::start_with(programs[0], "sentinel.conf", text);
-    // Somebody else watches the first group.
+    // Somebody else watches the first group. It says one address for itself: it would be heard
+    // under `::1` from the master and under 127.0.0.1 from the replica, where it does not listen
+    // under both, and Redis's sentinel then switches between the two with every hello.
     let port = pairs[0].master.port;
     let _other = Sentinel::start_with(Program::Redis, "other.conf", |own, dir| {
         let auth = format!("sentinel auth-pass first {}", quoted(passwords[0]));
         let monitor = format!("sentinel monitor first {} {port} 2", loopback());
-        format!("port {own}\nbind 127.0.0.1\ndir {}\n{monitor}\n{auth}\n", dir.display())
+        let own = format!("port {own}\nbind 127.0.0.1\nsentinel announce-ip 127.0.0.1\n");
+        format!("{own}dir {}\n{monitor}\n{auth}\n", dir.display())
     });
     let before = when_healthy(&sentinel);
     for (&program, next) in programs.iter().zip(&programs[1..]) {
