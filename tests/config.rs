@@ -143,6 +143,11 @@ fn files_that_cannot_be_read() {
     assert_eq!((binary[0].line, binary[0].message.as_str()), (2, "The file is not UTF-8 text"));
     let old = dir.write("old", b"# gr\xfc\xdfe\nsentinel monitor m 127.0.0.1 1 2\n");
     assert_eq!(good(&old, "").groups.len(), 1, "a comment may be older than UTF-8");
+    let secret = dir.write("secret", b"requirepass gr\xfc\xdfe\nport 1\n");
+    assert_eq!(good(&secret, "").settings.requirepass.unwrap().bytes(), b"gr\xfc\xdfe");
+    let yaml = refused(&dir.write("yaml", b"# \xfc\nauth: {password: \xfc}\n"));
+    assert_eq!((yaml[0].line, yaml[0].message.as_str()), (2, "The file is not UTF-8 text"));
+    assert!(yaml[0].help.as_ref().unwrap().contains("password_file"));
     let huge = dir.path("huge");
     fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
     assert!(refused(&huge)[0].message.contains("more than 67108864 bytes"));

@@ -205,11 +205,11 @@ fn a_file_is_taken_over_as_a_whole_or_not_at_all() {
              f:2: Syntax error. ",
         ),
     ] {
-        let error = acl.load("f", text).unwrap_err().to_string();
+        let error = acl.load("f", text.as_bytes()).unwrap_err().to_string();
         assert_eq!(error, format!("{expected}{warning}"), "{text:?}");
         assert_eq!(acl.lines(), before);
     }
-    acl.load("f", "\n  user carl   on (+ping &x) \r\n").unwrap();
+    acl.load("f", b"\n  user carl   on (+ping &x) \r\n").unwrap();
     assert_eq!(
         acl.lines(),
         [
@@ -217,10 +217,14 @@ fn a_file_is_taken_over_as_a_whole_or_not_at_all() {
             "user default on nopass sanitize-payload ~* &* +@all",
         ]
     );
+    acl.load("f", b"user carl on >s\xe9same\n").unwrap();
+    assert!(acl.accepts(b"carl", b"s\xe9same"), "a password may be any bytes");
+    let error = acl.load("f", b"user c\xe9 on").unwrap_err().to_string();
+    assert!(error.starts_with("'f:1: username 'c\u{fffd}' contains invalid"), "{error}");
     assert!(!acl.auth_required());
     assert!(acl.require_password(b"pw") && !acl.require_password(b"other"));
     assert!(acl.auth_required() && acl.accepts(b"default", b"pw"));
-    acl.load("f", &(acl.lines().join("\n") + "\n")).unwrap();
+    acl.load("f", (acl.lines().join("\n") + "\n").as_bytes()).unwrap();
     assert!(acl.accepts(b"default", b"pw") && !acl.accepts(b"default", b"other"));
 }
 
@@ -304,13 +308,13 @@ proptest! {
         if let Some(user) = acl.get("bob").cloned() {
             let line = user.describe();
             let mut other = Acl::new(catalog(), !all_channels);
-            other.load("f", &format!("user bob {line}")).unwrap();
+            other.load("f", format!("user bob {line}").as_bytes()).unwrap();
             prop_assert_eq!(other.get("bob"), Some(&user), "{}", line);
         }
     }
 
     #[test]
     fn no_file_makes_it_panic(text in "(user |bob |[-+@~%&()#>a-z0-9\\PC \n]){0,40}") {
-        let _ = acl().load("f", &text);
+        let _ = acl().load("f", text.as_bytes());
     }
 }

@@ -116,18 +116,19 @@ impl Acl {
     ///
     /// # Errors
     /// All that is wrong with the file; nothing is changed then.
-    pub fn load(&mut self, file: &str, text: &str) -> Result<(), LoadError> {
+    pub fn load(&mut self, file: &str, content: &[u8]) -> Result<(), LoadError> {
         let mut fresh = Acl::new(self.catalog.clone(), self.all_channels);
         let mut errors = String::new();
         let mut seen = BTreeMap::new();
-        for (index, line) in text.split('\n').enumerate() {
+        for (index, line) in content.split(|&byte| byte == b'\n').enumerate() {
             let number = index + 1;
-            let line = line.trim_matches([' ', '\t', '\r']);
+            let line = line.trim_ascii();
             if line.is_empty() {
                 continue;
             }
-            let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
-            let ["user", name, rules @ ..] = &words[..] else {
+            let words: Vec<_> =
+                line.split(|&b| b == b' ').filter(|word| !word.is_empty()).collect();
+            let [b"user", name, rules @ ..] = &words[..] else {
                 errors += &format!(
                     "{file}:{number} should start with user keyword followed by the username. "
                 );
@@ -150,15 +151,16 @@ impl Acl {
     fn line(
         &mut self,
         (file, number): (&str, usize),
-        name: &str,
-        rules: &[&str],
+        name: &[u8],
+        rules: &[&[u8]],
         seen: &mut BTreeMap<String, usize>,
     ) -> Option<String> {
-        if has_blanks(name) {
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| !has_blanks(name)) else {
+            let name = String::from_utf8_lossy(name);
             return Some(format!(
                 "'{file}:{number}: username '{name}' contains invalid characters. "
             ));
-        }
+        };
         if seen.insert(name.to_owned(), number).is_some() {
             return Some(format!("WARNING: Duplicate user '{name}' found on line {number}. "));
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::commands::wrong_arity;
 use super::session::{Outcome, Session, integer, text};
+use crate::config::bytes::decode;
 use crate::config::load::is_executable;
 use crate::config::rules::valid_host;
 use crate::daemon::Pending;
@@ -93,7 +94,7 @@ pub(crate) fn failover(args: &[Bytes]) -> Parsed {
 
 /// `SENTINEL CONFIG GET pattern ...`, `SENTINEL CONFIG SET parameter value ...`
 pub(crate) fn config(args: &[Bytes]) -> Parsed {
-    let words = texts(&args[3..])?;
+    let words = options(&args[3..])?;
     match &args[2].to_ascii_lowercase()[..] {
         b"get" => Ok(Request::ConfigGet(words)),
         b"set" if words.len() > 1 => Ok(Request::ConfigSet(words)),
@@ -121,6 +122,19 @@ pub(crate) fn debug(args: &[Bytes]) -> Parsed {
 
 fn texts(args: &[Bytes]) -> Result<Vec<String>, Value> {
     args.iter().map(|arg| text(arg)).collect()
+}
+
+/// Options with their values, of which a password may be any bytes.
+fn options(args: &[Bytes]) -> Result<Vec<String>, Value> {
+    let is_secret = |name: &Bytes| {
+        ["auth-pass", "sentinel-pass"].iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+    };
+    let before = std::iter::once(None).chain(args.iter().map(Some));
+    let word = |(arg, before): (&Bytes, Option<&Bytes>)| match before.is_some_and(is_secret) {
+        true => Ok(decode(arg)),
+        false => text(arg),
+    };
+    args.iter().zip(before).map(word).collect()
 }
 
 /// `SENTINEL RESET pattern`
@@ -209,7 +223,7 @@ pub(crate) fn set(session: &mut Session, args: &[Bytes]) -> Outcome {
 
 /// What SENTINEL SET is told: the group's name, options and values.
 pub(super) fn set_words(args: &[Bytes]) -> Result<(String, Vec<String>), Value> {
-    let mut words = texts(&args[2..])?;
+    let mut words = options(&args[2..])?;
     let name = words.remove(0);
     Ok((name, words))
 }

@@ -13,6 +13,7 @@ use super::clients::Client;
 use super::table::{self, Found, Run};
 use super::users;
 use crate::acl::{Denial, Reason};
+use crate::config::bytes::{decode, is_utf8};
 use crate::resp::{Protocol, Value};
 use crate::sentinel::{Event, Request};
 
@@ -194,12 +195,12 @@ const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user i
 const SUBSCRIBER_COMMANDS: &[&str] =
     &["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];
 
-/// An argument as text; names and values that are not UTF-8 are refused, since the configuration
-/// file could not hold them.
+/// An argument as text; names and values that are not UTF-8 are refused, passwords aside, since the
+/// configuration file could not hold them.
 pub(crate) fn text(arg: &[u8]) -> Result<String, Value> {
     // The argument is not shown: it may be a password.
     let refused = "ERR Invalid argument: names and values must be valid UTF-8";
-    std::str::from_utf8(arg).map(str::to_owned).map_err(|_| Value::error(refused))
+    Some(decode(arg)).filter(|text| is_utf8(text)).ok_or_else(|| Value::error(refused))
 }
 
 /// `ERR syntax error`

@@ -96,7 +96,7 @@ impl Users {
 
     fn require_password(&self, acl: &mut Acl) -> bool {
         let password = self.requirepass.as_ref();
-        password.is_some_and(|password| acl.require_password(password.reveal().as_bytes()))
+        password.is_some_and(|password| acl.require_password(&password.bytes()))
     }
 
     /// Changes users; what changed is written with the next state.
@@ -228,8 +228,8 @@ fn declares_default(settings: &SentinelSettings) -> bool {
 }
 
 fn read(acl: &mut Acl, file: &Path) -> Result<(), String> {
-    let text = read_acl_file(file)?;
-    acl.load(&file.to_string_lossy(), &text).map_err(|error| error.to_string())
+    let content = read_acl_file(file)?;
+    acl.load(&file.to_string_lossy(), &content).map_err(|error| error.to_string())
 }
 
 /// Milliseconds since 1970.

@@ -1,7 +1,9 @@
 //! `watchfire sentinel`: a sentinel as a process: arguments, log, working directory, signals.
 
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::{self, Background, PidFile, Start, Supervisor};
 use crate::api::{self, ApiSettings, Users};
+use crate::config::bytes::{decode, encode};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::{Loaded, Syntax, load_sentinel};
 use crate::config::transport::Supervised;
@@ -43,7 +46,7 @@ pub(super) struct Args {
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
-    arguments: Vec<String>,
+    arguments: Vec<OsString>,
 }
 
 const HELP: &str = "\
@@ -65,7 +68,8 @@ error, also with 'daemonize yes'. The log goes to 'logfile', or to the standard 
 
 pub(super) fn run(args: Args) -> ExitCode {
     // Only as the first argument, as in Redis: behind the file they would be directives.
-    match args.arguments.first().map(String::as_str) {
+    let arguments: Vec<String> = args.arguments.iter().map(|a| decode(a.as_bytes())).collect();
+    match arguments.first().map(String::as_str) {
         Some("--help" | "-h") => return help(),
         Some("--version" | "-v") => {
             return print(&format!("watchfire sentinel {}", env!("CARGO_PKG_VERSION")));
@@ -85,7 +89,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         }
         _ => {}
     }
-    match try_run(&args.arguments) {
+    match try_run(&arguments) {
         Ok(code) => code,
         Err(why) => {
             super::complain(format_args!("{why}"));
@@ -114,7 +118,9 @@ fn print(text: &str) -> ExitCode {
 
 fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
     let (file, options) = match arguments.split_first() {
-        Some((file, options)) if !file.starts_with('-') => (Path::new(file), options),
+        Some((file, options)) if !file.starts_with('-') => {
+            (PathBuf::from(OsString::from_vec(encode(file))), options)
+        }
         _ => return Err("Sentinel needs config file on disk to save state. Exiting...".into()),
     };
     if options.last().is_some_and(|last| last == "-") {
@@ -124,7 +130,7 @@ fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
                 .into(),
         );
     }
-    let mut loaded = load_sentinel(file, options).map_err(|found| complaint(file, &found))?;
+    let mut loaded = load_sentinel(&file, options).map_err(|found| complaint(&file, &found))?;
     let supervisor = Supervisor::of(loaded.settings.process.supervised);
     // As in Redis: whoever is supervised stays where it was started.
     let daemonize = loaded.settings.process.daemonize && !supervisor.is_there();

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::bytes::{self, decode};
 use super::diagnostic::{Diagnostic, Severity};
 
 /// One directive as written.
@@ -107,11 +108,23 @@ pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Diag
     if text.trim_start_matches(is_blank).starts_with('#') {
         return Ok(None);
     }
-    match split(text) {
-        Ok(words) if words.is_empty() => Ok(None),
-        Ok(words) => Ok(Some(Line { number, words, text: text.to_owned() })),
-        Err(fault) => Err(fault.diagnostic(text, number)),
+    let words = split(text).map_err(|fault| fault.diagnostic(text, number))?;
+    if words.is_empty() {
+        return Ok(None);
     }
+    let secret = secret_index(words.iter().map(|w| w.text.as_str())).unwrap_or(words.len());
+    if let Some(word) = words[..secret].iter().find(|word| !bytes::is_utf8(&word.text)) {
+        return Err(Fault::NotUtf8(word.column - 1).diagnostic(text, number));
+    }
+    Ok(Some(Line { number, words, text: text.to_owned() }))
+}
+
+/// The number, counted from 1, of the first line with bytes that are no UTF-8 where only text can
+/// stand: neither in a comment nor in a password.
+pub(super) fn not_utf8(text: &str) -> Option<usize> {
+    let mut lines = text.split('\n').enumerate();
+    let bad = |line: &str| !bytes::is_utf8(line) && parse_line(line, 0).is_err();
+    lines.find(|(_, line)| bad(line)).map(|(index, _)| index + 1)
 }
 
 /// Reads options from the command line as redis-server does: `--name value ...`, also `"--name
@@ -158,7 +171,8 @@ pub fn from_args(args: &[String]) -> Result<Vec<Line>, Diagnostic> {
 /// Writes a word so that [`parse`] and Redis read it back as one word: quoted only where it must
 /// be.
 pub fn quote(word: &str) -> String {
-    let must = |c: char| matches!(c, ' ' | '"' | '\'') || c.is_ascii_control();
+    let must =
+        |c: char| matches!(c, ' ' | '"' | '\'') || c.is_ascii_control() || bytes::raw(c).is_some();
     if !word.is_empty() && !word.starts_with('#') && !word.contains(must) {
         return word.to_owned();
     }
@@ -171,7 +185,10 @@ pub fn quote(word: &str) -> String {
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
             c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => quoted.push(c),
+            c => match bytes::raw(c) {
+                Some(byte) => quoted.push_str(&format!("\\x{byte:02x}")),
+                None => quoted.push(c),
+            },
         }
     }
     quoted.push('"');
@@ -182,7 +199,7 @@ pub fn quote(word: &str) -> String {
 enum Fault {
     /// A quote without its end, or text glued to a closing quote.
     Unbalanced(usize),
-    /// `\xHH` escapes that make no UTF-8.
+    /// Bytes, or `\xHH` escapes, that make no UTF-8, where only a password may have such.
     NotUtf8(usize),
 }
 
@@ -194,9 +211,11 @@ impl Fault {
                 "Unbalanced quotes in configuration line",
                 "close the quote, with a blank behind it; a quote inside double quotes is \\\"",
             ),
-            Fault::NotUtf8(at) => {
-                (at + 1, "The escapes of this word make no UTF-8 text", "write the word in UTF-8")
-            }
+            Fault::NotUtf8(at) => (
+                at + 1,
+                "This word is not UTF-8 text",
+                "write it in UTF-8; only passwords may be else",
+            ),
         };
         let rough: Vec<&str> = text.split_ascii_whitespace().collect();
         let secret = secret_index(rough.iter().copied()).and_then(|index| nth_word(text, index));
@@ -229,8 +248,7 @@ fn split(text: &str) -> Result<Vec<Word>, Fault> {
             return Ok(words);
         }
         let (bytes, end) = split_word(&chars, at)?;
-        let text = String::from_utf8(bytes).map_err(|_| Fault::NotUtf8(at))?;
-        words.push(Word { text, column: at + 1, width: end - at });
+        words.push(Word { text: decode(&bytes), column: at + 1, width: end - at });
         at = end;
     }
 }
@@ -246,7 +264,7 @@ fn split_word(chars: &[char], start: usize) -> Result<(Vec<u8>, usize), Fault> {
                 at = split_quoted(chars, at, &mut word)?;
                 break;
             }
-            c => push(&mut word, c),
+            c => bytes::push(&mut word, c),
         }
         at += 1;
     }
@@ -269,7 +287,7 @@ fn split_quoted(chars: &[char], start: usize, word: &mut Vec<u8>) -> Result<usiz
                         at += 3;
                     }
                     _ => {
-                        push(word, unescape(escaped));
+                        bytes::push(word, unescape(escaped));
                         at += 1;
                     }
                 }
@@ -284,14 +302,10 @@ fn split_quoted(chars: &[char], start: usize, word: &mut Vec<u8>) -> Result<usiz
                     _ => Ok(at + 1),
                 };
             }
-            (Some(c), _) => push(word, c),
+            (Some(c), _) => bytes::push(word, c),
         }
         at += 1;
     }
-}
-
-fn push(word: &mut Vec<u8>, c: char) {
-    word.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 fn hex_byte(digits: &[char]) -> Option<u8> {
@@ -366,6 +380,19 @@ mod tests {
         );
         assert_eq!(&*diagnostics[1].text, "requirepass ******");
         assert_eq!(parse("a \"\\xff\"").1[0].column, 3);
+    }
+
+    #[test]
+    fn a_password_and_nothing_else_may_be_bytes() {
+        for text in ["requirepass \"\\xff\"", &decode(b"sentinel auth-pass m \xff")] {
+            let (lines, found) = parse(text);
+            assert_eq!(found, []);
+            let password = &lines[0].words.last().unwrap().text;
+            assert_eq!(bytes::encode(password), b"\xff");
+            assert_eq!(quote(password), "\"\\xff\"");
+        }
+        let found = parse(&decode(b"logfile gr\xfcn")).1[0].to_string();
+        assert!(found.contains("1 | logfile gr\u{fffd}n\n  |         ^"), "{found}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::bytes::raw;
 use super::conf::Line;
 
 /// What stands in place of a password.
@@ -141,7 +142,7 @@ impl Diagnostic {
         };
         let plain = |c: char| match c {
             '\t' => ' ',
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c if c.is_control() || raw(c).is_some() => char::REPLACEMENT_CHARACTER,
             c => c,
         };
         let mut rest = self.text.chars().map(plain).skip(skipped);

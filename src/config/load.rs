@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -422,18 +423,17 @@ fn dir_of(statement: &Statement) -> Option<&str> {
     (line.words.len() == 2 && line.name() == "dir").then(|| line.word(1))?
 }
 
-/// The text of an ACL file.
+/// The content of an ACL file.
 ///
 /// # Errors
 /// Redis's words: why it cannot be read.
-pub fn read_acl_file(path: &Path) -> Result<String, String> {
+pub fn read_acl_file(path: &Path) -> Result<Vec<u8>, String> {
     let error =
         |why: String| format!("Error loading ACLs, opening file '{}': {why}", path.display());
-    let bytes = read_limited(path, ACL_BYTES_MAX).map_err(|cause| match cause.kind() {
+    read_limited(path, ACL_BYTES_MAX).map_err(|cause| match cause.kind() {
         io::ErrorKind::FileTooLarge => error(format!("it has more than {ACL_BYTES_MAX} bytes")),
         _ => error(os_text(&cause)),
-    })?;
-    String::from_utf8(bytes).map_err(|_| error("it is not UTF-8 text".to_owned()))
+    })
 }
 
 /// The text of a file, or what keeps it from being read, in Redis's words where it has them.
@@ -454,11 +454,20 @@ fn read_text(path: &Path) -> Result<String, Diagnostic> {
             .help("a configuration is a small text; is this the right file?"),
         _ => cannot(os_text(&error)),
     })?;
-    let text = bytes::decode(&bytes).map_err(|line| {
-        Diagnostic { line, ..Diagnostic::error("The file is not UTF-8 text") }
-            .in_file(path)
-            .help("save it as UTF-8; is this the right file?")
-    })?;
+    let text = bytes::decode(&bytes);
+    let is_yaml = detect(&text).is_ok_and(|syntax| syntax == Syntax::Yaml);
+    let bad = |line: &str| !bytes::is_utf8(line) && !line.trim_start().starts_with('#');
+    let (bad, help) = match is_yaml {
+        true => (
+            text.lines().position(bad).map(|index| index + 1),
+            "save it as UTF-8; a password of other bytes may be kept in a file (password_file)",
+        ),
+        false => (conf::not_utf8(&text), "save it as UTF-8; is this the right file?"),
+    };
+    if let Some(line) = bad {
+        let finding = Diagnostic::error("The file is not UTF-8 text").in_file(path).help(help);
+        return Err(Diagnostic { line, ..finding });
+    }
     // Some editors of Windows begin a file with an invisible mark.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
@@ -484,11 +493,11 @@ fn read_secret(path: &Path) -> Result<String, String> {
         io::ErrorKind::FileTooLarge => format!("it has more than {SECRET_BYTES_MAX} bytes"),
         _ => os_text(&error),
     })?;
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+    Ok(bytes::decode(&bytes))
 }
 
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var_os(name).map(|value| bytes::decode(value.as_bytes()))
 }
 
 /// Whether a script is a file that this process may execute.

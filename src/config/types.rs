@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::bytes;
+
 /// The largest epoch: far above all that elections can reach, and far below all that could
 /// overflow.
 pub const EPOCH_MAX: u64 = 1 << 62;
@@ -122,7 +124,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A password. It has no `Display`, and its `Debug` hides it, so that it cannot reach a log by
+/// A password: any bytes, kept as text. It has no `Display`, and its `Debug` hides it, so that it cannot reach a log by
 /// accident.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -134,9 +136,14 @@ impl Secret {
         Secret(text.into())
     }
 
-    /// The password in clear, for the wire and for the file that it came from.
+    /// The password in clear, for the file that it came from: as [`bytes::decode`] has it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// The password in clear, for the wire.
+    pub fn bytes(&self) -> Vec<u8> {
+        bytes::encode(&self.0)
     }
 }
 

@@ -27,9 +27,9 @@ impl UserLine {
         Diagnostic { severity, message: message.into(), ..self.place.clone() }
     }
 
-    /// The rules as text.
-    pub fn rules(&self) -> Vec<&str> {
-        self.rules.iter().map(Secret::reveal).collect()
+    /// The rules, for who judges them.
+    pub fn rules(&self) -> Vec<Vec<u8>> {
+        self.rules.iter().map(Secret::bytes).collect()
     }
 
     /// The words of its line.

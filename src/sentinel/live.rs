@@ -6,6 +6,7 @@ use super::Sentinel;
 use super::effect::Effect;
 use super::timers::Subject;
 use super::types::{RunId, Secret};
+use crate::config::bytes::encode;
 use crate::config::rules::valid_host;
 use crate::config::settings::{LiveSettings, LogLevel};
 use crate::config::state::LiveState;
@@ -96,7 +97,7 @@ fn shown(live: &LiveSettings, patterns: &[String]) -> Value {
         for (name, parameter) in PARAMETERS {
             if glob::matches(pattern.as_bytes(), name.as_bytes()) && !told.contains(&parameter) {
                 told.push(parameter);
-                pairs.push((Value::bulk(name), Value::bulk(parameter.value(live))));
+                pairs.push((Value::bulk(name), Value::bulk(encode(&parameter.value(live)))));
             }
         }
     }

@@ -63,7 +63,7 @@ pub(super) fn inner(payload: &str) -> &str {
 
 fn mac(key: &Secret, text: &str) -> Hmac<Sha256> {
     // HMAC takes keys of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.reveal().as_bytes())
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key.bytes())
         .unwrap_or_else(|_| unreachable!("a key of any length is taken"));
     mac.update(text.as_bytes());
     mac

@@ -147,3 +147,73 @@ fn changed_users_outlive_us_and_go_to_redis(sentinel: &mut Sentinel) {
 fn refused_by_rules(reply: Reply) -> bool {
     reply.text().starts_with("NOPERM ")
 }
+
+/// `s\xe9same` of a file older than UTF-8.
+const LATIN: &[u8] = b"s\xe9same";
+
+#[test]
+fn a_password_may_be_any_bytes() {
+    let _slot = slots::one();
+    let node = Node::start(Nodes::Redis, &["protected-mode no"]);
+    let set = |name: &str, value: &[u8]| {
+        let mut client = node.client();
+        let login: &[&[u8]] = &[b"AUTH", b"default", LATIN];
+        client.call(login).expect("an answer, if only that there is no password");
+        let words: &[&[u8]] = &[b"CONFIG", b"SET", name.as_bytes(), value];
+        client.call(words).expect("it answers")
+    };
+    assert_eq!(set("requirepass", LATIN).text(), "OK");
+    let mut sentinel = Sentinel::start_with(Program::Watchfire, "sentinel.conf", |port, dir| {
+        let watch = Watch { quorum: 1, ..Watch::of(node.port) };
+        // As Redis writes it.
+        watch.config(Syntax::Conf, port, dir)
+            + "sentinel auth-pass mymaster \"s\\xe9same\"\nrequirepass \"s\\xe9same\"\n"
+    });
+    let ask = |sentinel: &Sentinel, words: &[&[u8]]| {
+        let mut client = sentinel.client();
+        let login: &[&[u8]] = &[b"AUTH", LATIN];
+        assert_eq!(client.call(login).expect("it answers").text(), "OK");
+        client.call(words).expect("it answers")
+    };
+    let is_up = |sentinel: &Sentinel| {
+        let entry = ask(sentinel, &[b"SENTINEL", b"MASTER", GROUP.as_bytes()]);
+        let field = |name| entry.field(name).unwrap_or_default();
+        field("flags") == "master" && field("runid").len() == 40
+    };
+    wait_until(20, "it speaks with the node", || is_up(&sentinel));
+
+    // Given at run time, and written so that the other program reads it.
+    let other = b"\xff\xfe \"'\xc3\xa9".as_slice();
+    let set_pass = |sentinel: &Sentinel, password: &[u8]| {
+        ask(sentinel, &[b"SENTINEL", b"SET", GROUP.as_bytes(), b"auth-pass", password]).text()
+    };
+    assert_eq!(set("requirepass", other).text(), "OK");
+    assert_eq!(set_pass(&sentinel, other), "OK");
+    let config = |sentinel: &Sentinel, words: &[&[u8]]| {
+        ask(sentinel, &[&[b"SENTINEL".as_slice(), b"CONFIG"], words].concat())
+    };
+    assert_eq!(config(&sentinel, &[b"SET", b"sentinel-pass", LATIN]).text(), "OK");
+    assert!(is_up(&sentinel));
+    for program in [Program::Redis, Program::Watchfire] {
+        sentinel.process().terminate();
+        sentinel.restart_as(program);
+        wait_until(20, "it answers again", || Client::connect(sentinel.port).is_ok());
+        wait_until(20, "it speaks with the node again", || is_up(&sentinel));
+    }
+
+    // And the bytes themselves in the file, as an editor leaves them.
+    sentinel.process().terminate();
+    let text = std::fs::read(sentinel.file()).expect("the file");
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines = text.lines().filter(|line| !line.starts_with("requirepass"));
+    let text = lines.collect::<Vec<_>>().join("\n") + "\nrequirepass ";
+    std::fs::write(sentinel.file(), [text.as_bytes(), LATIN, b"\n"].concat()).expect("written");
+    sentinel.restart();
+    wait_until(20, "it answers with the password of the bytes", || {
+        let Ok(mut client) = Client::connect(sentinel.port) else { return false };
+        let login: &[&[u8]] = &[b"AUTH", LATIN];
+        client.call(login).is_ok_and(|reply| reply.text() == "OK")
+    });
+    let got = config(&sentinel, &[b"GET", b"sentinel-pass"]);
+    assert_eq!(got.field("sentinel-pass").as_deref(), Some("s\u{fffd}same"));
+}

@@ -100,18 +100,19 @@ impl Client {
     }
 
     /// Sends a command and takes the next reply.
-    pub fn call(&mut self, words: &[&str]) -> io::Result<Reply> {
+    pub fn call<W: AsRef<[u8]>>(&mut self, words: &[W]) -> io::Result<Reply> {
         self.send(words)?;
         self.receive()
     }
 
     /// Sends a command.
-    pub fn send(&mut self, words: &[&str]) -> io::Result<()> {
-        let mut frame = format!("*{}\r\n", words.len());
-        for word in words {
-            frame += &format!("${}\r\n{word}\r\n", word.len());
+    pub fn send<W: AsRef<[u8]>>(&mut self, words: &[W]) -> io::Result<()> {
+        let mut frame = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words.iter().map(AsRef::as_ref) {
+            frame.extend(format!("${}\r\n", word.len()).bytes());
+            frame.extend([word, b"\r\n"].concat());
         }
-        self.send_raw(frame.as_bytes())
+        self.send_raw(&frame)
     }
 
     /// Sends bytes as they are.

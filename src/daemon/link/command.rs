@@ -110,9 +110,9 @@ impl Keeper {
         let mut driver = Box::pin(driver);
         let mut answers = FuturesOrdered::new();
         for words in greeting(&self.target, "-cmd") {
-            let is_auth = words[0] == actual("AUTH", &self.target.rename_commands);
+            let is_auth = words[0] == actual("AUTH", &self.target.rename_commands).as_bytes();
             let asked = if is_auth { Asked::Auth } else { Asked::Name };
-            answers.push_back(ask(client.clone(), asked, vec![words]));
+            answers.push_back(ask(client.clone(), asked, vec![packed(&words)]));
         }
         let up = LinkEvent::Up {
             local_ip: local.ip().to_canonical().to_string(),
@@ -137,6 +137,7 @@ impl Keeper {
                 {
                     if connection == self.connection {
                         let requests = command.requests(&self.target.rename_commands);
+                        let requests = requests.iter().map(|words| packed(words)).collect();
                         answers.push_back(ask(client.clone(), Asked::Command(command), requests));
                     }
                 }
@@ -265,25 +266,25 @@ fn patient() -> AsyncConnectionConfig {
 async fn ask(
     mut client: MultiplexedConnection,
     asked: Asked,
-    requests: Vec<Vec<String>>,
+    mut commands: Vec<redis::Cmd>,
 ) -> Answer {
-    let mut commands: Vec<redis::Cmd> = requests.iter().map(|words| packed(words)).collect();
     let answer = if commands.len() == 1 {
         client.send_packed_command(&commands.remove(0)).await.map(|reply| vec![reply])
     } else {
-        let mut pipeline = redis::Pipeline::with_capacity(commands.len());
+        let count = commands.len();
+        let mut pipeline = redis::Pipeline::with_capacity(count);
         for command in commands {
             pipeline.add_command(command);
         }
-        client.send_packed_commands(&pipeline, 0, requests.len()).await
+        client.send_packed_commands(&pipeline, 0, count).await
     };
     (asked, answer)
 }
 
-fn packed(words: &[String]) -> redis::Cmd {
+fn packed(words: &[impl AsRef<[u8]>]) -> redis::Cmd {
     let mut command = redis::Cmd::new();
     for word in words {
-        command.arg(word);
+        command.arg(word.as_ref());
     }
     command
 }

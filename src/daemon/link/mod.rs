@@ -154,15 +154,14 @@ fn name(target: &Target) -> String {
 
 /// What is sent first on each connection: AUTH if there is a password, and the connection's name.
 /// The answers decide nothing: what a node thinks of the password shows in its answers to commands.
-fn greeting(target: &Target, name_suffix: &str) -> Vec<Vec<String>> {
+fn greeting(target: &Target, name_suffix: &str) -> Vec<Vec<Vec<u8>>> {
+    let actual = |command| actual(command, &target.rename_commands).into_bytes();
     let auth = target.password.as_ref().map(|password| {
-        let mut words = vec![actual("AUTH", &target.rename_commands)];
-        words.extend(target.user.clone());
-        words.push(password.reveal().to_owned());
-        words
+        let user = target.user.clone().map(String::into_bytes);
+        [actual("AUTH")].into_iter().chain(user).chain([password.bytes()]).collect()
     });
-    let client = actual("CLIENT", &target.rename_commands);
-    let name = vec![client, "SETNAME".into(), format!("{}{name_suffix}", target.client_name)];
+    let name = format!("{}{name_suffix}", target.client_name).into_bytes();
+    let name = vec![actual("CLIENT"), b"SETNAME".to_vec(), name];
     auth.into_iter().chain([name]).collect()
 }
 
@@ -177,7 +176,7 @@ fn fit_for_log(text: &str, target: &Target) -> String {
     const CHARS_MAX: usize = 200;
     let mut text = text.to_owned();
     if let Some(password) = target.password.as_ref().filter(|p| !p.reveal().is_empty()) {
-        text = text.replace(password.reveal(), "******");
+        text = text.replace(&*String::from_utf8_lossy(&password.bytes()), "******");
     }
     text.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -148,7 +148,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Look<'a, S> {
     }
 
     /// Sends one request and waits for its reply; `None` if there is none.
-    async fn ask(&mut self, words: &[String]) -> Option<Value> {
+    async fn ask(&mut self, words: &[impl AsRef<[u8]>]) -> Option<Value> {
         let mut request = BytesMut::new();
         encode_command(words, &mut request);
         self.stream.write_all(&request).await.ok()?;

@@ -61,7 +61,7 @@ impl Listener {
         // AUTH and CLIENT may fail; the command connection says so.
         let mut unanswered = requests.len() + 1;
         let subscribe = actual("SUBSCRIBE", &self.target.rename_commands);
-        requests.push(vec![subscribe, hello::CHANNEL.to_owned()]);
+        requests.push(vec![subscribe.into_bytes(), hello::CHANNEL.into()]);
         let mut bytes = BytesMut::new();
         for words in &requests {
             encode_command(words, &mut bytes);

@@ -100,10 +100,9 @@ impl ConfFile {
         };
         let is_new = self.told.as_deref() != Some(bytes);
         let decoded = decode(bytes);
-        let found = match decoded.as_deref().map(without_mark) {
-            Ok(text) if text.trim().is_empty() => Err("it is empty".to_owned()),
-            Ok(text) => Ok(text),
-            Err(line) => Err(format!("line {line} is not UTF-8 text")),
+        let found = match without_mark(&decoded) {
+            text if text.trim().is_empty() => Err("it is empty".to_owned()),
+            text => Ok(text),
         };
         let before = &self.text;
         let taken = found.and_then(|now| match self.loaded.edited(before, now) {
@@ -159,7 +158,7 @@ impl ConfFile {
 }
 
 fn is_text(bytes: &[u8], text: &str) -> bool {
-    decode(bytes).is_ok_and(|found| without_mark(&found) == text)
+    without_mark(&decode(bytes)) == text
 }
 
 /// Without the invisible mark that some editors begin a file with.

@@ -184,8 +184,7 @@ fn decrypt(pem: &str, pass: &Secret) -> Result<PrivateKeyDer<'static>, String> {
         SecretDocument::from_pem(pem).map_err(|_| "it is not whole: not PEM".to_owned())?;
     let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
         .map_err(|_| "it is encrypted in a form that is not offered".to_owned())?;
-    let key =
-        info.decrypt(pass.reveal()).map_err(|_| "the password does not open it".to_owned())?;
+    let key = info.decrypt(pass.bytes()).map_err(|_| "the password does not open it".to_owned())?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 

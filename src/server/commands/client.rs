@@ -82,7 +82,7 @@ pub(super) fn auth(call: &mut Call<'_>) -> Answer {
 
 fn log_in(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<(), &'static str> {
     let expected = call.node.config.requirepass.as_ref();
-    let is_right = expected.is_none_or(|p| same_bytes(p.reveal().as_bytes(), password));
+    let is_right = expected.is_none_or(|p| same_bytes(&p.bytes(), password));
     if user != b"default" || !is_right {
         return Err("WRONGPASS invalid username-password pair or user is disabled.");
     }

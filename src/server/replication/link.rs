@@ -154,8 +154,11 @@ async fn introduce(plan: &Plan, wire: &mut Wire<impl Stream>) -> Result<(), Fail
     let mut batch = BytesMut::new();
     if let Some(password) = &plan.password {
         match plan.user.as_str() {
-            "" => encode_command(&["AUTH", password.reveal()], &mut batch),
-            user => encode_command(&["AUTH", user, password.reveal()], &mut batch),
+            "" => encode_command(&[b"AUTH", &password.bytes()[..]], &mut batch),
+            user => {
+                let words: [&[u8]; 3] = [b"AUTH", user.as_bytes(), &password.bytes()];
+                encode_command(&words, &mut batch);
+            }
         }
     }
     let port = plan.announce_port.to_string();
