@@ -494,3 +494,39 @@ fn redis_sentinel_and_watchfire_read_each_others_file() {
     }
     assert_eq!(read, state, "{}", back.text);
 }
+
+#[test]
+fn redis_sentinel_and_watchfire_read_the_same_out_of_odd_numbers() {
+    let dir = Dir::new();
+    let port = free_port();
+    let file = dir.write(
+        "sentinel.conf",
+        format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor m 127.0.0.1 01 4294967299\n\
+             sentinel down-after-milliseconds m 30s\nsentinel failover-timeout m 5.5\n\
+             sentinel parallel-syncs m 2.5\nsentinel config-epoch m +7th\n\
+             sentinel current-epoch ' 9'\nsentinel announce-port {port}tcp\n"
+        ),
+    );
+    let loaded = good(&file, "");
+    assert_eq!(loaded.notes.len(), 7, "{}", shown(&loaded.notes));
+    let state = loaded.conf_state.clone().unwrap();
+    let group = &state.groups["m"];
+    let settings = &group.settings;
+    let mut redis = RedisSentinel::start(&file, port);
+    let master = redis.ask("sentinel master m");
+    for (field, value) in [
+        ("port", u64::from(settings.master.port)),
+        ("quorum", settings.quorum.into()),
+        ("down-after-milliseconds", settings.down_after_ms),
+        ("failover-timeout", settings.failover_timeout_ms),
+        ("parallel-syncs", settings.parallel_syncs.into()),
+        ("config-epoch", group.config_epoch),
+    ] {
+        let value = value.to_string();
+        let expected = format!("{field}\r\n${}\r\n{value}\r\n", value.len());
+        assert!(master.contains(&expected), "{field} {value} is not in {master}");
+    }
+    assert_eq!((settings.quorum, settings.failover_timeout_ms), (3, 5));
+    assert_eq!((state.current_epoch, loaded.settings.announce_port), (9, Some(port)));
+}

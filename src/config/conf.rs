@@ -113,7 +113,7 @@ pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Diag
         return Ok(None);
     }
     let secret = secret_index(words.iter().map(|w| w.text.as_str())).unwrap_or(words.len());
-    if let Some(word) = words[..secret].iter().find(|word| !bytes::is_utf8(&word.text)) {
+    if let Some(word) = words.iter().take(secret).find(|word| !bytes::is_utf8(&word.text)) {
         return Err(Fault::NotUtf8(word.column - 1).diagnostic(text, number));
     }
     Ok(Some(Line { number, words, text: text.to_owned() }))

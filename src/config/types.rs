@@ -124,8 +124,8 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A password: any bytes, kept as text. It has no `Display`, and its `Debug` hides it, so that it cannot reach a log by
-/// accident.
+/// A password: any bytes, kept as text. It has no `Display`, and its `Debug` hides it, so that it
+/// cannot reach a log by accident.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

@@ -15,6 +15,7 @@ use super::types::{Address, Epoch, GroupName, RequestId, RunId};
 use crate::config::rules::{GROUP_NAME_RULE, valid_group_name, valid_host};
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
+use crate::resp::number::parse_int;
 use crate::resp::{Value, glob};
 
 const NO_SUCH_MASTER: &str = "ERR No such master with that name";
@@ -187,10 +188,12 @@ impl Sentinel {
     }
 
     fn monitor(&mut self, name: &str, host: String, port: &str, quorum: &str) -> Value {
-        let (Ok(quorum), port) = (quorum.parse::<i64>(), port.parse::<i64>()) else {
+        let Some(quorum) = parse_int(quorum.as_bytes()) else {
             return Value::error("ERR Invalid quorum");
         };
-        let Ok(port) = port else { return Value::error("ERR Invalid port") };
+        let Some(port) = parse_int(port.as_bytes()) else {
+            return Value::error("ERR Invalid port");
+        };
         let Some(quorum) = u32::try_from(quorum).ok().filter(|q| *q > 0) else {
             return Value::error("ERR Quorum must be 1 or greater.");
         };

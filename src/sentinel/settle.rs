@@ -12,6 +12,7 @@ use super::node::{HELLO_PERIOD_MS, Node};
 use super::types::{Address, RunId, Secret};
 use crate::config::rules::TIME_MS_MAX;
 use crate::config::settings::GroupSettings;
+use crate::resp::number::parse_int;
 
 /// How long replicas and sentinels have after a RESET to show that they live, in ms: three hellos
 /// fit in, and a few attempts to connect.
@@ -77,7 +78,8 @@ fn number(option: &str, value: &str, least: u64) -> Option<Change> {
         "parallel-syncs" => i32::MAX as u64,
         _ => TIME_MS_MAX,
     };
-    let number = value.parse().ok().filter(|n| (least..=most).contains(n))?;
+    let number = parse_int(value.as_bytes()).and_then(|n| u64::try_from(n).ok());
+    let number = number.filter(|n| (least..=most).contains(n))?;
     Some(Change::Number { option: option.to_owned(), value: value.to_owned(), number })
 }
 

@@ -7,6 +7,7 @@ use super::super::rules::{GROUP_NAME_RULE, TIME_MS_MAX, closest, valid_group_nam
 use super::super::settings::GroupSettings;
 use super::super::state::GroupState;
 use super::super::types::{Address, RunId, Secret};
+use super::number::number;
 use super::{Fault, Reader};
 
 impl Reader<'_> {
@@ -30,7 +31,8 @@ impl Reader<'_> {
         if !valid_group_name(name) {
             return Err(Fault::new(2, "Invalid master name.").help(GROUP_NAME_RULE));
         }
-        let quorum = args[3].parse::<u32>().ok().filter(|&q| q > 0).ok_or_else(|| {
+        let read = number(args[3], u32::MAX.into());
+        let quorum = u32::try_from(read).ok().filter(|&q| q > 0).ok_or_else(|| {
             Fault::new(5, "Quorum must be 1 or greater.")
                 .help("the quorum is how many sentinels must agree, for example 2 of 3")
         })?;
@@ -42,6 +44,7 @@ impl Reader<'_> {
                 .help(format!("'{name}' stands in the YAML file already")));
         }
         let master = self.address(3, args[1], args[2])?;
+        self.tell_number(5, args[3], read);
         let settings = GroupSettings::new(master, quorum);
         self.state.groups.insert(name.to_owned(), GroupState::fresh(settings, None));
         self.monitored_at.insert(name.to_owned(), self.index);
@@ -106,17 +109,17 @@ impl Reader<'_> {
                 Ok(())
             }
             "down-after-milliseconds" => {
-                let ms = time_ms(args[1], 1)?;
+                let ms = self.time_ms(args[1], 1)?;
                 self.with(args[0], |g| g.settings.down_after_ms = ms);
                 Ok(())
             }
             "failover-timeout" => {
-                let ms = time_ms(args[1], 1)?;
+                let ms = self.time_ms(args[1], 1)?;
                 self.with(args[0], |g| g.settings.failover_timeout_ms = ms);
                 Ok(())
             }
             _ => {
-                let ms = time_ms(args[1], 0)?;
+                let ms = self.time_ms(args[1], 0)?;
                 self.with(args[0], |g| g.settings.master_reboot_down_after_ms = ms);
                 Ok(())
             }
@@ -150,7 +153,7 @@ impl Reader<'_> {
     }
 
     /// An address from two words, the first of which is word number `word` of the line.
-    fn address(&self, word: usize, host: &str, port: &str) -> Result<Address, Fault> {
+    fn address(&mut self, word: usize, host: &str, port: &str) -> Result<Address, Fault> {
         if !valid_host(host, self.settings.resolve_hostnames) {
             let fault = Fault::new(word, "Can't resolve instance hostname.");
             return Err(match valid_host(host, true) {
@@ -159,8 +162,12 @@ impl Reader<'_> {
                 false => fault.help("this is neither an IP address nor a host name"),
             });
         }
-        match port.parse::<u16>() {
-            Ok(port @ 1..) => Ok(Address::new(host, port)),
+        let read = number(port, 0);
+        match u16::try_from(read) {
+            Ok(number @ 1..) => {
+                self.tell_number(word + 1, port, read);
+                Ok(Address::new(host, number))
+            }
             _ => Err(Fault::new(word + 1, "Invalid port number.")
                 .help("a port is a number from 1 to 65535")),
         }
@@ -201,7 +208,7 @@ impl Reader<'_> {
         const FOUND_AGAIN: &str = "the line is ignored; sentinels are found again by their hello";
         // An old form without the id; Redis ignores it too.
         let Some(id) = args.get(3) else { return Ok(()) };
-        if args[2] == "0" {
+        if number(args[2], 0) == 0 {
             // Redis 6.2 takes the port from a sentinel whose address another one has now.
             return Err(Fault::note(4, "A sentinel without an address").help(FOUND_AGAIN));
         }
@@ -253,19 +260,31 @@ impl Reader<'_> {
     }
 
     fn parallel_syncs(&mut self, args: &[&str]) -> Result<(), Fault> {
-        let fault = || {
-            Fault::new(3, "value is not an integer or out of range")
-                .help("how many replicas may follow a new master at a time: 1 or more")
-        };
-        let count = args[1].parse::<i32>().map_err(|_| fault())?;
+        let count = number(args[1], 0);
         if count < 1 {
             self.report(
                 Fault::warning(3, "parallel-syncs below 1 is taken as 1")
                     .help("with 0, Redis leaves all replicas at the old master until a timeout"),
             );
+        } else {
+            self.tell_number(3, args[1], count);
         }
-        self.with(args[0], |g| g.settings.parallel_syncs = count.max(1).unsigned_abs());
+        let count = u32::try_from(count).unwrap_or_default().max(1);
+        self.with(args[0], |g| g.settings.parallel_syncs = count);
         Ok(())
+    }
+
+    /// A time in ms, at least `min`.
+    fn time_ms(&mut self, text: &str, min: i64) -> Result<u64, Fault> {
+        let read = number(text, TIME_MS_MAX as i64);
+        let time = u64::try_from(read).ok().filter(|_| read >= min).ok_or_else(|| match min {
+            0 => Fault::new(3, "negative time parameter.")
+                .help("write a number of milliseconds, 0 for never"),
+            _ => Fault::new(3, "negative or zero time parameter.")
+                .help("write a number of milliseconds above 0, for example 5000"),
+        })?;
+        self.tell_number(3, text, read);
+        Ok(time)
     }
 
     fn script(&mut self, directive: &str, args: &[&str]) -> Result<(), Fault> {
@@ -284,25 +303,5 @@ impl Reader<'_> {
             false => g.settings.client_reconfig_script = Some(path),
         });
         Ok(())
-    }
-}
-
-/// A time in ms, at least `min`.
-fn time_ms(text: &str, min: i64) -> Result<u64, Fault> {
-    let Ok(ms) = text.parse::<i64>() else {
-        let help = match humantime::parse_duration(text) {
-            Ok(time) => format!("write it in milliseconds: {}", time.as_millis()),
-            Err(_) => "write a number of milliseconds, for example 5000".to_owned(),
-        };
-        return Err(Fault::new(3, "value is not an integer or out of range").help(help));
-    };
-    match u64::try_from(ms) {
-        Ok(ms) if ms > TIME_MS_MAX => Err(Fault::new(3, "value is not an integer or out of range")
-            .help("more than ten years is no timeout")),
-        Ok(time) if ms >= min => Ok(time),
-        _ if min > 0 => Err(Fault::new(3, "negative or zero time parameter.")
-            .help("write a number of milliseconds above 0, for example 5000")),
-        _ => Err(Fault::new(3, "negative time parameter.")
-            .help("write a number of milliseconds, 0 for never")),
     }
 }

@@ -3,6 +3,7 @@
 
 mod general;
 mod group;
+mod number;
 mod render;
 #[cfg(test)]
 mod round_trip;
@@ -240,11 +241,16 @@ impl<'a> Reader<'a> {
         match directive {
             "announce-ip" => self.settings.announce_ip = some(),
             "announce-port" => {
-                let fault = || {
-                    Fault::new(2, "Invalid port number.").help("a port is a number from 1 to 65535")
-                };
-                let port: u16 = value.parse().map_err(|_| fault())?;
-                self.settings.announce_port = Some(port).filter(|&p| p != 0);
+                let number = number::number(value, 0);
+                match u16::try_from(number) {
+                    Ok(_) => self.tell_number(2, value, number),
+                    // Redis announces what no port can be, and other sentinels drop its hellos.
+                    Err(_) => self.report(
+                        Fault::warning(2, format!("{number} is no port, and is not announced"))
+                            .help("a port is a number from 1 to 65535; 0 announces none"),
+                    ),
+                }
+                self.settings.announce_port = u16::try_from(number).ok().filter(|&p| p != 0);
             }
             "sentinel-user" => self.settings.sentinel_user = some(),
             "sentinel-pass" => self.settings.sentinel_pass = some().map(Secret::new),
@@ -276,14 +282,15 @@ impl<'a> Reader<'a> {
     }
 
     fn epoch(&mut self, word: usize, value: &str) -> Result<u64, Fault> {
-        let epoch = value.parse::<u64>().map_err(|_| {
-            Fault::new(word, "value is not an integer or out of range")
-                .help("an epoch is a number from 0")
-        })?;
+        let epoch = number::epoch(value);
         if epoch > EPOCH_MAX {
             return Err(Fault::new(word, "value is not an integer or out of range").help(
                 "no election can follow such an epoch; stop all its sentinels and lower it",
             ));
+        }
+        if value.parse() != Ok(epoch) {
+            let message = format!("'{value}' is no epoch: {epoch} is read, as in Redis");
+            self.report(Fault::warning(word, message).help(format!("write {epoch}")));
         }
         if epoch > u64::from(u32::MAX) {
             self.report(Fault::warning(word, "No sentinel counts that many failovers").help(

@@ -165,7 +165,7 @@ fn errors_are_in_the_words_of_redis() {
             "error 5:18 Duplicate master name.",
             "error 6:18 Invalid master name.",
             "error 7:36 negative or zero time parameter.",
-            "error 8:29 value is not an integer or out of range",
+            "warning 8:29 '5s' is no such number: 5 is read, as in Redis",
             "error 9:44 negative time parameter.",
             "error 10:34 No such master with specified name.",
             "error 11:32 Notification script seems non existing or non executable.",
@@ -195,7 +195,7 @@ fn what_is_remembered_of_others_never_keeps_it_from_starting() {
     let text = format!(
         "sentinel monitor a 1.1.1.1 1 2\nsentinel known-replica a name 1\n\
          sentinel known-replica a 1.1.1.2 0\nsentinel known-replica a 1.1.1.2 1\n\
-         sentinel known-slave a 1.1.1.2 1\nsentinel known-sentinel a 1.1.1.2 x {PEER}\n\
+         sentinel known-slave a 1.1.1.2 1\nsentinel known-sentinel a 1.1.1.2 70000 {PEER}\n\
          sentinel known-sentinel a 1.1.1.3 1 short\nsentinel known-sentinel a 1.1.1.3 1\n\
          sentinel known-sentinel a 1.1.1.3 0 {PEER}\n"
     );
@@ -212,6 +212,31 @@ fn what_is_remembered_of_others_never_keeps_it_from_starting() {
     let group = &good(&text).1.groups["a"];
     assert_eq!(group.replicas, [Address::new("1.1.1.2", 1)]);
     assert!(group.sentinels.is_empty());
+}
+
+#[test]
+fn a_number_that_is_none_is_told_of_once() {
+    let text = "sentinel monitor a 1.1.1.1 6379tcp 2abc\nsentinel down-after-milliseconds a 30s\n\
+                sentinel failover-timeout a 3000000000\nsentinel parallel-syncs a x\n\
+                sentinel config-epoch a 5th\nsentinel current-epoch -5\n\
+                sentinel announce-port 70000\nsentinel failover-timeout a abc\n\
+                sentinel parallel-syncs a 02\n";
+    assert_eq!(
+        findings(text),
+        [
+            "warning 1:28 '6379tcp' is no such number: 6379 is read, as in Redis",
+            "warning 1:36 '2abc' is no such number: 2 is read, as in Redis",
+            "warning 2:36 '30s' is no such number: 30 is read, as in Redis",
+            "warning 3:29 Redis would read -1294967296 here",
+            "warning 4:27 parallel-syncs below 1 is taken as 1",
+            "warning 5:25 '5th' is no epoch: 5 is read, as in Redis",
+            "error 6:24 value is not an integer or out of range",
+            "warning 7:24 70000 is no port, and is not announced",
+            "error 8:29 negative or zero time parameter.",
+        ]
+    );
+    let help = |at: usize| read_text(text).2[at].help.clone();
+    assert_eq!(help(2).as_deref(), Some("times are in milliseconds: 30000"));
 }
 
 #[test]

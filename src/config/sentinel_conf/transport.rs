@@ -141,7 +141,9 @@ fn text(value: &str) -> Option<String> {
 
 /// An octal number, 0 to leave the mode alone.
 fn unix_mode(value: &str) -> Result<Option<u32>, Fault> {
-    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+    // Nothing is 0 for C.
+    let digits = if value.is_empty() { "0" } else { value };
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777);
     let mode = mode.ok_or_else(|| {
         Fault::new(1, "Invalid socket file permissions")
             .help("write three octal digits: 770 lets the owner and the group in")
