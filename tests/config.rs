@@ -197,20 +197,35 @@ fn included_files_and_the_command_line() {
     );
 }
 
-/// Redis does not start a second time with such a command line, since it has written the group into
-/// the file.
+/// As in Redis: the first start has written the group into the file.
 #[test]
 fn a_group_of_the_command_line_that_the_file_has_meanwhile() {
     let dir = Dir::new();
     let main = dir.write("main", "sentinel monitor m 127.0.0.1 1 2\n");
-    let options = "--sentinel monitor n 127.0.0.1 2 1 --sentinel rename-command n CONFIG c";
-    let loaded = good(&main, options);
+    let rest = "--sentinel rename-command n CONFIG c";
+    let options = format!("--sentinel monitor n 127.0.0.1 2 1 {rest}");
+    let mut loaded = good(&main, &options);
     let mut state = state_of(&loaded);
     state.groups.get_mut("n").unwrap().settings.master.port = 3;
     let written = loaded.render(&loaded.text, &loaded.settings, &state);
-    let again = good(&dir.write("main", written), options);
-    assert_eq!(state_of(&again), state, "the file follows the failovers, the command line not");
-    assert!(shown(&again.notes).contains("The main file says where 'n' is"), "{:?}", again.notes);
+    let file = dir.write("main", &written);
+    let found = shown(&load_sentinel(&file, &args(&options)).unwrap_err());
+    assert!(found.contains("Duplicate master name.") && found.contains("leave the"), "{found}");
+    assert_eq!(state_of(&good(&file, rest)), state);
+    // Whoever edits the file while the sentinel runs edits one that has the group.
+    let edited = format!("{written}# edited\n");
+    assert!(!loaded.edited(&written, &edited).unwrap_or_else(|found| panic!("{}", shown(&found))));
+}
+
+#[test]
+fn a_group_of_an_included_file_that_the_main_file_has_meanwhile() {
+    let dir = Dir::new();
+    dir.write("more", "sentinel monitor n 127.0.0.1 2 1\n");
+    let include = format!("include {}\n", dir.path("more").display());
+    let main = dir.write("main", format!("{include}sentinel monitor n 127.0.0.1 3 1\n"));
+    let loaded = good(&main, "");
+    assert_eq!(loaded.groups["n"].master.port, 3, "the main file follows the failovers");
+    assert!(shown(&loaded.notes).contains("The main file says where 'n' is"), "{:?}", loaded.notes);
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub fn sentinel_conf(text: &str) -> Option<Result<Loaded, Vec<Diagnostic>>> {
     let is_conf = matches!(load::detect(text), Ok(Syntax::Conf));
     let includes = conf::parse(text).0.iter().any(|line| line.name() == "include");
     let root = Path::new("/");
-    let read = || load::load_in(root, Path::new("sentinel.conf"), text.to_owned(), &[]);
+    let read = || {
+        let none = load::Options::New(&[]);
+        load::load_in(root, Path::new("sentinel.conf"), text.to_owned(), none)
+    };
     (is_conf && !includes).then(read)
 }

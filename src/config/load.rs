@@ -154,7 +154,10 @@ impl Loaded {
     /// # Errors
     /// All that is wrong with the new text; nothing has changed then.
     pub fn edited(&mut self, before: &str, now: &str) -> Result<bool, Vec<Diagnostic>> {
-        let read = |text: &str| load_in(&self.base, &self.path, text.to_owned(), &self.overrides);
+        let read = |text: &str| {
+            let (base, path) = (&self.base, &self.path);
+            load_in(base, path, text.to_owned(), Options::Written(&self.overrides))
+        };
         let after = read(now)?;
         if after.syntax != Syntax::Conf {
             return Err(vec![Diagnostic::error("The file is YAML now").in_file(&self.path)]);
@@ -172,13 +175,22 @@ impl Loaded {
     }
 }
 
+/// The options of the command line.
+#[derive(Clone, Copy)]
+pub(super) enum Options<'a> {
+    /// They are given at a start.
+    New(&'a [String]),
+    /// The sentinel that was started with them has written them into its file.
+    Written(&'a [String]),
+}
+
 /// Reads a sentinel's configuration, with options of the command line over it (`--port`, `7000`).
 ///
 /// # Errors
 /// All that is wrong with it, notes and warnings among the errors; at least one is an error.
 pub fn load_sentinel(path: &Path, overrides: &[String]) -> Result<Loaded, Vec<Diagnostic>> {
     let base = std::env::current_dir().unwrap_or_default();
-    load_in(&base, path, read_text(path).map_err(|d| vec![d])?, overrides)
+    load_in(&base, path, read_text(path).map_err(|d| vec![d])?, Options::New(overrides))
 }
 
 /// The same for a file whose text is known, as if it were read in the folder `base`.
@@ -186,9 +198,15 @@ pub(super) fn load_in(
     base: &Path,
     path: &Path,
     text: String,
-    overrides: &[String],
+    given: Options<'_>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let syntax = detect(&text).map_err(|d| vec![d.in_file(path)])?;
+    let (Options::New(overrides) | Options::Written(overrides)) = given;
+    let mut options = Reading::new(base);
+    options.options(overrides);
+    if let Options::Written(_) = given {
+        options.leave_groups_to(&text);
+    }
     let mut loaded = Loaded {
         path: std::path::absolute(base.join(path)).unwrap_or_else(|_| base.join(path)),
         home: PathBuf::new(),
@@ -203,8 +221,6 @@ pub(super) fn load_in(
         placed: Vec::new(),
         text,
     };
-    let mut options = Reading::new(base);
-    options.options(overrides);
     let mut found = match syntax {
         Syntax::Yaml => loaded.read_yaml(path, options),
         Syntax::Conf => loaded.read_conf(path, options),
@@ -350,6 +366,17 @@ impl Reading {
             Ok(lines) => self.lines(None, lines),
             Err(diagnostic) => self.found.push(diagnostic),
         }
+    }
+
+    /// Forgets the groups that a file has, too.
+    fn leave_groups_to(&mut self, text: &str) {
+        fn group(line: &Line) -> Option<&str> {
+            let is_monitor = line.word(1).is_some_and(|w| w.eq_ignore_ascii_case("monitor"));
+            (line.name() == "sentinel" && is_monitor).then(|| line.word(2)).flatten()
+        }
+        let (lines, _) = conf::parse(text);
+        let known: Vec<&str> = lines.iter().filter_map(group).collect();
+        self.statements.retain(|s| group(&s.line).is_none_or(|name| !known.contains(&name)));
     }
 
     fn lines(&mut self, file: Option<Arc<Path>>, lines: Vec<Line>) {

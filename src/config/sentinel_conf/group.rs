@@ -51,14 +51,21 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A group whose `monitor` stands in an included file or on the command line gets a line in the
-    /// main file at the first rewrite, and that is the one that follows the failovers. Redis does
-    /// not start any more then.
+    /// A group whose `monitor` stands in an included file gets a line in the main file at the first
+    /// rewrite, and that is the one that follows the failovers. Redis does not start any more then.
+    /// One of the command line is refused, as in Redis: who gives it sees it, and can leave it out.
     fn monitored_twice(&mut self, name: &str, first: usize) -> Result<(), Fault> {
         let (this, other) = (&self.statements[self.index], &self.statements[first]);
-        if this.aside == other.aside {
-            return Err(Fault::new(2, "Duplicate master name.")
-                .help(format!("'{name}' is monitored by line {} already", other.line.number)));
+        let is_option = this.aside && this.file.is_none();
+        if this.aside == other.aside || is_option {
+            let line = other.line.number;
+            let help = match is_option && line > 0 {
+                true => {
+                    format!("line {line} of the file has '{name}' already: leave the option out")
+                }
+                false => format!("'{name}' is monitored by line {line} already"),
+            };
+            return Err(Fault::new(2, "Duplicate master name.").help(help));
         }
         let (void, counts) = if this.aside { (self.index, first) } else { (first, self.index) };
         self.report_at(
@@ -67,9 +74,7 @@ impl Reader<'_> {
                 2,
                 format!("The main file says where '{name}' is; this line does not count"),
             )
-            .help(
-                "the main file follows the failovers; included files and the command line do not",
-            ),
+            .help("the main file follows the failovers; included files do not"),
         );
         if counts == self.index {
             self.monitored_at.remove(name);
