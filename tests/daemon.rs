@@ -362,6 +362,23 @@ fn two_sentinels_never_share_a_state_file() {
 }
 
 #[test]
+fn two_sentinels_never_share_a_conf_file() {
+    let mut daemon = Daemon::start(Syntax::Conf, free_port(), "");
+    // Whose file is a new one by now.
+    assert_eq!(daemon.call(&["SENTINEL", "FLUSHCONFIG"]).text(), "OK");
+    let other = free_port().to_string();
+    let said = refusal(daemon.dir.path(), &["sentinel", "sentinel.conf", "--port", &other]);
+    assert!(said.contains("sentinel.conf is in use by another sentinel"), "{said}");
+    assert!(said.contains(&format!("(pid {})", daemon.process.pid())), "{said}");
+    let files = fs::read_dir(daemon.dir.path()).expect("the folder").flatten();
+    let names: Vec<_> = files.map(|file| file.file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().contains("lock")), "{names:?}");
+    daemon.process.kill9();
+    restart_on_its_port(&mut daemon.process, daemon.port);
+    assert_eq!(daemon.call(&["PING"]).text(), "PONG");
+}
+
+#[test]
 fn help_and_version_are_given() {
     let dir = tempfile::tempdir().expect("a folder");
     for (args, expected) in [

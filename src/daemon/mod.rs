@@ -82,6 +82,18 @@ pub enum StartError {
         /// The step that failed, and the system's words.
         why: String,
     },
+    /// Another sentinel writes the `sentinel.conf`.
+    #[error(
+        "Config file {} is in use by another sentinel{holder}. Stop that one, or give this one a \
+         file of its own: each has an id and epochs in it, and would undo what the other writes",
+        path.display()
+    )]
+    ConfInUse {
+        /// The file.
+        path: PathBuf,
+        /// Who has it, as far as that is known: ` (pid 7)`.
+        holder: String,
+    },
     /// The thread that writes the state cannot be started.
     #[error("Can't start the thread that writes the state: {}", words(.0))]
     Thread(io::Error),

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::conf_file::ConfFile;
+use super::conf_lock::Held;
 use super::replace::ReplaceError;
 use super::state_file::StateFile;
 use super::{Memory, Opened, no_room};
@@ -47,6 +48,8 @@ pub(super) fn open(loaded: &Loaded, fresh_id: RunId) -> Result<Opened, StartErro
         live: None,
     };
     let mut conf = ConfFile::new(loaded);
+    conf.lock()
+        .map_err(|Held(holder)| StartError::ConfInUse { path: conf.path().to_owned(), holder })?;
     let mut kept = find(loaded)?;
     let remembered = kept.as_mut().and_then(|(_, state)| state.take());
     let (mut state, mut notes) = reconcile_conf(found, remembered);

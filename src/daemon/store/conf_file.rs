@@ -3,7 +3,7 @@
 //! is in force takes its place.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
+use super::conf_lock::{ConfLock, Held};
 use super::replace::{ReplaceError, remove_leftovers, replace, replace_if};
 use crate::config::bytes::{decode, encode};
 use crate::config::load::Loaded;
@@ -33,6 +34,8 @@ pub(in super::super) struct ConfFile {
     loaded: Loaded,
     /// What was found in its place and has been told of.
     told: Option<Vec<u8>>,
+    /// Ours, for as long as this process writes it.
+    lock: Option<ConfLock>,
 }
 
 impl ConfFile {
@@ -42,11 +45,22 @@ impl ConfFile {
         let path = fs::canonicalize(&loaded.path).unwrap_or_else(|_| loaded.path.clone());
         remove_leftovers(&path);
         let text = loaded.text.clone();
-        ConfFile { path, text, loaded: loaded.clone(), told: None }
+        ConfFile { path, text, loaded: loaded.clone(), told: None, lock: None }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps other sentinels from writing this file, if it is ours to write.
+    ///
+    /// # Errors
+    /// Another one writes it.
+    pub(super) fn lock(&mut self) -> Result<(), Held> {
+        if self.lock.is_none() && access(&self.path, Access::WRITE_OK).is_ok() {
+            self.lock = ConfLock::take(&self.path)?;
+        }
+        Ok(())
     }
 
     /// The first write of a process. A file without permission to write is left alone, though its
@@ -70,8 +84,13 @@ impl ConfFile {
             looks += 1;
             // A slow disk leaves time for an edit.
             let still = || looks == LOOKS_MAX || self.read().is_ok_and(|now| now == seen);
-            if replace_if(&self.path, &encode(&text), CONF_MODE, still)? {
-                self.text = text;
+            let mut lock = None;
+            let lock_it = |new: &File| {
+                lock = ConfLock::of_new(new);
+                still()
+            };
+            if replace_if(&self.path, &encode(&text), CONF_MODE, lock_it)? {
+                (self.text, self.lock) = (text, lock);
                 return Ok(());
             }
         }
@@ -285,13 +304,43 @@ mod tests {
         let (folder, file) = written();
         let path = file.path.clone();
         let old = fs::read(&path).unwrap();
-        let edits = || {
+        let edits = |_: &File| {
             fs::write(&path, b"# theirs\n").unwrap();
             fs::read(&path).unwrap() == old
         };
         assert!(!replace_if(&path, b"ours", CONF_MODE, edits).unwrap());
         assert_eq!(read(&path), "# theirs\n");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn one_sentinel_has_the_file_through_all_rewrites() {
+        let (folder, mut file) = written();
+        let loaded = file.loaded.clone();
+        let held = || ConfFile::new(&loaded).lock().map_err(|Held(holder)| holder);
+        file.lock().unwrap();
+        let pid = format!(" (pid {})", std::process::id());
+        assert_eq!(held(), Err(pid.clone()));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&file.path, &link).unwrap();
+        let mut other = ConfFile::new(&load_sentinel(&link, &[]).unwrap());
+        file.write(&state(6)).unwrap();
+        assert_eq!(other.lock().map_err(|Held(holder)| holder), Err(pid), "by any name");
+        fs::remove_file(link).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing lies beside it");
+        drop(file);
+        assert_eq!(held(), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_a_predecessor_writes_a_last_time_is_waited_for() {
+        let (_folder, mut file) = written();
+        let mut next = ConfFile::new(&file.loaded);
+        file.lock().unwrap();
+        let waits = std::thread::spawn(move || next.lock().is_ok());
+        file.write(&state(6)).unwrap();
+        drop(file);
+        assert!(waits.join().unwrap());
     }
 
     #[test]

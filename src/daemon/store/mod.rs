@@ -3,6 +3,7 @@
 
 mod aside;
 mod conf_file;
+mod conf_lock;
 #[cfg(test)]
 mod kill_tests;
 mod replace;
@@ -192,6 +193,7 @@ mod tests {
         let text = fs::read_to_string(memory.path()).unwrap();
         assert!(text.starts_with("# mine\nport 26400\n"), "{text}");
         assert_eq!(text.matches("leader-epoch").count(), 1, "{text}");
+        drop(memory);
         let again = Memory::open(&conf(folder.path()), id).unwrap();
         assert_eq!(again.state, state(6));
     }

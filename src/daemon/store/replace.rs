@@ -50,15 +50,16 @@ impl ReplaceError {
 /// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
 /// this process may give files away, its owner.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
-    replace_if(path, content, mode, || true).map(drop)
+    replace_if(path, content, mode, |_| true).map(drop)
 }
 
-/// The same if, in the last moment, it is `still` to be done; false if not.
+/// The same if, in the last moment, it is `still` to be done; false if not. It is given the new
+/// file.
 pub(super) fn replace_if(
     path: &Path,
     content: &[u8],
     mode: u32,
-    still: impl FnOnce() -> bool,
+    still: impl FnOnce(&File) -> bool,
 ) -> Result<bool, ReplaceError> {
     let at = |step, path: &Path| {
         let path = path.to_owned();
@@ -85,7 +86,7 @@ pub(super) fn replace_if(
     step();
     new.as_file().sync_all().map_err(at("can't fsync", &name))?;
     step();
-    if !still() {
+    if !still(new.as_file()) {
         return Ok(false);
     }
     new.persist(path).map_err(|error| at("can't rename a new file to", path)(error.error))?;
