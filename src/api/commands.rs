@@ -66,20 +66,19 @@ fn greet(session: &mut Session, args: &[Bytes]) -> Result<Value, Value> {
             }
         }
     };
-    let mut credentials = None;
-    let mut name = None;
+    // Each option is done when it is read, as in Redis: what stands before a bad one counts.
     let mut rest = args.get(2..).unwrap_or_default();
     while let [option, values @ ..] = rest {
         rest = match values {
             [user, password, more @ ..] if option.eq_ignore_ascii_case(b"auth") => {
-                credentials = Some((user, password));
+                session.authenticate(user, password, &args[0])?;
                 more
             }
             [value, more @ ..] if option.eq_ignore_ascii_case(b"setname") => {
                 if !is_printable(value) {
                     return Err(Value::error(NAME_ERROR));
                 }
-                name = Some(String::from_utf8_lossy(value).into_owned());
+                session.client.state().name = String::from_utf8_lossy(value).into_owned();
                 more
             }
             _ => {
@@ -88,17 +87,11 @@ fn greet(session: &mut Session, args: &[Bytes]) -> Result<Value, Value> {
             }
         };
     }
-    if let Some((user, password)) = credentials {
-        session.authenticate(user, password, &args[0])?;
-    }
     if !session.authenticated && session.api.users.acl().auth_required() {
         return Err(Value::error(HELLO_NEEDS_AUTH));
     }
     let mut state = session.client.state();
     state.protocol = protocol.unwrap_or(state.protocol);
-    if let Some(name) = name {
-        state.name = name;
-    }
     Ok(greeting(&session.client, state.protocol))
 }
 

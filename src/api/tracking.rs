@@ -126,7 +126,13 @@ fn compatible(known: Option<&Tracking>, mut wanted: Tracking) -> Result<Tracking
     if before.len() + wanted.prefixes.len() > PREFIXES_MAX {
         return error(&format!("A connection may have at most {PREFIXES_MAX} prefixes"));
     }
-    wanted.prefixes.splice(0..0, before.iter().cloned());
+    if wanted.broadcast && wanted.prefixes.is_empty() {
+        // All keys, as TRACKINGINFO shows them.
+        wanted.prefixes.push(Bytes::new());
+    }
+    wanted.prefixes.extend_from_slice(before);
+    wanted.prefixes.sort_unstable();
+    wanted.prefixes.dedup();
     Ok(wanted)
 }
 

@@ -255,9 +255,11 @@ impl Decoder {
 
     /// Takes a line of text off the buffer; its arguments are empty if it is blank.
     fn inline(&mut self, buf: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
-        let end = memchr::memchr(b'\n', &buf[self.scanned..]).map(|found| self.scanned + found);
-        self.scanned = end.unwrap_or(buf.len());
-        if self.scanned > self.limits.max_inline {
+        let end = memchr::memchr2(b'\n', 0, &buf[self.scanned..]).map(|found| self.scanned + found);
+        // As in Redis, whose strings end there, a line with a zero byte has no end.
+        let end = end.inspect(|end| self.scanned = *end).filter(|end| buf[*end] == b'\n');
+        let begun = if end.is_some() { self.scanned } else { buf.len() };
+        if begun > self.limits.max_inline {
             return Err(ProtocolError::InlineTooLong);
         }
         let Some(end) = end else { return Ok(None) };
@@ -290,13 +292,23 @@ impl Decoder {
 /// something follows right behind a closing one.
 fn split_words(line: &[u8]) -> Option<Vec<Bytes>> {
     let mut words = Vec::new();
-    let mut rest = line.trim_ascii_start();
+    let mut rest = trim_start(line);
     while !rest.is_empty() {
         let mut word = Vec::new();
-        rest = read_word(rest, &mut word)?.trim_ascii_start();
+        rest = trim_start(read_word(rest, &mut word)?);
         words.push(Bytes::from(word));
     }
     Some(words)
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|b| is_blank(**b)).count();
+    &text[blanks..]
+}
+
+/// C's `isspace`.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 /// Reads one word and returns what follows it.
@@ -304,7 +316,8 @@ fn read_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         rest = match rest {
             [] => return Some(rest),
-            [b, ..] if b.is_ascii_whitespace() => return Some(rest),
+            // Fewer than may stand between words.
+            [b' ' | b'\t' | b'\r', ..] => return Some(rest),
             [b'"', quoted @ ..] => return closed(read_double_quoted(quoted, word)?),
             [b'\'', quoted @ ..] => return closed(read_single_quoted(quoted, word)?),
             [b, more @ ..] => {
@@ -317,7 +330,7 @@ fn read_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
 
 /// A closing quote ends the word: a blank or the end of the line must follow.
 fn closed(rest: &[u8]) -> Option<&[u8]> {
-    rest.first().is_none_or(|b| b.is_ascii_whitespace()).then_some(rest)
+    rest.first().is_none_or(|b| is_blank(*b)).then_some(rest)
 }
 
 fn read_double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {

@@ -80,6 +80,16 @@ fn raw_is_the_command_alone_and_counts_in_offsets() {
     assert!(requests[1].inline);
 }
 
+/// As in Redis, which looks for its end with a function for C's strings.
+#[test]
+fn a_line_with_a_zero_byte_does_not_end() {
+    let (requests, _) = decode(b"PING\r\nPING a\0b\r\nPING\r\n", &[], Limits::default());
+    assert_eq!(requests.len(), 1);
+    let long = [b"PING \0\n".as_slice(), &b"a".repeat(70_000)].concat();
+    let text = error_text(&long, Limits::default());
+    assert_eq!(text, "Protocol error: too big inline request");
+}
+
 /// Each text here is the answer of redis-server 7.0.15 to the same bytes.
 #[test]
 fn errors_are_redis_s_own() {

@@ -205,6 +205,17 @@ pub(super) const SCRIPT: &str = "
     HELLO 3 foo
     HELLO 2 AUTH default
     HELLO 2 SETNAME
+    HELLO x AUTH nobody x
+    HELLO 3 AUTH nobody x SETNAME a\tb
+    HELLO 3 SETNAME a\tb AUTH nobody x
+    HELLO 3 SETNAME good AUTH nobody x
+    CLIENT GETNAME
+    HELLO 3 SETNAME better SETNAME a\tb
+    CLIENT GETNAME
+    HELLO 3 SETNAME best foo
+    CLIENT GETNAME
+    HELLO 3 AUTH nobody x AUTH default y
+    CLIENT SETNAME ''
     AUTH
     AUTH x
     AUTH a b
@@ -265,6 +276,17 @@ pub(super) const SCRIPT: &str = "
     CLIENT GETREDIR
     CLIENT TRACKING off
     CLIENT TRACKING x
+    CLIENT TRACKING on BCAST
+    CLIENT TRACKINGINFO
+    CLIENT TRACKING on BCAST PREFIX a
+    CLIENT TRACKING off
+    CLIENT TRACKING on BCAST PREFIX zz PREFIX a PREFIX yy
+    CLIENT TRACKINGINFO
+    CLIENT TRACKING on BCAST PREFIX b
+    CLIENT TRACKING on BCAST PREFIX yyy
+    CLIENT TRACKING on
+    CLIENT TRACKINGINFO
+    CLIENT TRACKING off
     CLIENT REPLY x
     CLIENT PAUSE x
     CLIENT PAUSE 1 foo
@@ -282,6 +304,12 @@ pub(super) const SCRIPT: &str = "
     COMMAND INFO sentinel|set sentinel|reset sentinel|help
     COMMAND DOCS nothing
     COMMAND GETKEYS ping x
+    COMMAND GETKEYS ping
+    COMMAND GETKEYS ping a b c
+    COMMAND GETKEYS no-such x
+    COMMAND GETKEYS sentinel master
+    COMMAND GETKEYS sentinel no-such x
+    COMMAND GETKEYS sentinel|master x
     COMMAND GETKEYS
     COMMAND GETKEYSANDFLAGS publish a b
     COMMAND GETKEYS get a
@@ -451,6 +479,12 @@ pub(super) const MEANT: &[(&str, &str, &str, &str)] = &[
         "-ERR unknown subcommand 'NO-TOUCH'",
         "data nodes since 7.2 know it, and clients may send it",
     ),
+    (
+        "COMMAND GETKEYS ping",
+        "-ERR The command has no key arguments",
+        "-ERR wrong number of arguments for 'command|getkeys' command",
+        "Redis 7.2",
+    ),
     ("COMMAND COUNT", ":17", ":15", "QUIT and RESET are commands here"),
     ("RESET", "+RESET", "-ERR unknown command 'RESET'", "answered, as data nodes do"),
 ];
@@ -467,6 +501,13 @@ pub(super) const TYPED: &[&str] = &[
     "sentinel myid\r\n",
     "\r\n\r\nPING\r\n",
     "PING \"a\r\n",
+    "PING\0\r\nPING\r\n",
+    "PING\r\nPING a\0b\r\nPING\r\n",
+    "\0\r\nPING\r\n",
+    "PING \"a\\x00b\"\r\n",
+    "PING\x0b\x0ca\r\n",
+    "PING 'a'\x0b'b'\r\n",
+    "\x0b\x0cPING\x0b \x0b\r\n",
     "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     "info replication\r\n",
     "*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nPING\r\n$1\r\nx\r\n",
