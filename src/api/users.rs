@@ -34,6 +34,23 @@ pub struct Users {
 /// start.
 const NOT_IN_REDIS: [&str; 3] = ["client|setinfo", "client|no-touch", "sentinel|events"];
 
+/// The first of a user's rules that names such a command, or one by Valkey's name.
+fn unknown_to_redis<'a>(rules: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    rules.into_iter().find(|rule| {
+        let rule = rule.trim_matches(['(', ')']).to_ascii_lowercase();
+        let Some(name) = rule.strip_prefix(['+', '-']) else { return false };
+        let of_valkey = |found: Found| found.original().is_some() && found.name() == name;
+        NOT_IN_REDIS.contains(&name) || table::every().any(of_valkey)
+    })
+}
+
+fn not_for_redis(user: &str, rule: &str) -> String {
+    format!(
+        "The rule {rule} of user {user} names a command that a Redis Sentinel of 7.0 does not \
+         know: it would not start with this file"
+    )
+}
+
 /// The commands that rules can name. QUIT and RESET are not among them: a Redis sentinel does not
 /// know them, and nobody needs leave to use them.
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| {
@@ -123,16 +140,33 @@ impl Users {
         for line in lines {
             let mut words = line.split(' ');
             let name = words.nth(1).unwrap_or_default();
-            let unknown = |word: &&str| {
-                word.strip_prefix(['+', '-']).is_some_and(|rule| NOT_IN_REDIS.contains(&rule))
-            };
-            if let Some(rule) = words.find(unknown) {
-                tracing::warn!(
-                    "The rule {rule} of user {name} names a command that a Redis Sentinel of 7.0 \
-                     does not know: it would not start with this file"
-                );
+            if let Some(rule) = unknown_to_redis(words) {
+                tracing::warn!("{}", not_for_redis(name, rule));
             }
         }
+    }
+
+    /// What keeps a Redis Sentinel from starting with the users that are declared.
+    pub fn not_for_redis(settings: &SentinelSettings) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for user in &settings.users {
+            let rules: Vec<&str> = user.rules.iter().map(Secret::reveal).collect();
+            if let Some(rule) = unknown_to_redis(rules.iter().flat_map(|r| r.split(' '))) {
+                found.push(user.finding(Severity::Warning, not_for_redis(&user.name, rule)));
+            }
+        }
+        let file = settings.acl_file.as_ref();
+        let content = file.and_then(|file| read_acl_file(file).ok()).unwrap_or_default();
+        for (index, line) in String::from_utf8_lossy(&content).lines().enumerate() {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            if let (Some(name), Some(rule)) = (words.next(), unknown_to_redis(words)) {
+                let finding = Diagnostic::new(Severity::Warning, not_for_redis(name, rule));
+                let finding = Diagnostic { line: index + 1, ..finding };
+                found.extend(file.map(|file| finding.in_file(file)));
+            }
+        }
+        let help = "leave the rule out before you go back to Redis Sentinel";
+        found.into_iter().map(|finding| finding.help(help)).collect()
     }
 
     /// Takes over the ACL file again. Blocks while it is read.

@@ -161,7 +161,12 @@ fn users(loaded: &Loaded) -> Vec<Diagnostic> {
     if let (Syntax::Conf, Some(file)) = (loaded.syntax, &settings.acl_file) {
         settings.acl_file = Some(settings.dir.join(file));
     }
-    Users::open(&settings, UserLines::default()).map_or_else(|found| found, |(_, found)| found)
+    let mut found =
+        Users::open(&settings, UserLines::default()).map_or_else(|found| found, |(_, found)| found);
+    if loaded.syntax == Syntax::Conf {
+        found.extend(Users::not_for_redis(&settings));
+    }
+    found
 }
 
 /// The files and folders that a sentinel writes.
@@ -454,6 +459,29 @@ mod tests {
             assert!(found[at].starts_with(begins), "{found:?}");
         }
         assert!(report.to_string().ends_with("It would not start: 3 errors, 1 warning.\n"));
+    }
+
+    #[test]
+    fn users_with_which_redis_would_not_start_are_named() {
+        let text = "sentinel monitor m 127.0.0.1 6379 2\nuser a on +ping\n\
+                    user b on >x +sentinel|EVENTS\nuser c on (+client|setinfo +ping)\n\
+                    user d on +sentinel|primary\n";
+        let (_dir, report) = report(text, None);
+        assert!(report.is_good());
+        let told: Vec<_> = report.found.iter().filter(|f| f.message.contains("of user")).collect();
+        let places: Vec<_> = told.iter().map(|finding| finding.line).collect();
+        assert_eq!(places, [3, 4, 5], "{report}");
+        assert!(told[0].message.starts_with("The rule +sentinel|EVENTS of user b names"));
+        assert!(!report.to_string().contains(">x"), "{report}");
+
+        let dir = tempfile::tempdir().unwrap();
+        let users = dir.path().join("users.acl");
+        std::fs::write(&users, "user default on nopass +@all\nuser e on +client|no-touch\n")
+            .unwrap();
+        let text = format!("sentinel monitor m 127.0.0.1 1 2\naclfile {}\n", users.display());
+        let (_dir, report) = self::report(&text, None);
+        let place = format!("{}:2", users.display());
+        assert!(report.to_string().contains(&place), "{report}");
     }
 
     #[test]
