@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::complexity;
 use super::session::{Outcome, Session, syntax_error};
 use super::table::{self, Arg, Found};
 use crate::resp::{Value, glob};
@@ -103,6 +104,8 @@ fn document(found: Found) -> Value {
         ("since", Value::bulk(command.since)),
         ("group", Value::bulk(group)),
     ];
+    let name = found.original().unwrap_or_else(|| found.name());
+    pairs.extend(complexity::of(&name).map(|text| ("complexity", Value::bulk(text))));
     if let Some((version, by)) = command.replaced {
         pairs.push(("doc_flags", Value::Set(vec![Value::Simple("deprecated".into())])));
         pairs.push(("deprecated_since", Value::bulk(version)));

@@ -9,6 +9,7 @@ mod catalog;
 mod client;
 mod clients;
 mod commands;
+mod complexity;
 mod connection;
 mod events;
 #[doc(hidden)]
