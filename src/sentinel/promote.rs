@@ -107,7 +107,11 @@ impl Group {
             return Some("its replica-priority is 0".into());
         }
         if !info.announced {
-            return Some("it is not announced (replica-announced no)".into());
+            return Some(
+                "it is hidden from clients (replica-announced no); send it CONFIG SET \
+                 replica-announced yes if it may be promoted"
+                    .into(),
+            );
         }
         let info_ms = match self.master.sdown_since {
             Some(_) => FRESH_MS,

@@ -784,7 +784,7 @@ fn a_manual_failover_needs_a_majority_too() {
 fn replicas_that_must_not_be_promoted_are_not() {
     for (line, reason) in [
         ("slave_priority:0\r\n", "replica-priority is 0"),
-        ("replica_announced:0\r\n", "not announced"),
+        ("replica_announced:0\r\n", "send it CONFIG SET replica-announced yes"),
         ("master_link_down_since_seconds:600\r\n", "link to the master has been down"),
     ] {
         let mut desk = Desk::new(1, 2);

@@ -237,6 +237,19 @@ fn a_hidden_replica_is_not_promoted() {
 }
 
 #[test]
+fn who_stays_after_a_reset_is_not_announced_again() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.events.clear();
+    desk.ask(Request::Reset("*".into()));
+    desk.pass(12_000);
+    assert!(desk.has(EventKind::ResetMaster), "{:?}", desk.events);
+    for kind in [EventKind::Slave, EventKind::Sentinel] {
+        assert!(!desk.has(kind), "{:?}", desk.events);
+    }
+}
+
+#[test]
 fn what_a_reset_forgets_is_off_the_disk() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
