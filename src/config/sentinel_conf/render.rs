@@ -30,6 +30,15 @@ const GROUP_KEYS: &[&str] = &[
     "# watchfire-vote",
 ];
 
+/// What `SENTINEL CONFIG SET` may give and take back: a line that an earlier write put there is not
+/// among those that the files had at the start, and goes all the same.
+const LIVE_KEYS: &[&str] = &[
+    "sentinel announce-ip",
+    "sentinel announce-port",
+    "sentinel sentinel-user",
+    "sentinel sentinel-pass",
+];
+
 /// The text of the file with the settings and the state in force. `declared` is what a start takes
 /// from the files alone.
 pub(in super::super) fn render(
@@ -45,7 +54,7 @@ pub(in super::super) fn render(
     lines.renames(&parse(original).0, &declared.overrides);
     lines.add(["sentinel", "myid", state.my_id.as_str()]);
     lines.add(["sentinel", "current-epoch", &state.current_epoch.to_string()]);
-    lines.0.extend(GROUP_KEYS.iter().map(|key| Setting::absent(key)));
+    lines.0.extend(GROUP_KEYS.iter().chain(LIVE_KEYS).map(|key| Setting::absent(key)));
     for (name, group) in &state.groups {
         // A new group is compared with the defaults; no group has quorum 0.
         let fresh = GroupSettings::new(group.settings.master.clone(), 0);

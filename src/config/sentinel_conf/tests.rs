@@ -449,6 +449,24 @@ fn own(text: &str) -> BTreeSet<Vec<String>> {
 }
 
 #[test]
+fn what_was_set_while_it_runs_and_taken_back_leaves_no_line() {
+    let original = "port 26379\n# kept\n";
+    let (declared, before) = (declared(original), good(original));
+    let state = state_of(before.1);
+    let given = SentinelSettings {
+        announce_ip: Some("10.0.0.1".into()),
+        announce_port: Some(1234),
+        sentinel_user: Some("u".into()),
+        sentinel_pass: Some(Secret::new("p")),
+        ..before.0.clone()
+    };
+    let plain = render(original, &declared, &before.0, &state);
+    let set = render(&plain, &declared, &given, &state);
+    assert_eq!(set.lines().count(), plain.lines().count() + 4, "{set}");
+    assert_eq!(render(&set, &declared, &before.0, &state), plain);
+}
+
+#[test]
 fn the_command_line_is_written_into_the_file() {
     let original = "port 5000\nuser default on #00 ~* +@all\nuser bob off\nrename-command ping a\n";
     let (settings, _, _) = read_text(original);
