@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::fs::{Access, access};
 
 use crate::api::Users;
-use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::diagnostic::{Diagnostic, Severity, os_words};
 use crate::config::load::{Kind, Loaded, Syntax, kind, load_sentinel};
 use crate::config::users::UserLines;
 use crate::daemon;
@@ -301,10 +301,10 @@ fn working_folder(dir: &Path, found: &mut Vec<Diagnostic>) {
     let why = match dir.metadata() {
         Ok(metadata) if metadata.is_dir() => match access(dir, Access::EXEC_OK) {
             Ok(()) => return,
-            Err(errno) => os_text(&errno.into()),
+            Err(errno) => os_words(&errno.into()),
         },
         Ok(_) => "Not a directory".to_owned(),
-        Err(error) => os_text(&error),
+        Err(error) => os_words(&error),
     };
     let problem = format!("Can't chdir to '{}': {why}", dir.display());
     found.push(Diagnostic::error(problem).help("create it, or correct 'dir'"));
@@ -317,7 +317,7 @@ fn port(bind: &[String], port: u16, found: &mut Vec<Diagnostic>) {
     if let Ok(runtime) = runtime
         && let Err(error) = runtime.block_on(async { net::listen(bind, 0, 1) })
     {
-        let (address, call, why) = (&error.address, error.call, os_text(&error.cause));
+        let (address, call, why) = (&error.address, error.call, os_words(&error.cause));
         let problem =
             format!("Could not create server TCP listening socket {address}:{port}: {call}: {why}");
         found.push(Diagnostic::error(problem).help("correct 'bind': addresses of this machine"));
@@ -353,7 +353,7 @@ fn probe_address(entry: &str, port: u16) -> Option<SocketAddr> {
 
 /// Whether this user may write to a file or into a folder that exists.
 fn writable(path: &Path) -> Result<(), String> {
-    access(path, Access::WRITE_OK).map_err(|errno| os_text(&errno.into()))
+    access(path, Access::WRITE_OK).map_err(|errno| os_words(&errno.into()))
 }
 
 /// Whether a file can be written, or made.
@@ -365,7 +365,7 @@ fn can_write(path: &Path) -> Result<(), String> {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             writable(folder.unwrap_or(Path::new(".")))
         }
-        Err(error) => Err(os_text(&error)),
+        Err(error) => Err(os_words(&error)),
     }
 }
 
@@ -392,14 +392,8 @@ fn can_make(folder: &Path) -> Result<(), (PathBuf, String)> {
             Some(parent) if !parent.as_os_str().is_empty() => can_make(parent),
             _ => can_make(Path::new(".")),
         },
-        Err(cause) => Err(error(os_text(&cause))),
+        Err(cause) => Err(error(os_words(&cause))),
     }
-}
-
-/// The system's words for an error, without the number behind them.
-fn os_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! under the offending word. A password never shows: the line is masked when it is taken in.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bytes::raw;
@@ -11,6 +12,12 @@ use super::conf::Line;
 pub const MASK: &str = "******";
 /// Longest part of a line that is shown, in characters; more is cut around the caret.
 const SHOWN_CHARS_MAX: usize = 160;
+
+/// The system's words for an error, without the number that Rust puts behind them.
+pub fn os_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

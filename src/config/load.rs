@@ -19,7 +19,7 @@ use rustix::fs::{Access, access};
 
 use super::bytes;
 use super::conf::{self, Line, Statement};
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Severity, os_words};
 use super::own;
 use super::sentinel_conf::{self, ConfState, Declared};
 use super::settings::{GroupSettings, SentinelSettings};
@@ -459,7 +459,7 @@ pub fn read_acl_file(path: &Path) -> Result<Vec<u8>, String> {
         |why: String| format!("Error loading ACLs, opening file '{}': {why}", path.display());
     read_limited(path, ACL_BYTES_MAX).map_err(|cause| match cause.kind() {
         io::ErrorKind::FileTooLarge => error(format!("it has more than {ACL_BYTES_MAX} bytes")),
-        _ => error(os_text(&cause)),
+        _ => error(os_words(&cause)),
     })
 }
 
@@ -470,16 +470,16 @@ fn read_text(path: &Path) -> Result<String, Diagnostic> {
         Diagnostic::error(format!("Fatal error, can't open config file '{shown}': {reason}"))
     };
     let bytes = read_limited(path, FILE_BYTES_MAX).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => cannot(os_text(&error))
+        io::ErrorKind::NotFound => cannot(os_words(&error))
             .help("give the path of a file that exists; the examples are in config/"),
         io::ErrorKind::IsADirectory => {
-            cannot(os_text(&error)).help("give the path of the file in it")
+            cannot(os_words(&error)).help("give the path of the file in it")
         }
-        io::ErrorKind::PermissionDenied => cannot(os_text(&error))
+        io::ErrorKind::PermissionDenied => cannot(os_words(&error))
             .help("let the user who starts this read the file and enter its directories"),
         io::ErrorKind::FileTooLarge => cannot(format!("it has more than {FILE_BYTES_MAX} bytes"))
             .help("a configuration is a small text; is this the right file?"),
-        _ => cannot(os_text(&error)),
+        _ => cannot(os_words(&error)),
     })?;
     let text = bytes::decode(&bytes);
     let is_yaml = detect(&text).is_ok_and(|syntax| syntax == Syntax::Yaml);
@@ -509,16 +509,10 @@ fn read_limited(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The system's words for an error, without Rust's number behind them.
-fn os_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
 fn read_secret(path: &Path) -> Result<String, String> {
     let bytes = read_limited(path, SECRET_BYTES_MAX).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => format!("it has more than {SECRET_BYTES_MAX} bytes"),
-        _ => os_text(&error),
+        _ => os_words(&error),
     })?;
     Ok(bytes::decode(&bytes))
 }

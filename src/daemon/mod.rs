@@ -33,7 +33,7 @@ use self::link::Outgoing;
 use self::run::Driver;
 pub(crate) use self::store::replace_file;
 use self::store::{Memory, Opened, Store};
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, os_words};
 use crate::config::load::{Loaded, Syntax};
 use crate::config::settings::SentinelSettings;
 use crate::config::types::RunId;
@@ -64,7 +64,7 @@ pub enum StartError {
         "Can't create the folder {} for the state file: {}. Create it for the user that runs the \
          sentinel, or set 'state_dir' to another one",
         path.display(),
-        words(cause)
+        os_words(cause)
     )]
     Folder {
         /// The folder.
@@ -95,7 +95,7 @@ pub enum StartError {
         holder: String,
     },
     /// The thread that writes the state cannot be started.
-    #[error("Can't start the thread that writes the state: {}", words(.0))]
+    #[error("Can't start the thread that writes the state: {}", os_words(.0))]
     Thread(io::Error),
 }
 
@@ -191,10 +191,4 @@ fn open_doors(settings: &SentinelSettings, tls: Option<Arc<Tls>>) -> Result<Door
 fn make_folder(path: &Path) -> Result<(), StartError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|cause| StartError::Folder { path: path.to_owned(), cause })
-}
-
-/// The system's words, without the number behind them.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::config::diagnostic::os_words;
+
 /// `tcp-backlog` where nothing is said: connections that may wait to be accepted.
 pub const TCP_BACKLOG: u32 = 511;
 
@@ -26,7 +28,7 @@ pub struct Listening {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "Could not create server TCP listening socket {address}:{port}: {call}: {}. {}",
-    reason(.cause),
+    os_words(.cause),
     self.mend()
 )]
 pub struct ListenError {
@@ -60,12 +62,6 @@ impl ListenError {
             _ => "Check 'bind' and 'port'".into(),
         }
     }
-}
-
-/// The system's words without the number behind them.
-fn reason(cause: &io::Error) -> String {
-    let text = cause.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Opens a socket on each address of `bind`, inside a tokio runtime.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
+use crate::config::diagnostic::os_words;
 use crate::config::transport::UnixSettings;
 
 /// A Unix socket that listens; its file is removed when it is dropped.
@@ -60,7 +61,7 @@ pub fn listen_unix(settings: &UnixSettings, backlog: u32) -> Result<Option<UnixD
     let Some(path) = settings.path.as_deref() else { return Ok(None) };
     let error = |call, why, mend| UnixError { path: path.to_owned(), call, why, mend };
     make_room(path).map_err(|(why, mend)| error("bind", why, mend))?;
-    let failed = |call, mend| move |cause: io::Error| error(call, words(&cause), mend);
+    let failed = |call, mend| move |cause: io::Error| error(call, os_words(&cause), mend);
     let bind = failed("bind", "Give 'unixsocket' a path in a folder that this user may write to");
     let listener = bind_to(path, backlog).map_err(bind)?;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -97,7 +98,7 @@ fn make_room(path: &Path) -> Result<(), (String, &'static str)> {
         let mend = "Another process listens there: stop it, or choose another path";
         return Err(("Address already in use".into(), mend));
     }
-    fs::remove_file(path).map_err(|cause| (words(&cause), "Remove the old socket"))
+    fs::remove_file(path).map_err(|cause| (os_words(&cause), "Remove the old socket"))
 }
 
 /// The number of a group that is given by name or number.
@@ -118,12 +119,6 @@ type Id = (u64, u64, i64, i64);
 fn id(path: &Path) -> Option<Id> {
     let found = path.symlink_metadata().ok()?;
     Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
-}
-
-/// The system's words without the number behind them.
-fn words(cause: &io::Error) -> String {
-    let text = cause.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

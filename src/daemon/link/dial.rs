@@ -12,8 +12,8 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::config::diagnostic::os_words;
 use crate::config::types::Address;
-use crate::daemon::words;
 use crate::net::Stream;
 use crate::net::tls::{Tls, Trouble, trouble};
 use crate::sentinel::LostReason;
@@ -115,7 +115,7 @@ impl Dialer {
                         return Ok(());
                     }
                     Ok(_) => "the name has no address".to_owned(),
-                    Err(error) => words(&error),
+                    Err(error) => os_words(&error),
                 }
             }
             Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
@@ -200,7 +200,7 @@ pub(super) fn lost_reason(error: &io::Error) -> LostReason {
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => LostReason::Closed,
         io::ErrorKind::TimedOut => LostReason::TimedOut,
-        _ => LostReason::Other(words(error)),
+        _ => LostReason::Other(os_words(error)),
     }
 }
 

@@ -10,10 +10,11 @@ use super::conf_lock::Held;
 use super::replace::ReplaceError;
 use super::state_file::StateFile;
 use super::{Memory, Opened, no_room};
+use crate::config::diagnostic::os_words;
 use crate::config::load::Loaded;
 use crate::config::state::State;
 use crate::config::types::RunId;
-use crate::daemon::{StartError, StateFileError, make_folder, words};
+use crate::daemon::{StartError, StateFileError, make_folder};
 use crate::sentinel::{reconcile_conf, reconcile_live};
 
 /// The folders that may keep the state of a `sentinel.conf` that cannot be written, in the order in
@@ -150,7 +151,7 @@ fn instead(
 /// What is wrong with a state file, without the advice that is meant for YAML.
 fn reason(error: &StateFileError) -> String {
     match error {
-        StateFileError::Unusable { step, cause, .. } => format!("{step}: {}", words(cause)),
+        StateFileError::Unusable { step, cause, .. } => format!("{step}: {}", os_words(cause)),
         error => error.to_string(),
     }
 }

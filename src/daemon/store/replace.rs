@@ -7,14 +7,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use crate::daemon::words;
+use crate::config::diagnostic::os_words;
 
 /// Ends the name of a file that is being written.
 const SUFFIX: &str = ".tmp";
 
 /// A file could not be replaced; the old one is as it was.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} {}: {}", path.display(), words(cause))]
+#[error("{step} {}: {}", path.display(), os_words(cause))]
 pub(crate) struct ReplaceError {
     /// The step that failed, as the beginning of a sentence.
     pub(super) step: &'static str,

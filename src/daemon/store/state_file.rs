@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::replace::{ReplaceError, remove, remove_leftovers, replace};
+use crate::config::diagnostic::os_words;
 use crate::config::state::State;
-use crate::daemon::words;
 
 /// Told in the file, so that a stranger knows what he has found.
 const FORMAT: &str = "watchfire sentinel state";
@@ -43,7 +43,7 @@ pub enum StateFileError {
         "State file {}: {step}: {}. A sentinel must be able to keep its votes: set 'state_dir' \
          ('dir' in a sentinel.conf) to a folder that exists and that this user may write to",
         path.display(),
-        words(cause)
+        os_words(cause)
     )]
     Unusable {
         /// The state file.

@@ -1,7 +1,7 @@
 //! Certificates and keys from PEM files, and how those files look, by which a change is noticed.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use x509_cert::der::{Decode, Encode};
 
 use super::TlsError;
+use crate::config::diagnostic::os_words;
 use crate::config::transport::{KeyPair, TlsSettings};
 use crate::config::types::Secret;
 
@@ -235,7 +236,7 @@ fn add(
 
 /// The files of a folder, in order.
 fn folder(dir: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(dir).map_err(|cause| words(&cause))?;
+    let entries = fs::read_dir(dir).map_err(|cause| os_words(&cause))?;
     let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
     let mut files: Vec<PathBuf> = files.take(FILES_MAX).collect();
     files.sort_unstable();
@@ -246,17 +247,11 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let opened = fs::File::open(file);
     let read = opened.and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|cause| words(&cause))?;
+    read.map_err(|cause| os_words(&cause))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
     }
     Ok(bytes)
-}
-
-/// The system's words without the number behind them.
-fn words(cause: &io::Error) -> String {
-    let text = cause.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// How files look from outside: time of change in s and ns, number, length; `None` for one that
