@@ -2,14 +2,14 @@
 
 use std::fmt::{self, Write};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, digest};
 
 use super::catalog::Catalog;
 use super::rule::RuleError;
 use super::selector::{Denial, Selector, Wish};
 
 /// SHA-256 of a password.
-type Hash = [u8; 32];
+type Hash = digest::Output<Sha256>;
 
 /// A user with its permissions.
 #[derive(Clone, PartialEq)]
@@ -185,7 +185,7 @@ impl User {
 
     /// The hashes of the passwords, in hexadecimal.
     pub fn password_hashes(&self) -> impl Iterator<Item = String> {
-        self.passwords.iter().map(|hash| hex(hash))
+        self.passwords.iter().map(|hash| format!("{hash:x}"))
     }
 
     /// The permissions that every user has.
@@ -215,14 +215,7 @@ impl User {
 }
 
 fn hash(password: &[u8]) -> Hash {
-    Sha256::digest(password).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(password)
 }
 
 fn parse_hash(text: &str) -> Result<Hash, RuleError> {
@@ -233,6 +226,6 @@ fn parse_hash(text: &str) -> Result<Hash, RuleError> {
     };
     let digits = text.bytes().map(digit).collect::<Option<Vec<u8>>>().ok_or(RuleError::BadHash)?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    let hash = bytes.try_into().map_err(|_| RuleError::BadHash)?;
-    if digits.len() == 64 { Ok(hash) } else { Err(RuleError::BadHash) }
+    let hash: [u8; 32] = bytes.try_into().map_err(|_| RuleError::BadHash)?;
+    if digits.len() == 64 { Ok(hash.into()) } else { Err(RuleError::BadHash) }
 }

@@ -32,8 +32,7 @@ pub(super) enum Heard<'a> {
 pub(super) fn sign(key: &Secret, counter: u64, payload: &str) -> String {
     let text = format!("{counter},{payload}");
     let mac = mac(key, &text).finalize().into_bytes();
-    let digits: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{WORD},{digits},{text}")
+    format!("{WORD},{mac:x},{text}")
 }
 
 /// Looks whether a payload is signed, and by whom.
