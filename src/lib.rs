@@ -10,6 +10,7 @@
 //! * [`daemon`]: drives a core with tokio: links to nodes and peers, the store, the one task.
 //! * [`api`]: the RESP server of a sentinel: what clients, exporters and other sentinels talk to.
 //! * [`server`]: the bundled data node; it does not know that sentinels exist.
+//! * [`wall_clock`]: the time since 1970, for `daemon`, `api` and `server`.
 //! * [`sim`]: a simulated world around the very same core, with its faults and checkers.
 //! * [`demo`]: a whole group as child processes on this machine, told as a story.
 //! * [`cli`]: the command line, one file per subcommand.
@@ -27,3 +28,4 @@ pub mod resp;
 pub mod sentinel;
 pub mod server;
 pub mod sim;
+pub mod wall_clock;

@@ -15,15 +15,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("cli", &["demo", "api", "sim", "daemon", "server", "net", "sentinel", "config", "resp"]),
     ("demo", &[]),
-    ("api", &["acl", "daemon", "net", "sentinel", "config", "resp"]),
+    ("api", &["acl", "daemon", "net", "sentinel", "config", "resp", "wall_clock"]),
     ("sim", &["sentinel", "config", "resp"]),
-    ("daemon", &["net", "sentinel", "config", "resp"]),
-    ("server", &["net", "config", "resp"]),
+    ("daemon", &["net", "sentinel", "config", "resp", "wall_clock"]),
+    ("server", &["net", "config", "resp", "wall_clock"]),
     ("net", &["config", "resp"]),
     ("sentinel", &["config", "resp"]),
     ("config", &[]),
     ("acl", &["resp"]),
     ("resp", &[]),
+    ("wall_clock", &[]),
 ];
 
 /// Rooms without time, sockets, files, chance or logs of their own.

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use super::Api;
 use super::session::{Outcome, Session, integer, text};
 use super::table;
-use super::users::{self, Users, now_ms};
+use super::users::{self, Users};
 use crate::acl::{Acl, CATEGORIES, Denial, Entry, RuleError, Selector, User, join_selectors};
 use crate::daemon;
 use crate::resp::Value;
 use crate::sentinel::Request;
+use crate::wall_clock::unix_ms;
 
 /// Bits of ACL GENPASS at most, and unless it is told.
 const PASSWORD_BITS_MAX: i64 = 4096;
@@ -238,7 +239,7 @@ pub(crate) fn log(session: &mut Session, args: &[Bytes]) -> Outcome {
         },
         _ => return wrong_subcommand("log"),
     };
-    let now = now_ms();
+    let now = unix_ms();
     Value::Array(log.entries().take(count).map(|entry| logged(entry, now)).collect()).into()
 }
 

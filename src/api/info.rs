@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -13,6 +13,7 @@ use super::{Api, REDIS_VERSION};
 use crate::config::transport::Supervised;
 use crate::resp::Value;
 use crate::sentinel::Request;
+use crate::wall_clock::since_1970;
 
 /// The sections in the order in which they are printed; all belong to `default`.
 const SECTIONS: [&str; 5] = ["server", "clients", "stats", "cpu", "sentinel"];
@@ -125,7 +126,7 @@ impl Section {
 
 fn server(api: &Api) -> String {
     let settings = &api.settings;
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = since_1970();
     let uptime = api.started.elapsed().as_secs();
     let is_supervised = settings.supervised == Supervised::Systemd;
     Section::new("Server")

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -16,6 +15,7 @@ use crate::config::load::read_acl_file;
 use crate::config::settings::SentinelSettings;
 use crate::config::types::Secret;
 use crate::config::users::{UserLine, UserLines};
+use crate::wall_clock::unix_ms;
 
 /// All users, what was denied, and where the users are kept.
 pub struct Users {
@@ -195,7 +195,7 @@ impl Users {
             username: username.to_vec(),
             client: client.line(),
         };
-        self.log().add(denied, now_ms());
+        self.log().add(denied, unix_ms());
     }
 }
 
@@ -264,10 +264,4 @@ fn declares_default(settings: &SentinelSettings) -> bool {
 fn read(acl: &mut Acl, file: &Path) -> Result<(), String> {
     let content = read_acl_file(file)?;
     acl.load(&file.to_string_lossy(), &content).map_err(|error| error.to_string())
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::sentinel::{Event, Level};
+use crate::wall_clock::unix_ms;
 
 /// Events that are kept; of more the oldest go. A failover makes a few dozen.
 pub const HISTORY_MAX: usize = 4096;
@@ -43,8 +43,7 @@ impl History {
         if event.kind.level() == Level::Debug {
             return;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let at_ms = unix_ms();
         let mut kept = self.kept();
         kept.last += 1;
         let past = Past { number: kept.last, at_ms, event: event.clone() };

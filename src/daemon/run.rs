@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -16,6 +16,7 @@ use crate::resp::Value;
 use crate::sentinel::{
     self, Clock, Effect, Event, Input, Level, LinkId, RequestId, Revision, Sentinel,
 };
+use crate::wall_clock::unix_ms;
 
 /// How long the end waits for a write of the state that is in flight.
 const LAST_WRITE_MAX: Duration = Duration::from_secs(2);
@@ -198,9 +199,8 @@ impl Driver {
 
 /// Both clocks now.
 fn clock(started: Instant) -> Clock {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Clock { mono: sentinel::Instant::from_ms(ms(started.elapsed())), wall_ms: ms(wall) }
+    let mono_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Clock { mono: sentinel::Instant::from_ms(mono_ms), wall_ms: unix_ms() }
 }
 
 /// Tells the log and all subscribers.

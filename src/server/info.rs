@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::client::Kind;
-use super::node::{Node, unix_ms};
+use super::node::Node;
 use super::replication::Phase;
+use crate::wall_clock::unix_ms;
 
 /// The version of Redis whose behaviour this node shows.
 pub const VERSION: &str = "7.2.0";

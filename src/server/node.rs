@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::net::Gate;
 use crate::resp::{ProtocolError, Request, Value};
+use crate::wall_clock::unix_ms;
 
 use super::client::{Client, ClientId, Delivery, Kind, Outbox, ReplyMode, Shared};
 use super::config::Config;
@@ -358,10 +359,4 @@ const PROTECTED: &str = "DENIED Redis is running in protected mode because prote
 /// 40 random hexadecimal digits: a run id or a replication id.
 pub(super) fn random_hex() -> String {
     crate::config::types::RunId::from_bytes(rand::random()).to_string()
-}
-
-/// Unix time in ms.
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,5 @@
 //! The API over the real core, which sees no node and no peer: compared with a real sentinel.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tokio::sync::oneshot;
 
 use super::oracle::{Oracle, compare};
@@ -10,6 +8,7 @@ use crate::config::settings::GroupSettings;
 use crate::config::state::{GroupState, State};
 use crate::config::types::{Address, RunId};
 use crate::sentinel::{Clock, Effect, Input, Instant, RequestId, Sentinel};
+use crate::wall_clock::unix_ms;
 
 /// A server over a core that watches `mymaster`, on a port where nobody listens; its disk is quick.
 fn start() -> Server {
@@ -50,7 +49,7 @@ fn start() -> Server {
 }
 
 fn clock() -> Clock {
-    let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let wall_ms = unix_ms();
     // One clock is enough here: nobody sets it while the test runs.
     Clock { mono: Instant::from_ms(wall_ms), wall_ms }
 }

@@ -7,6 +7,7 @@ use tracing::warn;
 use crate::resp::Value;
 use crate::server::config::NO_PERSISTENCE;
 use crate::server::info;
+use crate::wall_clock::since_1970;
 
 use super::{Answer, Call, Reply, SYNTAX, help, number, ok, refuse, value};
 
@@ -69,8 +70,7 @@ pub(super) fn info(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn time(call: &mut Call<'_>) -> Answer {
     let _ = call;
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let since = since.unwrap_or_default();
+    let since = since_1970();
     let parts = [since.as_secs().to_string(), since.subsec_micros().to_string()];
     value(Value::Array(parts.map(Value::bulk).into()))
 }

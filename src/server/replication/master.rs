@@ -11,8 +11,9 @@ use crate::resp::{Value, encode_command};
 use crate::server::client::{Blocked, Client, ClientId, Delivery, Kind};
 use crate::server::info::VERSION;
 use crate::server::keyspace::{self, Db, Entry};
-use crate::server::node::{Node, random_hex, unix_ms};
+use crate::server::node::{Node, random_hex};
 use crate::server::rdb;
+use crate::wall_clock::unix_ms;
 
 use super::new_id;
 
