@@ -5,7 +5,7 @@
 //! the rules in [`rules`]; whatever is wrong is a [`diagnostic::Diagnostic`].
 
 pub mod bytes;
-mod ciphers;
+pub mod ciphers;
 pub mod conf;
 pub mod diagnostic;
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::ciphers::{self, Suite};
 use super::diagnostic::{Diagnostic, Severity};
 use super::settings::SentinelSettings;
 use super::types::Secret;
@@ -44,10 +45,10 @@ pub struct TlsSettings {
     pub auth_clients: AuthClients,
     /// `tls-protocols`.
     pub versions: TlsVersions,
-    /// `tls-ciphers`, by the names of OpenSSL; `None` for all.
-    pub ciphers: Option<Vec<&'static str>>,
-    /// `tls-ciphersuites`, by their registered names; `None` for all.
-    pub ciphersuites: Option<Vec<&'static str>>,
+    /// `tls-ciphers`, in order; at first all.
+    pub ciphers: Vec<Suite>,
+    /// `tls-ciphersuites`, in order; at first all.
+    pub ciphersuites: Vec<Suite>,
     /// `tls-prefer-server-ciphers`.
     pub prefer_server_ciphers: bool,
     /// `tls-session-caching`.
@@ -67,8 +68,8 @@ impl Default for TlsSettings {
             ca_dir: None,
             auth_clients: AuthClients::Yes,
             versions: TlsVersions { v12: true, v13: true },
-            ciphers: None,
-            ciphersuites: None,
+            ciphers: ciphers::TLS12.to_vec(),
+            ciphersuites: ciphers::TLS13.to_vec(),
             prefer_server_ciphers: false,
             session_caching: true,
             session_cache_size: None,

@@ -56,10 +56,10 @@ impl Reader<'_> {
             "ca-cert-dir" => tls.ca_dir = path(value),
             "auth-clients" => tls.auth_clients = auth_clients(value)?,
             "protocols" => tls.versions = versions(value)?,
-            "ciphers" if value.is_empty() => tls.ciphers = None,
-            "ciphers" => tls.ciphers = Some(ciphers::tls12(value).map_err(refused)?),
-            "ciphersuites" if value.is_empty() => tls.ciphersuites = None,
-            "ciphersuites" => tls.ciphersuites = Some(ciphers::tls13(value).map_err(refused)?),
+            "ciphers" if value.is_empty() => tls.ciphers = ciphers::TLS12.to_vec(),
+            "ciphers" => tls.ciphers = ciphers::tls12(value).map_err(refused)?,
+            "ciphersuites" if value.is_empty() => tls.ciphersuites = ciphers::TLS13.to_vec(),
+            "ciphersuites" => tls.ciphersuites = ciphers::tls13(value).map_err(refused)?,
             "prefer-server-ciphers" => return flag(value, &mut tls.prefer_server_ciphers),
             "session-caching" => return flag(value, &mut tls.session_caching),
             "session-cache-size" => {
@@ -242,8 +242,8 @@ mod tests {
         assert_eq!((tls.server, tls.client), (pair("/c", "/k", "p w"), pair("/cc", "/ck", "cp")));
         assert_eq!((tls.ca_file, tls.ca_dir), (path("/ca"), path("/cas")));
         assert_eq!(tls.versions, TlsVersions { v12: true, v13: true });
-        assert_eq!(tls.ciphers.map(|suites| suites.len()), Some(2));
-        assert_eq!(tls.ciphersuites, Some(vec!["TLS_AES_128_GCM_SHA256"]));
+        assert_eq!(tls.ciphers.len(), 2);
+        assert_eq!(tls.ciphersuites[..], [ciphers::TLS13[2]]);
         assert!(tls.prefer_server_ciphers && !tls.session_caching);
         assert_eq!(tls.session_cache_size, Some(7));
     }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::super::ciphers;
+use super::super::ciphers::{self, Suite};
 use super::super::diagnostic::Diagnostic;
 use super::super::sentinel_conf::tls_versions;
 use super::super::settings::SentinelSettings;
@@ -126,9 +126,9 @@ impl Reader<'_> {
         self.set(section, "auth_clients", Self::auth_clients, |who| tls.auth_clients = who);
         self.set(section, "links", Self::flag, |on| tls.links = on);
         self.set(section, "protocols", Self::protocols, |versions| tls.versions = versions);
-        self.set(section, "ciphers", Self::ciphers, |suites| tls.ciphers = Some(suites));
+        self.set(section, "ciphers", Self::ciphers, |suites| tls.ciphers = suites);
         self.set(section, "ciphersuites", Self::ciphersuites, |suites| {
-            tls.ciphersuites = Some(suites);
+            tls.ciphersuites = suites;
         });
         self.set(section, "prefer_server_ciphers", Self::flag, |on| {
             tls.prefer_server_ciphers = on;
@@ -191,13 +191,13 @@ impl Reader<'_> {
             .ok()
     }
 
-    fn ciphers(&mut self, node: &Node) -> Option<Vec<&'static str>> {
+    fn ciphers(&mut self, node: &Node) -> Option<Vec<Suite>> {
         let list = self.text(node)?;
         let chosen = ciphers::tls12(&list);
         chosen.map_err(|help| self.error(node.place, "this list is not usable", help)).ok()
     }
 
-    fn ciphersuites(&mut self, node: &Node) -> Option<Vec<&'static str>> {
+    fn ciphersuites(&mut self, node: &Node) -> Option<Vec<Suite>> {
         let list = self.text(node)?;
         let chosen = ciphers::tls13(&list);
         chosen.map_err(|help| self.error(node.place, "this list is not usable", help)).ok()

@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::ALL_CIPHER_SUITES;
 use rustls::pki_types::{IpAddr, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
 use rustls::sign::SingleCertAndKey;
@@ -25,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Stream;
+use crate::config::ciphers::Suite;
 use crate::config::transport::{AuthClients, TlsSettings};
 use files::{Dated, Stamps, Trusted};
 use verify::{ChainOnly, Verifier};
@@ -186,34 +188,14 @@ const SESSIONS_MAX: usize = 20 << 10;
 
 /// ring's cryptography, with the cipher suites that are asked for, in that order.
 fn provider(settings: &TlsSettings) -> CryptoProvider {
-    use rustls::crypto::ring::cipher_suite as suites;
-    let tls12 = [
-        ("ECDHE-ECDSA-AES256-GCM-SHA384", suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-        ("ECDHE-RSA-AES256-GCM-SHA384", suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-        ("ECDHE-ECDSA-AES128-GCM-SHA256", suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-        ("ECDHE-RSA-AES128-GCM-SHA256", suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-        ("ECDHE-ECDSA-CHACHA20-POLY1305", suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
-        ("ECDHE-RSA-CHACHA20-POLY1305", suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
-    ];
-    let tls13 = [
-        ("TLS_AES_256_GCM_SHA384", suites::TLS13_AES_256_GCM_SHA384),
-        ("TLS_AES_128_GCM_SHA256", suites::TLS13_AES_128_GCM_SHA256),
-        ("TLS_CHACHA20_POLY1305_SHA256", suites::TLS13_CHACHA20_POLY1305_SHA256),
-    ];
-    let mut cipher_suites = chosen(&tls13, settings.ciphersuites.as_deref());
-    cipher_suites.extend(chosen(&tls12, settings.ciphers.as_deref()));
+    let asked = settings.ciphersuites.iter().chain(&settings.ciphers);
+    let cipher_suites = asked.filter_map(offered).collect();
     CryptoProvider { cipher_suites, ..rustls::crypto::ring::default_provider() }
 }
 
-fn chosen(
-    all: &[(&str, SupportedCipherSuite)],
-    names: Option<&[&str]>,
-) -> Vec<SupportedCipherSuite> {
-    let find = |name: &str| all.iter().find(|(known, _)| *known == name).map(|(_, suite)| *suite);
-    match names {
-        Some(names) => names.iter().filter_map(|name| find(name)).collect(),
-        None => all.iter().map(|(_, suite)| *suite).collect(),
-    }
+fn offered(suite: &Suite) -> Option<SupportedCipherSuite> {
+    let mut all = ALL_CIPHER_SUITES.iter();
+    all.find(|offered| u16::from(offered.suite()) == suite.code).copied()
 }
 
 fn versions(settings: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {

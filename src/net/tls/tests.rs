@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload::Watch;
 use super::*;
+use crate::config::ciphers;
 use crate::config::transport::{KeyPair, TlsVersions};
 use crate::config::types::Secret;
 
@@ -140,8 +141,8 @@ async fn the_chain_counts_and_no_name() {
         assert_eq!(meet(&one, &tls).await, BOTH_GOOD, "{versions:?}");
     }
     let chosen = TlsSettings {
-        ciphers: Some(vec!["ECDHE-ECDSA-CHACHA20-POLY1305"]),
-        ciphersuites: Some(vec!["TLS_CHACHA20_POLY1305_SHA256"]),
+        ciphers: vec![ciphers::TLS12[2]],
+        ciphersuites: vec![ciphers::TLS13[1]],
         prefer_server_ciphers: true,
         session_caching: false,
         ..authority.settings("node")
@@ -156,6 +157,13 @@ async fn the_chain_counts_and_no_name() {
         ..authority.settings("node")
     };
     assert_eq!(meet(&open(&from_folder), &open(&from_folder)).await, BOTH_GOOD);
+}
+
+#[test]
+fn every_suite_that_a_configuration_can_name_is_offered() {
+    for suite in ciphers::TLS13.iter().chain(&ciphers::TLS12) {
+        assert!(offered(suite).is_some(), "{suite:?}");
+    }
 }
 
 #[tokio::test]
