@@ -247,6 +247,7 @@ pub(crate) fn quoted(arg: &[u8], max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::users;
 
     fn error(words: &[&str]) -> String {
         let args: Vec<Bytes> = words.iter().map(|w| Bytes::copy_from_slice(w.as_bytes())).collect();
@@ -308,6 +309,14 @@ mod tests {
             assert_eq!(name(word.as_bytes()).as_deref(), expected, "{word}");
         }
         assert!(names.all().all(|found| found.command.name != "role"));
+    }
+
+    #[test]
+    fn the_configuration_knows_the_same_commands() {
+        let rows: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();
+        let mut known = [&users::COMMANDS[..], &users::BEYOND_RULES].concat();
+        known.sort_unstable();
+        assert_eq!(rows, known);
     }
 
     #[test]

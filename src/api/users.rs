@@ -14,7 +14,7 @@ use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::read_acl_file;
 use crate::config::settings::SentinelSettings;
 use crate::config::types::Secret;
-use crate::config::users::{UserLine, UserLines};
+use crate::config::users::{BEYOND_RULES, UserLine, UserLines};
 use crate::wall_clock::unix_ms;
 
 /// All users, what was denied, and where the users are kept.
@@ -51,10 +51,9 @@ fn not_for_redis(user: &str, rule: &str) -> String {
     )
 }
 
-/// The commands that rules can name. QUIT and RESET are not among them: a Redis sentinel does not
-/// know them, and nobody needs leave to use them.
+/// The commands that rules can name; nobody needs leave to use the others.
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| {
-    let all = table::every().filter(|found| !["quit", "reset"].contains(&&*found.name()));
+    let all = table::every().filter(|found| !BEYOND_RULES.contains(&&*found.name()));
     Arc::new(Catalog::new(all.map(|found| Row {
         name: found.name(),
         categories: found.command.kind.categories,

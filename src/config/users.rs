@@ -1,5 +1,6 @@
-//! Users as a configuration declares them, and the lines that are to stand for them in a
-//! `sentinel.conf`. What the rules mean is decided by the room `acl`.
+//! Users as a configuration declares them, the lines that are to stand for them in a
+//! `sentinel.conf`, and the commands that there are. What the rules mean is decided by the room
+//! `acl`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::types::Secret;
+
+/// The commands of a Redis sentinel: rules of users and `rename-command` may name them. The room
+/// `api` answers each.
+pub const COMMANDS: [&str; 15] = [
+    "acl",
+    "auth",
+    "client",
+    "command",
+    "hello",
+    "info",
+    "ping",
+    "psubscribe",
+    "publish",
+    "punsubscribe",
+    "role",
+    "sentinel",
+    "shutdown",
+    "subscribe",
+    "unsubscribe",
+];
+
+/// Commands that are answered, too, and that neither rules nor `rename-command` can name: a Redis
+/// sentinel does not know them.
+pub const BEYOND_RULES: [&str; 2] = ["quit", "reset"];
 
 /// One user: a line `user <name> <rule> ...` of Redis, or an entry under `users` in YAML.
 #[derive(Clone)]

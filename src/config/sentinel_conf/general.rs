@@ -8,13 +8,6 @@ use super::super::settings::LogLevel;
 use super::super::types::Secret;
 use super::{Fault, Reader};
 
-/// What the end of the file decides, with the number of the statement that asked for it.
-#[derive(Default)]
-pub(super) struct General {
-    /// The last `aclfile`.
-    pub(super) acl_file: Option<usize>,
-}
-
 impl Reader<'_> {
     /// A directive other than `sentinel`; `words` begins with its name.
     pub(super) fn general(&mut self, name: &str, words: &[&str]) -> Result<(), Fault> {
@@ -109,11 +102,6 @@ impl Reader<'_> {
             name => self.report(Fault::note(0, format!("'{name}' means nothing to a sentinel"))),
         }
         Ok(())
-    }
-
-    /// Judges what only the whole file shows.
-    pub(super) fn finish_general(&mut self) {
-        self.finish_access();
     }
 }
 

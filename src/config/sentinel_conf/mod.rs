@@ -169,11 +169,12 @@ struct Reader<'a> {
     executable: &'a dyn Fn(&Path) -> bool,
     settings: SentinelSettings,
     state: ConfState,
-    general: general::General,
     /// Which statement is being read.
     index: usize,
     /// Which statement each group's `monitor` is.
     monitored_at: BTreeMap<String, usize>,
+    /// Which statement the last `aclfile` is.
+    acl_file_at: Option<usize>,
     /// Groups whose `monitor` is not good.
     broken: BTreeSet<String>,
     /// The findings, each with its statement.
@@ -191,9 +192,9 @@ impl<'a> Reader<'a> {
             executable,
             settings,
             state,
-            general: general::General::default(),
             index: 0,
             monitored_at: BTreeMap::new(),
+            acl_file_at: None,
             broken: BTreeSet::new(),
             found: Vec::new(),
         }
@@ -318,7 +319,7 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(mut self) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
-        self.finish_general();
+        self.finish_access();
         let settings = self.state.groups.iter().map(|(n, g)| (n.clone(), g.settings.clone()));
         let known = |name: &str| self.state.groups.get(name).map_or(0, |g| g.sentinels.len());
         for remark in remarks(&settings.collect(), known) {

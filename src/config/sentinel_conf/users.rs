@@ -2,28 +2,9 @@
 //! and `rename-command`, which changes what a sentinel's own commands are called.
 
 use super::super::types::Secret;
-use super::super::users::UserLine;
+use super::super::users::{BEYOND_RULES, COMMANDS, UserLine};
 use super::general::{integer, path};
 use super::{Fault, Reader, Severity};
-
-/// The commands of a Redis sentinel, which `rename-command` may rename.
-const COMMANDS: [&str; 15] = [
-    "acl",
-    "auth",
-    "client",
-    "command",
-    "hello",
-    "info",
-    "ping",
-    "psubscribe",
-    "publish",
-    "punsubscribe",
-    "role",
-    "sentinel",
-    "shutdown",
-    "subscribe",
-    "unsubscribe",
-];
 
 /// Redis's words for a file with both.
 const BOTH: &str = "Configuring Redis with users defined in redis.conf and at the same setting an \
@@ -38,7 +19,7 @@ impl Reader<'_> {
             "user" => self.user(words[1], &words[2..]),
             "aclfile" => {
                 self.settings.acl_file = path(words[1]);
-                self.general.acl_file = Some(self.index);
+                self.acl_file_at = Some(self.index);
                 Ok(())
             }
             "acllog-max-len" => {
@@ -119,7 +100,7 @@ impl Reader<'_> {
         }
         let taken = COMMANDS.contains(&to.as_str()) && !renamed.contains_key(&to)
             || renamed.values().any(|now| *now == to);
-        if !to.is_empty() && (taken && to != from || ["quit", "reset"].contains(&to.as_str())) {
+        if !to.is_empty() && (taken && to != from || BEYOND_RULES.contains(&to.as_str())) {
             return Err(Fault::new(2, "Target command name already exists"));
         }
         renamed.insert(original, to);
@@ -129,7 +110,7 @@ impl Reader<'_> {
     /// Judges what only the whole file shows.
     pub(super) fn finish_access(&mut self) {
         let settings = &self.settings;
-        if let (Some(index), Some(_)) = (self.general.acl_file, &settings.acl_file)
+        if let (Some(index), Some(_)) = (self.acl_file_at, &settings.acl_file)
             && !settings.users.is_empty()
         {
             let help = "move the users into the file, or remove the line 'aclfile'";
