@@ -14,7 +14,7 @@ use super::table::{self, Found, Run};
 use super::users;
 use crate::acl::{Denial, Reason};
 use crate::config::bytes::{decode, is_utf8};
-use crate::resp::{Protocol, Value};
+use crate::resp::{Protocol, Value, confined};
 use crate::sentinel::{Event, Request};
 
 /// A reply that is still being made.
@@ -104,12 +104,8 @@ impl Session {
             return Plan::Answer(error);
         }
         let top = found.container.unwrap_or(found.command);
-        if self.is_confined() && !SUBSCRIBER_COMMANDS.contains(&top.name) {
-            return Plan::Answer(Value::error(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
-                 RESET are allowed in this context",
-                found.name()
-            )));
+        if self.is_confined() && !confined::is_left(top.name) {
+            return Plan::Answer(Value::error(confined::refusal(&found.name())));
         }
         {
             let mut state = self.client.state();
@@ -191,9 +187,6 @@ impl Session {
 }
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
-
-const SUBSCRIBER_COMMANDS: &[&str] =
-    &["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];
 
 /// An argument as text; names and values that are not UTF-8 are refused, passwords aside, since the
 /// configuration file could not hold them.

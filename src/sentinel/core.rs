@@ -195,9 +195,7 @@ impl Core {
         group: Option<&GroupName>,
         payload: impl Into<String>,
     ) {
-        let event = Event { kind, group: group.cloned(), payload: payload.into() };
-        let script = group.and_then(|group| self.notification(kind, group, &event.payload));
-        for effect in std::iter::once(Effect::Announce(event)).chain(script) {
+        for effect in self.announcement(kind, group, payload.into()) {
             self.out.emit_in_order(effect);
         }
     }
@@ -209,11 +207,21 @@ impl Core {
         group: Option<&GroupName>,
         payload: impl Into<String>,
     ) {
-        let event = Event { kind, group: group.cloned(), payload: payload.into() };
-        let script = group.and_then(|group| self.notification(kind, group, &event.payload));
-        for effect in std::iter::once(Effect::Announce(event)).chain(script) {
+        for effect in self.announcement(kind, group, payload.into()) {
             self.out.emit_durable(effect);
         }
+    }
+
+    /// An event, and the operator's script that it is due to.
+    fn announcement(
+        &self,
+        kind: EventKind,
+        group: Option<&GroupName>,
+        payload: String,
+    ) -> impl Iterator<Item = Effect> + use<> {
+        let script = group.and_then(|group| self.notification(kind, group, &payload));
+        let event = Event { kind, group: group.cloned(), payload };
+        std::iter::once(Effect::Announce(event)).chain(script)
     }
 
     /// Tells the log why.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tracing::warn;
 
-use crate::resp::{Protocol, Request, Value};
+use crate::resp::{Protocol, Request, Value, confined};
 
 use super::client::{Blocked, ClientId, ReplyMode};
 use super::commands::{
@@ -129,13 +129,8 @@ impl Node {
             return Err("READONLY You can't write against a read only replica.".into());
         }
         let listening = client.subscriptions() > 0 && client.protocol == Protocol::Resp2;
-        if listening && !IN_LISTENING.contains(&command.name) {
-            return Err(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
-                 RESET are allowed in this context",
-                command.name
-            )
-            .into());
+        if listening && !confined::is_left(command.name) {
+            return Err(confined::refusal(command.name).into());
         }
         if !command.is(STALE) && self.is_stale() && !self.config.replica_serve_stale_data {
             return Err(
@@ -239,9 +234,6 @@ impl Node {
 
 /// What a browser that is made to talk to this port says first.
 const ATTACKS: [&[u8]; 2] = [b"post", b"host:"];
-
-const IN_LISTENING: [&str; 7] =
-    ["subscribe", "psubscribe", "unsubscribe", "punsubscribe", "ping", "quit", "reset"];
 
 const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set \
      to \"local\", you can run it from a local connection, otherwise you need to set this option \
