@@ -1,5 +1,5 @@
 //! What settings promise of links: with which password, name and address others are called, and as
-//! whom this sentinel shows itself.
+//! whom this sentinel shows itself; and that a silent one is opened anew.
 
 use super::*;
 use crate::config::types::Secret;
@@ -285,4 +285,39 @@ fn what_a_name_means_is_known_before_a_connection_stands() {
     let ips = vec!["203.0.113.6".to_owned()];
     desk.input(Input::Link { link, event: LinkEvent::Resolved { ips } });
     assert_eq!(asks(&mut desk), Some(opinion(0, 0, 0)));
+}
+
+#[test]
+fn hellos_carry_the_port_that_others_reach() {
+    for (port, tls_port, links, announced, hello) in [
+        (26001, 0, false, None, Some(26001)),
+        (26001, 26101, false, None, Some(26001)),
+        (26001, 26101, true, None, Some(26101)),
+        (0, 26101, false, None, Some(26101)),
+        (0, 26101, true, Some(5), Some(5)),
+        (0, 0, true, None, None),
+    ] {
+        let mut desk = Desk::with(1, 2, |settings, _| {
+            settings.port = port;
+            (settings.transport.tls.port, settings.transport.tls.links) = (tls_port, links);
+            settings.announce_port = announced;
+        });
+        desk.pass(3_000);
+        let said = desk.sent.iter().find_map(|(_, command)| match command {
+            Command::Hello { payload } => hello::Hello::parse(payload).ok(),
+            _ => None,
+        });
+        assert_eq!(said.map(|said| said.sender.port), hello, "{port} {tls_port} {links}");
+    }
+}
+
+#[test]
+pub(super) fn a_silent_connection_is_opened_anew() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let link = |desk: &Desk| desk.links.iter().find(|(_, to)| **to == at(MASTER)).map(|l| *l.0);
+    let before = link(&desk);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(3_000);
+    assert_ne!(link(&desk), before);
 }

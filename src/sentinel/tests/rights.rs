@@ -222,3 +222,84 @@ fn why_there_is_no_connection_is_said_once() {
         assert_eq!(count, 1, "{text}: {:?}", desk.said);
     }
 }
+
+#[test]
+fn a_node_that_wants_a_password_is_named() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let error = Value::error("NOAUTH Authentication required.");
+    desk.reply_from(MASTER, Command::Ping, error.clone());
+    desk.reply_from(MASTER, Command::Ping, error);
+    let told = desk.said.iter().filter(|text| text.contains("set auth-pass")).count();
+    assert_eq!(told, 1, "{:?}", desk.said);
+}
+
+#[test]
+fn a_node_that_refuses_us_lives_and_its_death_is_noticed_all_the_same() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    for (port, error) in [(MASTER, "WRONGPASS invalid"), (REPLICA, "NOPERM no permissions")] {
+        desk.refusals.insert(at(port), error);
+    }
+    let first = |desk: &Desk| *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+    let before = first(&desk);
+    desk.pass(150_000);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    let told = desk.said.iter().filter(|text| text.contains("WRONGPASS (auth-pass")).count();
+    assert_eq!(told, 3, "once a minute: {:?}", desk.said);
+    assert_ne!(first(&desk), before, "AUTH is tried anew");
+    let entry = desk.ask(Request::Master("mymaster".into())).expect("an answer");
+    assert!(format!("{entry:?}").contains("s_down,master,disconnected"), "{entry:?}");
+
+    desk.refusals.clear();
+    desk.pass(20_000);
+    let entry = desk.ask(Request::Master("mymaster".into())).expect("an answer");
+    assert!(!format!("{entry:?}").contains("disconnected"), "{entry:?}");
+
+    desk.refusals.insert(at(MASTER), "NOAUTH Authentication required.");
+    desk.refusals.insert(at(REPLICA), "NOAUTH Authentication required.");
+    desk.pass(20_000);
+    desk.infos.remove(&at(MASTER));
+    desk.pass(1_300);
+    assert!(desk.has(EventKind::Sdown), "silence is silence");
+    desk.answer_question(26002, 1, "*", 0);
+    desk.pass(200);
+    desk.answer_question(26002, 1, &id(1).to_string(), 1);
+    desk.pass(500);
+    let promoted = desk.promotions();
+    assert_eq!(promoted, [OTHER_REPLICA], "who refuses us is no candidate: {:?}", desk.said);
+}
+
+#[test]
+fn a_connection_that_ends_with_a_refusal_is_a_sign_of_life() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    for _ in 0..10 {
+        let link = *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+        let reason = LostReason::Rejected("WRONGPASS invalid username-password pair".into());
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        desk.pass(500);
+    }
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.pass(4_000);
+    assert!(desk.has(EventKind::Sdown), "until it says nothing more");
+}
+
+#[test]
+fn a_certificate_that_is_not_accepted_is_a_sign_of_life_and_named() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    for _ in 0..10 {
+        let link = *desk.links.iter().find(|(_, to)| to.port == MASTER).expect("one").0;
+        let reason = LostReason::Untrusted("its certificate is not accepted".into());
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        desk.pass(500);
+    }
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    let named = "TLS handshake failed: its certificate is not accepted; it lives, so";
+    assert!(desk.said.iter().any(|said| said.contains(named)), "{:?}", desk.said);
+    desk.pass(4_000);
+    assert!(desk.has(EventKind::Sdown), "until it says nothing more");
+}

@@ -1,0 +1,198 @@
+//! What other sentinels are believed: their configurations, their ids and addresses; and who and
+//! what is forgotten.
+
+use super::*;
+
+#[test]
+pub(super) fn a_newer_configuration_is_adopted_and_an_older_one_corrected() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.hello(2, 4, REPLICA, 4);
+    let kinds: Vec<EventKind> = desk.events.iter().map(|(kind, _)| *kind).collect();
+    let (update, switch) = (EventKind::ConfigUpdateFrom, EventKind::SwitchMaster);
+    assert!(kinds.windows(2).any(|pair| pair == [update, switch]), "{kinds:?}");
+    desk.events.clear();
+    desk.sent.clear();
+    desk.hello(3, 3, OTHER_REPLICA, 3);
+    assert!(!desk.has(switch));
+    let told =
+        |(to, c): &(Address, Command)| to.port == 26003 && matches!(c, Command::Hello { .. });
+    assert!(desk.sent.iter().any(told), "the one that lags behind is told at once");
+}
+
+#[test]
+fn a_configuration_of_an_epoch_to_come_breaks_no_later_failover() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.hello(2, 1, MASTER, 1000);
+    assert_eq!(desk.ask(Request::Failover("mymaster".into())), Some(Value::ok()));
+    desk.win();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(500);
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.master, view.config_epoch), (at(REPLICA), 1001));
+}
+
+#[test]
+fn an_id_that_another_has_too_is_given_up() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    desk.ask(own_hello(crate::config::settings::SENTINEL_PORT));
+    assert_eq!(desk.sentinel.view().my_id(), &id(1), "our own words come back");
+    desk.vote_for(2, 5);
+    desk.ask(own_hello(26_009));
+    assert_eq!(desk.sentinel.view().my_id(), &id(1), "a late word of ours, perhaps");
+    desk.pass(7_000);
+    desk.ask(own_hello(26_009));
+    let renamed = desk.sentinel.view().my_id().clone();
+    assert_ne!(renamed, id(1));
+    assert!(desk.said.iter().any(|text| text.contains("127.0.0.1:26009, has my id")));
+    desk.ask(own_hello(26_009));
+    assert_eq!(desk.sentinel.view().my_id(), &renamed, "it is a stranger's by now");
+    assert_eq!(desk.writes.last().map(|(_, state)| &state.my_id), Some(&renamed));
+    assert_eq!(desk.vote_for(3, 5), Some(opinion(0, 2, 5)), "what was promised binds");
+}
+
+#[test]
+fn a_leader_whose_id_another_has_too_gives_up() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    desk.ask(own_hello(26_009));
+    assert!(desk.has(EventKind::AbortNotElected), "{:?}", desk.events);
+    let epoch = desk.sentinel.view().current_epoch() as i64;
+    desk.answer_question(26002, 1, id(1).as_str(), epoch);
+    assert!(!desk.has(EventKind::ElectedLeader), "that vote may be the other's");
+}
+
+fn sentinels(desk: &Desk) -> BTreeMap<RunId, Address> {
+    desk.writes.last().expect("a write").1.groups["mymaster"].sentinels.clone()
+}
+
+#[test]
+fn an_address_has_one_sentinel_at_a_time() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    let moved = format!("127.0.0.1,26003,{},0,mymaster,127.0.0.1,{MASTER},0", id(2));
+    desk.ask(Request::Hello(moved));
+    assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]));
+    let (_, mut state) = desk.writes.last().cloned().expect("a write");
+    let ours = crate::config::settings::SENTINEL_PORT;
+    let group = state.groups.get_mut("mymaster").expect("the group");
+    group.sentinels.insert(id(7), at(ours));
+    let mut desk = Desk::restored(state);
+    desk.pass(3_000);
+    desk.ask(own_hello(ours));
+    assert_eq!(sentinels(&desk), BTreeMap::from([(id(2), at(26003))]), "and this one is ours");
+}
+
+#[test]
+fn in_a_dispute_the_nodes_decide() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(MASTER), replica_info(OTHER_REPLICA, 500, true));
+    desk.pass(12_000);
+    desk.hello(2, 0, REPLICA, 0);
+    assert!(!desk.has(EventKind::SwitchMaster), "our master follows another");
+    desk.hello(2, 0, OTHER_REPLICA, 0);
+    let view = desk.sentinel.view().groups().next().expect("a group");
+    assert_eq!((view.master, view.config_epoch), (at(OTHER_REPLICA), 0));
+}
+
+#[test]
+fn a_dispute_that_the_nodes_do_not_decide_is_said_once() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    for _ in 0..20 {
+        desk.hello(2, 0, REPLICA, 0);
+        desk.hello(3, 0, MASTER, 0);
+        desk.pass(2_000);
+    }
+    let said = desk.said.iter().filter(|text| text.contains("one of us was told wrong")).count();
+    assert_eq!(said, 1, "{:?}", desk.said);
+    assert!(!desk.has(EventKind::SwitchMaster));
+}
+
+#[test]
+pub(super) fn whoever_hears_its_own_id_from_elsewhere_takes_another() {
+    let mut desk = Desk::new(1, 2);
+    for _ in 0..3 {
+        desk.pass(4_000);
+        desk.ask(own_hello(26_009));
+    }
+    assert_ne!(desk.sentinel.view().my_id(), &id(1));
+}
+
+#[test]
+pub(super) fn whoever_may_share_its_id_does_not_stand() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.ask(own_hello(26_009));
+    desk.master_dies();
+    assert!(!desk.has(EventKind::TryFailover), "a vote for us elects both: {:?}", desk.events);
+    let refused = desk.ask(Request::Failover("mymaster".into()));
+    let why = "127.0.0.1:26009 speaks with my id";
+    assert!(matches!(&refused, Some(Value::Error(text)) if text.contains(why)), "{refused:?}");
+}
+
+#[test]
+fn one_sentinel_lives_at_an_address() {
+    let mut desk = Desk::new(1, 2);
+    let line = format!("127.0.0.1,26002,{},0,mymaster,127.0.0.1,{MASTER},0", id(7));
+    desk.ask(Request::Hello(line));
+    assert!(desk.has(EventKind::SentinelInvalidAddr));
+    let Some(Value::Array(known)) = desk.ask(Request::Sentinels("mymaster".into())) else {
+        panic!("no sentinels: {:?}", desk.replies);
+    };
+    assert_eq!(known.len(), 2);
+}
+
+#[test]
+pub(super) fn who_shows_no_sign_of_life_after_a_reset_is_forgotten() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.ask(Request::Reset("*".into()));
+    desk.pass(2_000);
+    desk.hello(2, 0, MASTER, 0);
+    desk.pass(10_000);
+    let Some(Value::Array(known)) = desk.ask(Request::Sentinels("mymaster".into())) else {
+        panic!("no sentinels: {:?}", desk.replies);
+    };
+    assert_eq!(known.len(), 1);
+}
+
+#[test]
+pub(super) fn a_removed_group_falls_silent_and_stays_removed() {
+    let mut settings = GroupSettings::new(at(MASTER), 1);
+    settings.down_after_ms = 1_000;
+    let group = GroupState::fresh(settings.clone(), Some(settings));
+    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let state =
+        State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new(), live: None };
+    let mut desk = Desk::restored(state);
+    desk.pass(2_000);
+    desk.disk_works = false;
+    desk.hello(2, 4, REPLICA, 4);
+    desk.sent.clear();
+    desk.events.clear();
+    desk.ask(Request::Remove("mymaster".into()));
+    desk.disk_works = true;
+    desk.write_ends();
+    assert!(!desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
+    let (_, state) = desk.writes.last().expect("a write");
+    assert!(state.groups.is_empty() && state.removed.contains_key("mymaster"));
+}
+
+#[test]
+fn who_moves_replaces_whoever_was_there_in_all_groups() {
+    let mut desk = Desk::new(1, 2);
+    let (name, host) = ("other".to_owned(), "127.0.0.1".to_owned());
+    desk.ask(Request::Monitor { name, host, port: "7100".into(), quorum: "2".into() });
+    for port in [26_002, 26_003] {
+        let line = format!("127.0.0.1,{port},{},0,other,127.0.0.1,7100,0", id(2));
+        desk.ask(Request::Hello(line));
+    }
+    let Some(Value::Array(known)) = desk.ask(Request::Sentinels("mymaster".into())) else {
+        panic!("no sentinels: {:?}", desk.replies);
+    };
+    assert_eq!(known.len(), 1);
+}
