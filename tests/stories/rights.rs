@@ -159,3 +159,40 @@ fn a_password_is_changed_at_run_time_and_nobody_is_down_for_a_moment() {
             && replica.replication("role").as_deref() == Some("master")
     });
 }
+
+#[test]
+fn a_master_in_protected_mode_is_not_down() {
+    let _slot = slots::one();
+    let mut master = Node::start(Nodes::Redis, &["protected-mode no"]);
+    let replica = Node::replica_of(Nodes::Redis, master.port, &["protected-mode no"]);
+    let watch = Watch { down_after_ms: 500, ..Watch::of(master.port) };
+    // Only who comes from 127.0.0.1 is at home for Redis.
+    let from_elsewhere = ["bind-source-addr 127.0.0.2\nbind 127.0.0.1 127.0.0.2".to_owned()];
+    let sentinels: Vec<Sentinel> = (0..3).map(|_| sentinel(&watch, &from_elsewhere)).collect();
+    let ports: Vec<u16> = sentinels.iter().map(|sentinel| sentinel.port).collect();
+    let events = Recorder::start(&ports);
+    wait_until(30, "the sentinels know each other and the replica", || {
+        replica.follows(master.port)
+            && sentinels.iter().all(|s| {
+                s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK 3")
+                    && s.master("num-slaves").as_deref() == Some("1")
+            })
+    });
+    let began = Instant::now();
+    master.call(&["CONFIG", "SET", "protected-mode", "yes"]);
+    master.call(&["CLIENT", "KILL", "TYPE", "normal"]);
+    master.call(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    wait_until(20, "it is named", || {
+        sentinels.iter().all(|s| errors(s).is_some_and(|why| why.contains("PING DENIED")))
+    });
+    holds_for(Duration::from_secs(8), "and is not called down", || {
+        events.since(began, "+sdown").is_empty() && events.since(began, "+odown").is_empty()
+    });
+    assert!(replica.follows(master.port));
+    // Its death is another matter.
+    master.kill9();
+    wait_until(30, "the replica is promoted", || {
+        sentinels.iter().all(|s| s.master_port() == Some(replica.port))
+            && replica.replication("role").as_deref() == Some("master")
+    });
+}

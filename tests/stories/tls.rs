@@ -1,7 +1,8 @@
 //! TLS on every listener and link, next to the TLS of Debian's redis-server and redis-cli: nothing
 //! here listens without it.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -60,17 +61,31 @@ impl Peer {
 
     /// What redis-cli prints for a command.
     fn cli(&self, authority: &Authority, words: &[&str]) -> String {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "--tls", "--cacert"])
+        let output =
+            self.redis_cli(authority).args(words).output().expect("redis-cli is installed");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Lets redis-cli send these lines over one connection.
+    fn pipe(&self, authority: &Authority, lines: &str) {
+        let mut cli = self.redis_cli(authority);
+        let cli = cli.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut cli = cli.spawn().expect("redis-cli is installed");
+        let mut input = cli.stdin.take().expect("a pipe");
+        input.write_all(lines.as_bytes()).expect("it reads");
+        drop(input);
+        cli.wait().expect("it ends");
+    }
+
+    fn redis_cli(&self, authority: &Authority) -> Command {
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-p", &self.port.to_string(), "--tls", "--cacert"])
             .arg(authority.path("ca.crt"))
             .arg("--cert")
             .arg(authority.path("node.crt"))
             .arg("--key")
-            .arg(authority.path("node.key"))
-            .args(words)
-            .output()
-            .expect("redis-cli is installed");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            .arg(authority.path("node.key"));
+        cli
     }
 
     /// The port of the master that this sentinel names.
@@ -226,4 +241,47 @@ fn a_wrong_authority_is_named_at_once_and_fails_nothing_over() {
         sentinel.field(&authority, "flags").as_deref() == Some("master")
     });
     assert!(sentinel.dir.path().exists());
+}
+
+#[test]
+fn a_master_that_refuses_our_certificate_is_not_down() {
+    let _slot = slots::one();
+    let (authority, other) = (authority(), Authority::new("Another"));
+    let mut master = Peer::node(&authority, "");
+    let replica = Peer::node(&authority, &format!("replicaof 127.0.0.1 {}\n", master.port));
+    let start = |_| Peer::sentinel(Program::Watchfire, &authority, master.port);
+    let mut sentinels: Vec<Peer> = (0..3).map(start).collect();
+    wait_until(30, "everybody knows everybody", || {
+        sentinels.iter().all(|sentinel| {
+            sentinel.cli(&authority, &["SENTINEL", "SET", GROUP, "down-after-milliseconds", "500"])
+                == "OK"
+                && sentinel.field(&authority, "num-slaves").as_deref() == Some("1")
+                && sentinel.cli(&authority, &["SENTINEL", "CKQUORUM", GROUP]).starts_with("OK 3")
+        })
+    });
+    // From now on the master trusts somebody else's certificates only: not this one's either.
+    let ca = other.path("ca.crt");
+    let script = format!(
+        "CONFIG SET tls-ca-cert-file {}\nCLIENT KILL TYPE normal\nCLIENT KILL TYPE pubsub\n",
+        ca.display()
+    );
+    master.pipe(&authority, &script);
+    let began = Instant::now();
+    wait_until(20, "it is named", || {
+        sentinels.iter().all(|sentinel| {
+            let errors = sentinel.field(&authority, "config-errors");
+            errors.as_deref() == Some("PING untrusted")
+        })
+    });
+    wait_until(20, "sixteen times down-after", || began.elapsed() > Duration::from_secs(8));
+    for sentinel in &mut sentinels {
+        let log = sentinel.process.log();
+        assert!(!log.contains("+sdown") && !log.contains("+odown"), "{log}");
+    }
+    assert!(replica.cli(&authority, &["INFO", "replication"]).contains("role:slave"));
+    // Its death is another matter.
+    master.process.kill9();
+    wait_until(30, "the replica is promoted", || {
+        sentinels.iter().all(|sentinel| sentinel.master(&authority) == Some(replica.port))
+    });
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -60,11 +60,26 @@ impl Meter {
 pub(super) struct Metered {
     stream: Stream,
     meter: Arc<Meter>,
+    /// Something was written. The client reads first, and throws away what it has not asked for,
+    /// such as the words of a node in protected mode; so nothing is read before.
+    spoken: bool,
+    /// Who waits for that.
+    reader: Option<Waker>,
 }
 
 impl Metered {
     pub(super) fn new(stream: Stream, meter: Arc<Meter>) -> Metered {
-        Metered { stream, meter }
+        Metered { stream, meter, spoken: false, reader: None }
+    }
+
+    /// Where the other side takes no more, what it said before it ended the connection, such as why
+    /// it does not want us, waits to be read; a client that learns of the end by writing would
+    /// never read it. So writing goes nowhere then, and reading finds the end.
+    fn unless_ended<T>(&self, result: io::Result<T>, done: T) -> io::Result<T> {
+        match result {
+            Err(error) if lost_reason(&error) == LostReason::Closed => Ok(done),
+            result => result.map_err(|error| self.meter.end(error)),
+        }
     }
 }
 
@@ -74,6 +89,10 @@ impl AsyncRead for Metered {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.spoken {
+            self.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         let counted = read.and_then(|()| self.meter.count(buffer.filled().len() - before));
@@ -88,11 +107,14 @@ impl AsyncWrite for Metered {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        Poll::Ready(written.map_err(|error| self.meter.end(error)))
+        self.spoken = true;
+        self.reader.take().into_iter().for_each(Waker::wake);
+        Poll::Ready(self.unless_ended(written, bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        Poll::Ready(self.unless_ended(flushed, ()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,5 +1,6 @@
 //! Links against real nodes, and against nodes as bad as they come.
 
+use std::io;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
 
@@ -448,6 +449,32 @@ async fn a_full_node_tells_why_it_refuses() {
     let mut linked = Linked::open(target(redis.port));
     let full = LostReason::Rejected("ERR max number of clients reached".into());
     linked.until(|e| (e == LinkEvent::Down { reason: full.clone() }).then_some(())).await;
+}
+
+/// A node in protected mode says so at once and ends the connection, mostly before it has read our
+/// greeting; then the end comes as a reset, in which what was said before must not get lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_heard_however_soon_the_connection_ends() {
+    const ATTEMPTS: usize = 100;
+    const DENIED: &str = "DENIED Redis is running in protected mode";
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let node = std::thread::spawn(move || {
+        for (attempt, stream) in listener.incoming().flatten().take(ATTEMPTS).enumerate() {
+            // Sooner or later than the greeting.
+            std::thread::sleep(Duration::from_micros(20 * (attempt as u64 % 10)));
+            let _ = io::Write::write_all(&mut &stream, format!("-{DENIED}\r\n").as_bytes());
+        }
+    });
+    let mut unheard = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let reason = Linked::open(target(port)).down().await;
+        if reason != LostReason::Rejected(DENIED.into()) {
+            unheard.push(reason);
+        }
+    }
+    assert!(unheard.is_empty(), "{} of {ATTEMPTS}: {unheard:?}", unheard.len());
+    node.join().unwrap();
 }
 
 #[tokio::test]
