@@ -87,17 +87,22 @@ impl Group {
         (self.voted_for.as_ref() != Some(candidate)).then(|| at.plus(TENURE_MS))
     }
 
-    /// A newcomer to this group has listened for long enough. It is new, or its memory was lost
+    /// A newcomer to this group has listened for long enough; until then it sends nobody anywhere,
+    /// either. It is new, or its memory was lost
     /// with its disk: a former self may have voted in any epoch that was heard of, so it votes in
     /// none of them.
     pub(super) fn listen(&mut self, core: &mut Core) {
         let Some(since) = self.listening else { return };
         let nodes = std::iter::once(&self.master).chain(self.replicas.values());
-        if !nodes.into_iter().any(|node| node.subscribed) {
+        if !nodes.into_iter().any(|node| node.subscribed_since.is_some()) {
             self.listening = Some(None);
             return;
         }
         let since = since.unwrap_or(core.now());
+        // Whom we hear and may not believe is there all the same: alone with that, we would take
+        // ourselves for the only one.
+        let strangers = self.unbelieved_at.filter(|_| self.peers.is_empty());
+        let since = strangers.map_or(since, |at| at.max(since));
         self.listening = Some(Some(since));
         if core.due(since.plus(LISTEN_MS)) {
             self.listening = None;

@@ -201,7 +201,7 @@ fn put_refusals(entry: &mut Entry, refusals: &Refusals) {
 
 /// No use to us at present; clients that read the flag leave such a replica alone.
 fn is_disconnected(node: &Node) -> bool {
-    !node.health.up || !node.subscribed || node.health.locked_out.is_some()
+    !node.health.up || node.subscribed_since.is_none() || node.health.locked_out.is_some()
 }
 
 fn put_info(core: &Core, entry: &mut Entry, node: &Node, assumed: Role) {

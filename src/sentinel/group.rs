@@ -48,6 +48,9 @@ pub(super) struct Group {
     /// A newcomer that knows nobody here listens before it takes part in elections: since when,
     /// once it hears.
     pub(super) listening: Option<Option<Instant>>,
+    /// When a hello of this group was last heard that nobody said whom we may believe: others are
+    /// here, with another secret.
+    pub(super) unbelieved_at: Option<Instant>,
     /// When the last RESET was, until it is known who lives.
     pub(super) reset_at: Option<Instant>,
     pub(super) odown_since: Option<Instant>,
@@ -88,6 +91,7 @@ impl Group {
             voted_at: (leader_epoch > config_epoch && core.holds(Guard::VoteBindsAfterRestart))
                 .then_some(now),
             listening: state.sentinels.is_empty().then_some(None),
+            unbelieved_at: None,
             reset_at: None,
             odown_since: None,
             failover: None,

@@ -29,8 +29,10 @@ impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
     pub(super) fn hear_hello(&mut self, payload: &str) {
         let Some(HelloKey { secret, signed_only, .. }) = &self.core.settings.hello_key else {
-            if !signed::is_signed(payload) {
-                // Else it is said plainly, too, to those who have no secret.
+            if signed::is_signed(payload) {
+                // It is said plainly, too, unless all but us have the secret.
+                self.note_unbelieved(payload);
+            } else {
                 self.hear_words(payload, None);
             }
             return;
@@ -42,6 +44,7 @@ impl Sentinel {
             (signed::Heard::Plain, false) => self.hear_words(payload, None),
             (signed::Heard::Plain, true) => self.count_unsigned(payload),
             (signed::Heard::Forged, _) => {
+                self.note_unbelieved(payload);
                 let whom = match Hello::parse(signed::inner(payload)) {
                     Ok(hello) => format!("{} at {}", hello.id.short(), hello.sender),
                     Err(_) => "nobody known".to_owned(),
@@ -54,6 +57,15 @@ impl Sentinel {
         }
     }
 
+    /// Somebody whom we may not believe watches a group of ours.
+    fn note_unbelieved(&mut self, payload: &str) {
+        let Ok(hello) = Hello::parse(signed::inner(payload)) else { return };
+        let Some(group) = self.groups.get_mut(hello.group.as_str()) else { return };
+        if group.listening.is_some() && group.peers.is_empty() {
+            group.unbelieved_at = Some(self.core.now());
+        }
+    }
+
     /// Somebody has no secret: a stock sentinel, one of ours that was not told, or an intruder.
     fn count_unsigned(&mut self, payload: &str) {
         let whom = match Hello::parse(payload) {
@@ -61,6 +73,7 @@ impl Sentinel {
             Ok(hello) => format!("of {} at {}", hello.id.short(), hello.sender),
             Err(_) => "of nobody known".to_owned(),
         };
+        self.note_unbelieved(payload);
         self.core.unsigned_hellos += 1;
         let count = self.core.unsigned_hellos;
         if count.is_power_of_two() {

@@ -306,12 +306,12 @@ impl Sentinel {
                 core.announce(EventKind::CmdLinkReconnection, Some(name), payload);
             }
             LinkEvent::Subscribed => {
-                node.subscribed = true;
+                node.subscribed_since = Some(core.now());
                 node.heard(core);
                 group.note_right(core, address, "SUBSCRIBE", None);
             }
             LinkEvent::Unsubscribed { reason } => {
-                node.subscribed = false;
+                node.subscribed_since = None;
                 if let Some(refusal) = Refusal::of(&reason).filter(|why| why.is_of_command()) {
                     group.note_right(core, address, "SUBSCRIBE", Some(refusal));
                 }

@@ -40,8 +40,8 @@ const COMPLAINT_PERIOD_MS: u64 = 60_000;
 pub(super) struct Node {
     pub(super) address: Address,
     pub(super) health: Health,
-    /// Its hello channel is subscribed to.
-    pub(super) subscribed: bool,
+    /// Since when its hello channel is subscribed to.
+    pub(super) subscribed_since: Option<Instant>,
     /// What its name was resolved to at the last connection.
     pub(super) resolved: Option<String>,
     /// What its name means by the last lookup, which may lie: good enough to be asked after, and
@@ -120,7 +120,7 @@ impl Node {
         Node {
             health: Health::new(core, link),
             address,
-            subscribed: false,
+            subscribed_since: None,
             resolved: None,
             looked_up: Vec::new(),
             local_ip: None,
@@ -321,7 +321,7 @@ impl Node {
     /// True if the subscription looks half-open: what we publish there does not come back.
     fn is_deaf(&self, core: &Core) -> bool {
         let patience_ms = DEAF_MS.max(core.tune.publish_period_ms.saturating_mul(3));
-        self.subscribed && self.published_at.since(self.heard_at) > patience_ms
+        self.subscribed_since.is_some() && self.published_at.since(self.heard_at) > patience_ms
     }
 
     pub(super) fn info_answered(&mut self) {
@@ -347,7 +347,7 @@ impl Node {
         self.heard_at = core.now();
         self.info_in_flight = false;
         self.hello_in_flight = false;
-        self.subscribed = false;
+        self.subscribed_since = None;
     }
 
     /// The hello that was under way has not gone, and will not.

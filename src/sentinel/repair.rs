@@ -47,6 +47,10 @@ impl Group {
         if core.in_tilt() || (self.failover.is_some() && core.holds(Guard::NoRepairInFailover)) {
             return;
         }
+        if self.listening.is_some() && core.holds(Guard::NewcomerListens) {
+            // The others, if there are any, may know a newer configuration.
+            return;
+        }
         self.watch_progress(core);
         if self.master_is_sane(core) || !core.holds(Guard::MasterSane) {
             let faulty = self.replicas.iter().filter(|(_, node)| self.fault(core, node).is_some());
@@ -319,8 +323,13 @@ impl Group {
     }
 
     /// A majority, ourselves included, has said since `since` that it knows no newer configuration
-    /// and no election that could make one.
+    /// and no election that could make one. Who knows nobody else must have listened all the
+    /// time: else others may speak unheard.
     fn peers_confirm(&self, since: Instant) -> bool {
+        if self.peers.is_empty() {
+            let mut nodes = std::iter::once(&self.master).chain(self.replicas.values());
+            return nodes.any(|node| node.subscribed_since.is_some_and(|at| at <= since));
+        }
         let confirming = self.peers.values().filter(|peer| {
             peer.hello.is_some_and(|hello| {
                 hello.at > since

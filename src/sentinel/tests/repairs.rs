@@ -181,3 +181,76 @@ pub(super) fn nobody_is_sent_to_the_old_master_while_a_new_one_is_chosen() {
     let order = (at(OTHER_REPLICA), Command::Follow { master: at(MASTER) });
     assert!(desk.sent.contains(&order), "it is put right afterwards: {:?}", desk.events);
 }
+
+/// The old master is back, and a newcomer that was told of it finds another one beside it.
+fn two_masters() -> Desk {
+    let mut desk = lone();
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk
+}
+
+fn orders(desk: &Desk) -> Vec<u16> {
+    let follow =
+        |(to, c): &(Address, Command)| matches!(c, Command::Follow { .. }).then_some(to.port);
+    desk.sent.iter().filter_map(follow).collect()
+}
+
+#[test]
+pub(super) fn a_newcomer_that_may_not_listen_sends_nobody_anywhere() {
+    let mut desk = two_masters();
+    for link in [desk.link_to(MASTER), desk.link_to(REPLICA)] {
+        let reason = "NOPERM this user has no permissions to access one of the channels".into();
+        desk.input(Input::Link { link, event: LinkEvent::Unsubscribed { reason } });
+    }
+    desk.pass(60_000);
+    assert_eq!(orders(&desk), [] as [u16; 0], "others may know better, unheard");
+    let link = desk.link_to(MASTER);
+    desk.input(Input::Link { link, event: LinkEvent::Subscribed });
+    desk.pass(15_000);
+    assert!(orders(&desk).contains(&REPLICA), "nobody else is there");
+}
+
+#[test]
+fn a_newcomer_sends_nobody_anywhere_while_it_hears_whom_it_may_not_believe() {
+    let key = |word: &str, signed_only| {
+        let secret = crate::config::types::Secret::new(word);
+        Some(crate::config::settings::HelloKey { secret, file: "secret".into(), signed_only })
+    };
+    for key in [key("ours", true), None] {
+        let mut desk = two_masters();
+        desk.sentinel.core.settings.hello_key = key;
+        for counter in 0..30 {
+            let plain = format!("127.0.0.1,26002,{},5,mymaster,127.0.0.1,{REPLICA},5", id(2));
+            let theirs = crate::config::types::Secret::new("theirs");
+            let signed = super::super::signed::sign(&theirs, counter, &plain);
+            desk.ask(Request::Hello(signed));
+            desk.pass(2_000);
+        }
+        assert_eq!(orders(&desk), [] as [u16; 0], "they know a newer configuration");
+        desk.pass(15_000);
+        assert!(orders(&desk).contains(&REPLICA), "they are gone");
+    }
+}
+
+#[test]
+fn who_knows_nobody_and_lost_its_ears_waits_for_longer() {
+    let mut desk = lone();
+    desk.pass(5_000);
+    for link in [desk.link_to(MASTER), desk.link_to(REPLICA)] {
+        let reason = "NOPERM".into();
+        desk.input(Input::Link { link, event: LinkEvent::Unsubscribed { reason } });
+    }
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    let seen = |desk: &Desk| {
+        let node = &desk.sentinel.groups["mymaster"].replicas[&at(REPLICA)];
+        node.role() == Some(info::Role::Master)
+    };
+    (0..100).find(|_| {
+        desk.pass(200);
+        seen(&desk)
+    });
+    desk.pass(6_000);
+    assert_eq!(orders(&desk), [] as [u16; 0]);
+    desk.pass(4_000);
+    assert!(orders(&desk).contains(&REPLICA), "as Redis's sentinel, which asks nobody");
+}
