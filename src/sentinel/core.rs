@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::claims::{Claims, GroupNode};
+use super::double::Doubles;
 use super::effect::{Command, Effect, Target, TargetKind};
 use super::event::{Event, EventKind, Level};
 use super::hello::GiveUp;
@@ -19,9 +20,6 @@ use super::types::{
 };
 use crate::config::settings::{GroupSettings, HelloKey, SentinelSettings};
 
-/// Who was first heard with our id longer ago than this, in ms, is heard for the first time again.
-const DOUBLE_GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
-
 /// How long our own hellos from before our address changed may still be on their way, in ms.
 const LAST_WORDS_MS: u64 = 3 * HELLO_PERIOD_MS;
 
@@ -33,6 +31,8 @@ const UNHEARD_MS: u64 = 5 * HELLO_PERIOD_MS;
 pub(super) enum Owner {
     Node(GroupNode),
     Peer(RunId),
+    /// The address that is said to have our id; see `double`.
+    Double,
 }
 
 /// The two clocks of the core at one moment, for those who do not need the rest of it.
@@ -70,8 +70,8 @@ pub(super) struct Core {
     opened: bool,
     /// Our own IPs on connections so far.
     pub(super) local_ips: BTreeSet<String>,
-    /// Somebody at another address who speaks with our id, and since when.
-    pub(super) double: Option<(Address, Instant)>,
+    /// Who else speaks with our id.
+    pub(super) doubles: Doubles,
     /// Where other sentinels reached us before `SENTINEL CONFIG SET` changed that, and when it did.
     pub(super) moved_from: Option<(Address, Instant)>,
     /// Hello messages that were ignored because they are none.
@@ -112,7 +112,7 @@ impl Core {
             notified: BTreeMap::new(),
             opened: false,
             local_ips: BTreeSet::new(),
-            double: None,
+            doubles: Doubles::default(),
             moved_from: None,
             bad_hellos: 0,
             unsigned_hellos: 0,
@@ -268,8 +268,18 @@ impl Core {
         self.connect(Owner::Node(Arc::new((group.clone(), address.clone()))), target)
     }
 
-    /// Opens a link to another sentinel. Without `sentinel-pass` the own `requirepass` is used.
+    /// Opens a link to another sentinel.
     pub(super) fn connect_peer(&mut self, id: &RunId, address: &Address) -> LinkId {
+        self.connect_sentinel(Owner::Peer(id.clone()), address)
+    }
+
+    /// Opens a link to whoever lives where our id was heard from.
+    pub(super) fn connect_double(&mut self, address: &Address) -> LinkId {
+        self.connect_sentinel(Owner::Double, address)
+    }
+
+    /// Without `sentinel-pass` the own `requirepass` is used.
+    fn connect_sentinel(&mut self, owner: Owner, address: &Address) -> LinkId {
         let own = self.settings.sentinel_pass.as_ref();
         let target = Target {
             address: address.clone(),
@@ -279,7 +289,7 @@ impl Core {
             rename_commands: Arc::default(),
             client_name: self.client_name(),
         };
-        self.connect(Owner::Peer(id.clone()), target)
+        self.connect(owner, target)
     }
 
     fn client_name(&self) -> String {
@@ -418,11 +428,6 @@ impl Core {
     /// True if a hello to this peer makes sense.
     pub(super) fn greets(&self, id: &RunId) -> bool {
         self.is_reachable() && self.peers.get(id).is_some_and(|link| link.health.up)
-    }
-
-    /// True if somebody else was heard with our id lately: a vote for it may be meant for him.
-    pub(super) fn may_be_double(&self) -> bool {
-        self.double.as_ref().is_some_and(|(_, first)| self.now().since(*first) < DOUBLE_GONE_MS)
     }
 
     /// False until a connection has told our address, where none is announced.

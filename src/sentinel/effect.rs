@@ -162,6 +162,8 @@ pub enum Command {
         /// The new master.
         master: Address,
     },
+    /// `SENTINEL MYID`: to whom is said to have our id.
+    MyId,
     /// `SCRIPT KILL`, for a node that answers `-BUSY` for too long.
     ScriptKill,
 }
@@ -209,6 +211,7 @@ impl Command {
             }
             Command::HandedOver => several(settled.to_vec()),
             Command::Follow { master } => transaction(&master.host, &master.port.to_string()),
+            Command::MyId => one(&["SENTINEL", "MYID"]),
             Command::ScriptKill => one(&["SCRIPT", "KILL"]),
         };
         for words in &mut requests {

@@ -117,10 +117,10 @@ impl Group {
     /// A sentence if this sentinel takes no part in elections yet.
     pub(super) fn why_no_part(&self, core: &Core) -> Option<String> {
         let doubtful = core.may_be_double() && core.holds(Guard::DoubleStandsBack);
-        if let Some((other, _)) = core.double.as_ref().filter(|_| doubtful) {
+        if let Some(double) = core.doubles.now.as_ref().filter(|_| doubtful) {
             return Some(format!(
-                "I take no part in elections of {} for now: {other} speaks with my id",
-                self.name
+                "I take no part in elections of {} for now: {} speaks with my id",
+                self.name, double.address
             ));
         }
         self.listening.filter(|_| core.holds(Guard::NewcomerListens)).map(|_| {

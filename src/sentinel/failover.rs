@@ -86,6 +86,7 @@ impl Group {
             return false;
         }
         match self.failover.as_ref().map(|f| &f.state) {
+            Some(State::Election | State::Choosing { .. }) if core.asks_double() => false,
             None => self.consider_failover(core),
             Some(State::Election) => self.count_votes(core),
             Some(State::Choosing { since }) => {

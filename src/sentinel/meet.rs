@@ -20,10 +20,6 @@ use crate::config::settings::HelloKey;
 const DISPUTE_MS: u64 = 10_000;
 /// Said where two sentinels name different masters of one configuration, for that long.
 pub(crate) const TOLD_WRONG: &str = "one of us was told wrong";
-/// Who speaks with our id for so long, in ms, is there.
-const DOUBLE_SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
-/// How the log says that we are known by another id from now on; the old one is to be forgotten.
-pub(crate) const NEW_ID: &str = "I take a new id";
 
 impl Sentinel {
     /// A hello was heard on a node, or said to us by its sender.
@@ -69,7 +65,8 @@ impl Sentinel {
     /// Somebody has no secret: a stock sentinel, one of ours that was not told, or an intruder.
     fn count_unsigned(&mut self, payload: &str) {
         let whom = match Hello::parse(payload) {
-            Ok(hello) if hello.id == self.core.my_id => return,
+            // Ours, from before all were signed.
+            Ok(hello) if self.core.is_own_address(&hello.sender) => return,
             Ok(hello) => format!("of {} at {}", hello.id.short(), hello.sender),
             Err(_) => "of nobody known".to_owned(),
         };
@@ -101,7 +98,7 @@ impl Sentinel {
         let Some((name, _)) = self.groups.get_key_value(hello.group.as_str()) else { return };
         let name = name.clone();
         if hello.id == self.core.my_id {
-            return self.hear_own_id(&hello.sender);
+            return self.hear_own_id(&hello.sender, counter);
         }
         if !self.core.is_credible(hello.current_epoch.max(hello.config_epoch)) {
             return self.count_bad_hello("its epoch lies absurdly far ahead of ours");
@@ -172,75 +169,6 @@ impl Sentinel {
         if let Some(group) = self.groups.get_mut(&name) {
             group.released(&mut self.core, &given_up.id, given_up.epoch);
             self.touch(Subject::Group(name));
-        }
-    }
-
-    /// Our own hellos come back to us. One from where we are not is another sentinel's, which was
-    /// started from a copy of our files: a vote for that id would elect us both. It counts as one
-    /// voter with us as long as both have it, so we take a new one, and it does the same.
-    fn hear_own_id(&mut self, sender: &Address) {
-        if !self.core.knows_own_address() {
-            // No connection has told it yet: this may be a last word of ours from before a restart.
-            return;
-        }
-        if self.core.is_own_address(sender) {
-            return self.clear_own_address(sender);
-        }
-        if self.core.was_own_address(sender) {
-            return;
-        }
-        let now = self.core.now();
-        let heard_before = match &self.core.double {
-            Some((at, first)) if at == sender && self.core.may_be_double() => Some(*first),
-            _ => None,
-        };
-        if heard_before.is_none() {
-            self.core.double = Some((sender.clone(), now));
-        }
-        for (name, group) in &mut self.groups {
-            if group.failover.is_some() {
-                let why = "another sentinel may share the id that was elected".to_owned();
-                group.abort(&mut self.core, EventKind::AbortNotElected, why);
-                self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
-            }
-        }
-        // A last word of ours from before we moved is heard once, somebody else again and again.
-        if heard_before.is_none_or(|first| now.since(first) < DOUBLE_SURE_MS) {
-            return;
-        }
-        self.core.double = None;
-        if !self.core.holds(Guard::OneIdPerSentinel) {
-            return;
-        }
-        let id = self.core.fresh_id();
-        let text = format!(
-            "Another sentinel, at {sender}, has my id {}: one of us was started from a copy of \
-             the other's files. {NEW_ID}, {id}",
-            self.core.my_id
-        );
-        self.core.say(Level::Warning, None, text);
-        self.core.my_id = id;
-        self.core.out.touch();
-        for (name, group) in &mut self.groups {
-            group.hasten_hellos(&self.core);
-            self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
-        }
-    }
-
-    /// Where we live nobody else does: whom our files show there is gone, a former self perhaps.
-    fn clear_own_address(&mut self, own: &Address) {
-        let ghost = self.groups.iter().find_map(|(name, group)| {
-            let at_ours = group.peers.iter().find(|(_, peer)| peer.address == *own);
-            at_ours.map(|(id, _)| (name.clone(), id.clone()))
-        });
-        if let Some((name, id)) = ghost {
-            // Where nobody else is left, alone we are no majority: others may come, as at the
-            // beginning.
-            for name in self.replace_peer(&name, &id) {
-                let group = self.groups.get_mut(&name).filter(|group| group.peers.is_empty());
-                group.into_iter().for_each(|group| _ = group.listening.get_or_insert(None));
-            }
-            self.core.out.touch();
         }
     }
 
@@ -329,7 +257,7 @@ impl Sentinel {
 
     /// Another id says to live at this address: the old one is gone from all groups, which are
     /// returned.
-    fn replace_peer(&mut self, name: &GroupName, old: &RunId) -> Vec<GroupName> {
+    pub(super) fn replace_peer(&mut self, name: &GroupName, old: &RunId) -> Vec<GroupName> {
         if let Some(group) = self.groups.get(name) {
             let details = group.peer_details(&self.core, old);
             self.core.announce(EventKind::SentinelInvalidAddr, Some(name), details);

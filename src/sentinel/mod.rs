@@ -17,6 +17,7 @@
 mod answer;
 mod claims;
 mod core;
+mod double;
 mod durable;
 mod effect;
 pub mod election;
@@ -56,12 +57,13 @@ mod view;
 
 use std::collections::BTreeMap;
 
+pub(crate) use double::NEW_ID;
 pub use durable::{reconcile, reconcile_conf};
 pub use effect::{Command, Effect, ScriptTimes, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
 pub use live::reconcile_live;
-pub(crate) use meet::{NEW_ID, TOLD_WRONG};
+pub(crate) use meet::TOLD_WRONG;
 #[cfg(test)]
 pub(crate) use mutant::{Guard, without};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
@@ -220,6 +222,7 @@ impl Sentinel {
             link.tend(&mut self.core, id);
         }
         self.core.peers = links;
+        self.await_double();
         self.core.end_step()
     }
 
@@ -254,6 +257,7 @@ impl Sentinel {
             None => {}
             Some(Owner::Node(node)) => self.take_node_event(&node.0, &node.1, event),
             Some(Owner::Peer(id)) => self.take_peer_event(id, event),
+            Some(Owner::Double) => self.take_double_event(link, &event),
         }
     }
 
@@ -486,6 +490,7 @@ impl Group {
             Command::HandOver { .. } => self.take_hand_over(core, reply),
             Command::IsMasterDown { .. }
             | Command::GiveUp(_)
+            | Command::MyId
             | Command::ScriptKill
             | Command::HandedOver => {}
         }

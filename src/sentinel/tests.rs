@@ -64,6 +64,8 @@ struct Desk {
     refusals: BTreeMap<Address, &'static str>,
     /// What living nodes answer to PING alone, where it is no PONG.
     pings: BTreeMap<Address, &'static str>,
+    /// What is answered on these ports to `SENTINEL MYID`.
+    ids: BTreeMap<u16, Value>,
     /// What a host means to whoever connects now; 127.0.0.1 where nothing is said.
     ips: BTreeMap<String, String>,
     /// Links over which nothing is answered, though their connections stand.
@@ -124,6 +126,7 @@ impl Desk {
             infos: BTreeMap::new(),
             refusals: BTreeMap::new(),
             pings: BTreeMap::new(),
+            ids: BTreeMap::new(),
             ips: BTreeMap::new(),
             deaf: BTreeSet::new(),
             echoes: true,
@@ -209,6 +212,10 @@ impl Desk {
             },
             Command::Info => match self.infos.get(to) {
                 Some(info) => Value::bulk(info),
+                None => return,
+            },
+            Command::MyId => match self.ids.get(&to.port) {
+                Some(id) => id.clone(),
                 None => return,
             },
             Command::Hello { .. } if is_peer || self.infos.contains_key(to) => Value::Integer(1),

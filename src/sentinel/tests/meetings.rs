@@ -59,10 +59,81 @@ fn a_leader_whose_id_another_has_too_gives_up() {
     desk.pass(5_000);
     desk.master_dies();
     desk.ask(own_hello(26_009));
-    assert!(desk.has(EventKind::AbortNotElected), "{:?}", desk.events);
     let epoch = desk.sentinel.view().current_epoch() as i64;
     desk.answer_question(26002, 1, id(1).as_str(), epoch);
     assert!(!desk.has(EventKind::ElectedLeader), "that vote may be the other's");
+    desk.pass(1_600);
+    assert!(desk.has(EventKind::AbortNotElected), "nobody says otherwise: {:?}", desk.events);
+    assert!(!desk.has(EventKind::ElectedLeader));
+}
+
+/// A forged hello is one word; whoever lives where it comes from is asked.
+#[test]
+fn a_forged_hello_with_our_id_keeps_us_from_no_election() {
+    let strangers = [Value::bulk(id(9).as_str()), Value::error("ERR unknown command 'SENTINEL'")];
+    for stranger in strangers {
+        let mut desk = Desk::new(1, 2);
+        desk.ids.insert(26_009, stranger);
+        for _ in 0..4 {
+            desk.pass(2_000);
+            desk.ask(own_hello(26_009));
+        }
+        desk.master_dies();
+        desk.ask(own_hello(26_009));
+        desk.win();
+        desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+        desk.pass(500);
+        assert!(desk.has(EventKind::SwitchMaster), "{:?}", desk.said);
+        assert_eq!(desk.sentinel.view().my_id(), &id(1));
+        let ignored = "Ignored a hello with my own id from 127.0.0.1:26009";
+        assert_eq!(desk.said.iter().filter(|said| said.contains(ignored)).count(), 3, "1, 2, 4");
+        assert!(!desk.links.values().any(|to| to.port == 26_009), "it is left in peace");
+    }
+}
+
+#[test]
+fn an_election_goes_on_where_the_double_proves_to_be_none() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    desk.ask(own_hello(26_009));
+    desk.win();
+    assert!(!desk.has(EventKind::ElectedLeader), "it is asked first");
+    desk.reply_from(26_009, Command::MyId, Value::bulk(id(9).as_str()));
+    assert!(desk.has(EventKind::ElectedLeader), "{:?}", desk.said);
+}
+
+#[test]
+fn who_does_not_answer_for_our_id_holds_us_up_once_in_a_while() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.ask(own_hello(26_009));
+    desk.pass(20_500);
+    for silent in 26_010..26_015 {
+        desk.ask(own_hello(silent));
+        desk.pass(2_000);
+    }
+    desk.master_dies();
+    assert!(desk.has(EventKind::TryFailover), "{:?}", desk.said);
+    desk.ask(own_hello(26_015));
+    desk.win();
+    desk.pass(1_600);
+    assert!(desk.has(EventKind::ElectedLeader), "{:?}", desk.said);
+}
+
+#[test]
+fn a_double_that_says_so_itself_is_believed_at_any_time() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.ask(own_hello(26_009));
+    desk.pass(20_500);
+    desk.ids.insert(26_010, Value::bulk(id(1).as_str()));
+    desk.ask(own_hello(26_010));
+    desk.master_dies();
+    assert!(!desk.has(EventKind::TryFailover), "{:?}", desk.events);
+    desk.pass(6_000);
+    desk.ask(own_hello(26_010));
+    assert_ne!(desk.sentinel.view().my_id(), &id(1));
 }
 
 fn sentinels(desk: &Desk) -> BTreeMap<RunId, Address> {

@@ -155,3 +155,27 @@ fn whoever_has_another_secret_is_neither_counted_nor_voted_for() {
     let ordered = desk.ask(Request::Failover("mymaster".into()));
     assert!(matches!(ordered, Some(Value::Error(ref text)) if text.starts_with("NOQUORUM")));
 }
+
+#[test]
+fn our_own_old_words_hold_us_up_no_more_than_those_of_others() {
+    let mut desk = desk(true);
+    let now = desk.now_ms;
+    let ours = line(1, 26_009, MASTER, 0);
+    hear(&mut desk, ours.clone());
+    hear_signed(&mut desk, now, &ours);
+    desk.pass(20_500);
+    for _ in 0..5 {
+        // The same word, or one that never was.
+        hear_signed(&mut desk, now, &ours);
+        hear(&mut desk, ours.clone());
+        desk.pass(2_000);
+    }
+    let now = desk.now_ms;
+    hear_signed(&mut desk, now, &line(2, 26002, MASTER, 0));
+    hear_signed(&mut desk, now, &line(3, 26003, MASTER, 0));
+    desk.master_dies();
+    assert!(desk.has(EventKind::TryFailover), "{:?}", desk.said);
+    assert_eq!(desk.sentinel.view().my_id(), &id(1));
+    let ignored = "Ignored a hello with my own id from 127.0.0.1:26009";
+    assert!(desk.said.iter().any(|said| said.contains(ignored)), "{:?}", desk.said);
+}

@@ -1,0 +1,251 @@
+//! Another sentinel with our id: it was started from a copy of our files, or we from a copy of its.
+//!
+//! A vote for that id would elect us both, so whoever hears its own id from elsewhere stands back
+//! and, where that goes on, takes a new one. But anybody may say such a hello who may publish on a
+//! node. So the address is asked whose it is: another id there ends the matter, ours settles it, and
+//! where nobody answers we stand back for a while, and then for a while we do not. Where there is a
+//! hello secret only who has it is believed at all, and each word once.
+
+use super::Sentinel;
+use super::core::Core;
+use super::effect::Command;
+use super::event::{EventKind, Level};
+use super::input::LinkEvent;
+use super::mutant::Guard;
+use super::node::HELLO_PERIOD_MS;
+use super::signed;
+use super::timers::Subject;
+use super::types::{Address, Instant, LinkId, RunId};
+use crate::resp::Value;
+
+/// Who was first heard with our id longer ago than this, in ms, is heard for the first time again.
+const GONE_MS: u64 = 10 * HELLO_PERIOD_MS;
+/// Who speaks with our id for so long, in ms, is there.
+const SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
+/// How long an answer is waited for from the address that it gave, in ms: an attempt to connect and
+/// a little more.
+const ANSWER_MS: u64 = 1_500;
+/// Pause before an address is asked again that has another id, in ms.
+const ASKED_PAUSE_MS: u64 = 1_000;
+/// Where nobody answered, nobody else is believed without an answer for so long, in ms.
+const UNBELIEVED_MS: u64 = 60_000;
+/// Why a hello with our id is not believed.
+const ELSEWHO: &str = "whoever lives there has another id";
+/// How the log says that we are known by another id from now on; the old one is to be forgotten.
+pub(crate) const NEW_ID: &str = "I take a new id";
+
+/// Somebody who speaks with our id.
+#[derive(Debug)]
+pub(super) struct Double {
+    pub(super) address: Address,
+    first: Instant,
+    /// The link over which the address is asked, as long as it may answer.
+    asked: Option<LinkId>,
+}
+
+/// What was heard of doubles.
+#[derive(Debug, Default)]
+pub(super) struct Doubles {
+    pub(super) now: Option<Double>,
+    /// An address that has another id, and when it said so.
+    disproved: Option<(Address, Instant)>,
+    /// Until when nobody is believed who does not answer.
+    wary_until: Option<Instant>,
+    /// The highest counter of a signed hello with our id that was not ours.
+    counter: u64,
+    /// How many hellos with our id were not believed.
+    ignored: u64,
+}
+
+impl Core {
+    /// True if somebody else was heard with our id lately: a vote for it may be meant for him.
+    pub(super) fn may_be_double(&self) -> bool {
+        let double = self.doubles.now.as_ref();
+        double.is_some_and(|double| self.now().since(double.first) < GONE_MS)
+    }
+
+    /// True while it is not known yet whether to believe that: an election waits.
+    pub(super) fn asks_double(&self) -> bool {
+        self.may_be_double() && self.doubles.now.as_ref().is_some_and(|d| d.asked.is_some())
+    }
+}
+
+impl Sentinel {
+    /// Our own hellos come back to us. One from where we are not is another sentinel's. `counter`:
+    /// of a signed one.
+    pub(super) fn hear_own_id(&mut self, sender: &Address, counter: Option<u64>) {
+        if !self.core.knows_own_address() {
+            // No connection has told it yet: this may be a last word of ours from before a restart.
+            return;
+        }
+        if self.core.is_own_address(sender) {
+            return self.clear_own_address(sender);
+        }
+        if self.core.was_own_address(sender) {
+            return;
+        }
+        if let Some(why) = self.why_no_double(sender, counter) {
+            return self.ignore_double(sender, why);
+        }
+        let now = self.core.now();
+        if self.core.may_be_double()
+            && let Some(double) = &self.core.doubles.now
+        {
+            // A last word of ours from before we moved is heard once, somebody else again and
+            // again. Of two who speak with our id one is enough.
+            let sure = double.address == *sender && now.since(double.first) >= SURE_MS;
+            if sure && double.asked.is_none() {
+                self.take_new_id(sender);
+            }
+            return;
+        }
+        self.part_with_double();
+        let asked = Some(self.core.connect_double(sender));
+        self.core.doubles.now = Some(Double { address: sender.clone(), first: now, asked });
+        self.touch(Subject::Peers);
+    }
+
+    /// A sentence if this is none of a sentinel with our id, or must not be believed.
+    fn why_no_double(&mut self, sender: &Address, counter: Option<u64>) -> Option<&'static str> {
+        let (now, wall_ms) = (self.core.now(), self.core.clock.wall_ms);
+        let doubles = &mut self.core.doubles;
+        let denied =
+            |(at, when): &(Address, Instant)| at == sender && now.since(*when) < ASKED_PAUSE_MS;
+        match counter {
+            None if self.core.settings.hello_key.is_some() => {
+                return Some("nobody signed it, though who has our files has our secret");
+            }
+            Some(counter) => {
+                let stale = wall_ms.abs_diff(counter) > signed::NEWCOMER_CLOCK_MS;
+                if stale || counter <= doubles.counter {
+                    return Some("it was said before");
+                }
+                doubles.counter = counter;
+            }
+            None => {}
+        }
+        doubles.disproved.as_ref().is_some_and(denied).then_some(ELSEWHO)
+    }
+
+    fn ignore_double(&mut self, sender: &Address, why: &str) {
+        self.core.doubles.ignored += 1;
+        let count = self.core.doubles.ignored;
+        if count.is_power_of_two() {
+            let text = format!(
+                "Ignored a hello with my own id from {sender}, where I am not: {why} ({count} \
+                 ignored so far); somebody forges"
+            );
+            self.core.say(Level::Warning, None, text);
+        }
+    }
+
+    /// What the address says that is said to have our id.
+    pub(super) fn take_double_event(&mut self, link: LinkId, event: &LinkEvent) {
+        match event {
+            LinkEvent::Up { .. } => self.core.send(link, Command::MyId),
+            LinkEvent::Reply { command: Command::MyId, reply } => {
+                let Some(double) = self.core.doubles.now.take() else { return };
+                self.core.disconnect(link);
+                let unsure = match (reply, reply.text().and_then(RunId::parse)) {
+                    (_, Some(id)) if id == self.core.my_id => None,
+                    // Whoever does not let us ask may be anybody.
+                    (Value::Error(error), _) if !error.starts_with("ERR unknown") => {
+                        Some("it does not say who it is")
+                    }
+                    _ => {
+                        let (address, now) = (double.address, self.core.now());
+                        self.ignore_double(&address, ELSEWHO);
+                        self.core.doubles.disproved = Some((address, now));
+                        return self.touch_elections();
+                    }
+                };
+                self.core.doubles.now = Some(Double { asked: None, ..double });
+                self.doubt(unsure);
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks whether an answer is waited for in vain; within the step of the peers.
+    pub(super) fn await_double(&mut self) {
+        let Some(Double { first, asked: Some(link), .. }) = self.core.doubles.now else { return };
+        if !self.core.due(first.plus(ANSWER_MS)) {
+            return;
+        }
+        self.core.disconnect(link);
+        self.core.doubles.now.iter_mut().for_each(|double| double.asked = None);
+        self.doubt(Some("nobody answers there"));
+    }
+
+    /// Somebody may have our id. `unsure`: why that is not known.
+    fn doubt(&mut self, unsure: Option<&'static str>) {
+        if let Some(why) = unsure {
+            let now = self.core.now();
+            if self.core.doubles.wary_until.is_some_and(|until| now < until) {
+                let Some(double) = self.core.doubles.now.take() else { return };
+                self.ignore_double(&double.address, why);
+                return self.touch_elections();
+            }
+            self.core.doubles.wary_until = Some(now.plus(GONE_MS + UNBELIEVED_MS));
+        }
+        for (name, group) in &mut self.groups {
+            if group.failover.is_some() {
+                let why = "another sentinel may share the id that was elected".to_owned();
+                group.abort(&mut self.core, EventKind::AbortNotElected, why);
+                self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
+            }
+        }
+    }
+
+    /// It goes by a new id from now on, and so does the other one, if it is one of ours. Of the old
+    /// one neither knows what it has promised.
+    fn take_new_id(&mut self, other: &Address) {
+        self.part_with_double();
+        if !self.core.holds(Guard::OneIdPerSentinel) {
+            return;
+        }
+        let id = self.core.fresh_id();
+        let text = format!(
+            "Another sentinel, at {other}, has my id {}: one of us was started from a copy of the \
+             other's files. {NEW_ID}, {id}",
+            self.core.my_id
+        );
+        self.core.say(Level::Warning, None, text);
+        self.core.my_id = id;
+        self.core.out.touch();
+        for (name, group) in &mut self.groups {
+            group.hasten_hellos(&self.core);
+            self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
+        }
+    }
+
+    fn part_with_double(&mut self) {
+        if let Some(Double { asked: Some(link), .. }) = self.core.doubles.now.take() {
+            self.core.disconnect(link);
+        }
+    }
+
+    /// Whatever waited may go on.
+    fn touch_elections(&mut self) {
+        let waiting = self.groups.iter().filter(|(_, group)| group.failover.is_some());
+        let waiting: Vec<_> = waiting.map(|(name, _)| name.clone()).collect();
+        waiting.into_iter().for_each(|name| self.touch(Subject::Group(name)));
+    }
+
+    /// Where we live nobody else does: whom our files show there is gone, a former self perhaps.
+    fn clear_own_address(&mut self, own: &Address) {
+        let ghost = self.groups.iter().find_map(|(name, group)| {
+            let at_ours = group.peers.iter().find(|(_, peer)| peer.address == *own);
+            at_ours.map(|(id, _)| (name.clone(), id.clone()))
+        });
+        if let Some((name, id)) = ghost {
+            // Where nobody else is left, alone we are no majority: others may come, as at the
+            // beginning.
+            for name in self.replace_peer(&name, &id) {
+                let group = self.groups.get_mut(&name).filter(|group| group.peers.is_empty());
+                group.into_iter().for_each(|group| _ = group.listening.get_or_insert(None));
+            }
+            self.core.out.touch();
+        }
+    }
+}
