@@ -93,8 +93,10 @@ impl Sentinel {
         epoch: i64,
         candidate: Option<String>,
     ) {
+        let asked = epoch;
         let epoch = Epoch::try_from(epoch).ok().filter(|epoch| self.core.is_credible(*epoch));
         let Some(epoch) = epoch else {
+            self.core.count_absurd_epoch(asked, candidate.as_deref());
             let reply = Value::error(NOT_AN_INTEGER);
             return self.core.out.emit(Effect::Reply { id, reply });
         };

@@ -78,6 +78,8 @@ pub(super) struct Core {
     pub(super) bad_hellos: u64,
     /// Hello messages that were ignored since nobody signed them.
     pub(super) unsigned_hellos: u64,
+    /// Vote requests that were refused because of their epoch.
+    absurd_epochs: u64,
     /// The counter of our last signed hello.
     said: u64,
     next_link: u64,
@@ -116,6 +118,7 @@ impl Core {
             moved_from: None,
             bad_hellos: 0,
             unsigned_hellos: 0,
+            absurd_epochs: 0,
             said: 0,
             next_link: 1,
             alarm: None,
@@ -234,6 +237,24 @@ impl Core {
     pub(super) fn is_credible(&self, epoch: Epoch) -> bool {
         epoch <= self.current_epoch.saturating_add(EPOCH_JUMP_MAX).min(EPOCH_MAX)
             || !self.holds(Guard::CredibleEpoch)
+    }
+
+    /// Somebody asks for an opinion or a vote in an epoch that lies absurdly far ahead of ours, or is
+    /// none.
+    pub(super) fn count_absurd_epoch(&mut self, epoch: i64, candidate: Option<&str>) {
+        self.absurd_epochs += 1;
+        if self.absurd_epochs.is_power_of_two() {
+            let whom = match candidate.and_then(RunId::parse) {
+                Some(id) => format!(" for {}", id.short()),
+                None => String::new(),
+            };
+            let text = format!(
+                "Refused a vote request{whom} in epoch {epoch}, which lies absurdly far from ours, \
+                 {} ({} refused so far)",
+                self.current_epoch, self.absurd_epochs
+            );
+            self.say(Level::Warning, None, text);
+        }
     }
 
     /// Takes over a newer epoch, of which this group brought word; an older one changes nothing.

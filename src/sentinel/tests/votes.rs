@@ -48,6 +48,8 @@ fn absurd_epochs_are_refused() {
         let reply = desk.vote_for(2, epoch);
         assert!(matches!(reply, Some(Value::Error(_))), "{epoch}: {reply:?}");
     }
+    let counted = |said: &&String| said.starts_with("Refused a vote request for 02020202 in epoch");
+    assert_eq!(desk.said.iter().filter(counted).count(), 3, "1, 2, 4: {:?}", desk.said);
     desk.ask(Request::Hello(format!(
         "127.0.0.1,26002,{},18446744073709551615,mymaster,127.0.0.1,7001,0",
         id(2)
