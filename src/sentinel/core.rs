@@ -239,8 +239,8 @@ impl Core {
             || !self.holds(Guard::CredibleEpoch)
     }
 
-    /// Somebody asks for an opinion or a vote in an epoch that lies absurdly far ahead of ours, or is
-    /// none.
+    /// Somebody asks for an opinion or a vote in an epoch that lies absurdly far ahead of ours, or
+    /// is none.
     pub(super) fn count_absurd_epoch(&mut self, epoch: i64, candidate: Option<&str>) {
         self.absurd_epochs += 1;
         if self.absurd_epochs.is_power_of_two() {

@@ -2,15 +2,15 @@
 //!
 //! A vote for that id would elect us both, so whoever hears its own id from elsewhere stands back
 //! and, where that goes on, takes a new one. But anybody may say such a hello who may publish on a
-//! node. So the address is asked whose it is: another id there ends the matter, ours settles it, and
-//! where nobody answers we stand back for a while, and then for a while we do not. Where there is a
-//! hello secret only who has it is believed at all, and each word once.
+//! node. So the address is asked for its id: another one there, or nobody, ends the matter, ours
+//! settles it, and where no answer comes we stand back for a while, and then for a while we do not.
+//! Where there is a hello secret only who has it is believed at all, and each word once.
 
 use super::Sentinel;
 use super::core::Core;
 use super::effect::Command;
 use super::event::{EventKind, Level};
-use super::input::LinkEvent;
+use super::input::{LinkEvent, LostReason};
 use super::mutant::Guard;
 use super::node::HELLO_PERIOD_MS;
 use super::signed;
@@ -29,8 +29,6 @@ const ANSWER_MS: u64 = 1_500;
 const ASKED_PAUSE_MS: u64 = 1_000;
 /// Where nobody answered, nobody else is believed without an answer for so long, in ms.
 const UNBELIEVED_MS: u64 = 60_000;
-/// Why a hello with our id is not believed.
-const ELSEWHO: &str = "whoever lives there has another id";
 /// How the log says that we are known by another id from now on; the old one is to be forgotten.
 pub(crate) const NEW_ID: &str = "I take a new id";
 
@@ -43,11 +41,22 @@ pub(super) struct Double {
     asked: Option<LinkId>,
 }
 
+/// What came of the question at its address.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    /// Our id.
+    Ours,
+    /// Somebody else lives there, or nobody.
+    Forged(&'static str),
+    /// It cannot be known.
+    Unsure(&'static str),
+}
+
 /// What was heard of doubles.
 #[derive(Debug, Default)]
 pub(super) struct Doubles {
     pub(super) now: Option<Double>,
-    /// An address that has another id, and when it said so.
+    /// An address where somebody else lives, or nobody, and when that showed.
     disproved: Option<(Address, Instant)>,
     /// Until when nobody is believed who does not answer.
     wary_until: Option<Instant>,
@@ -124,7 +133,7 @@ impl Sentinel {
             }
             None => {}
         }
-        doubles.disproved.as_ref().is_some_and(denied).then_some(ELSEWHO)
+        doubles.disproved.as_ref().is_some_and(denied).then_some("it was asked just now")
     }
 
     fn ignore_double(&mut self, sender: &Address, why: &str) {
@@ -139,61 +148,67 @@ impl Sentinel {
         }
     }
 
-    /// What the address says that is said to have our id.
+    /// What becomes of the question at the address that is said to have our id.
     pub(super) fn take_double_event(&mut self, link: LinkId, event: &LinkEvent) {
-        match event {
-            LinkEvent::Up { .. } => self.core.send(link, Command::MyId),
+        let answer = match event {
+            LinkEvent::Up { .. } => return self.core.send(link, Command::MyId),
             LinkEvent::Reply { command: Command::MyId, reply } => {
-                let Some(double) = self.core.doubles.now.take() else { return };
-                self.core.disconnect(link);
-                let unsure = match (reply, reply.text().and_then(RunId::parse)) {
-                    (_, Some(id)) if id == self.core.my_id => None,
+                match (reply, reply.text().and_then(RunId::parse)) {
+                    (_, Some(id)) if id == self.core.my_id => Answer::Ours,
                     // Whoever does not let us ask may be anybody.
                     (Value::Error(error), _) if !error.starts_with("ERR unknown") => {
-                        Some("it does not say who it is")
+                        Answer::Unsure("it does not say who it is")
                     }
-                    _ => {
-                        let (address, now) = (double.address, self.core.now());
-                        self.ignore_double(&address, ELSEWHO);
-                        self.core.doubles.disproved = Some((address, now));
-                        return self.touch_elections();
-                    }
-                };
-                self.core.doubles.now = Some(Double { asked: None, ..double });
-                self.doubt(unsure);
+                    _ => Answer::Forged("whoever lives there has another id"),
+                }
             }
-            _ => {}
-        }
+            LinkEvent::Down { reason: LostReason::Refused } => Answer::Forged("nobody lives there"),
+            _ => return,
+        };
+        self.double_answered(answer);
     }
 
     /// Looks whether an answer is waited for in vain; within the step of the peers.
     pub(super) fn await_double(&mut self) {
-        let Some(Double { first, asked: Some(link), .. }) = self.core.doubles.now else { return };
-        if !self.core.due(first.plus(ANSWER_MS)) {
-            return;
+        let Some(Double { first, asked: Some(_), .. }) = self.core.doubles.now else { return };
+        if self.core.due(first.plus(ANSWER_MS)) {
+            self.double_answered(Answer::Unsure("nobody answers there"));
         }
-        self.core.disconnect(link);
-        self.core.doubles.now.iter_mut().for_each(|double| double.asked = None);
-        self.doubt(Some("nobody answers there"));
     }
 
-    /// Somebody may have our id. `unsure`: why that is not known.
-    fn doubt(&mut self, unsure: Option<&'static str>) {
-        if let Some(why) = unsure {
-            let now = self.core.now();
-            if self.core.doubles.wary_until.is_some_and(|until| now < until) {
-                let Some(double) = self.core.doubles.now.take() else { return };
-                self.ignore_double(&double.address, why);
-                return self.touch_elections();
+    fn double_answered(&mut self, answer: Answer) {
+        let now = self.core.now();
+        let Some(Double { address, first, asked: Some(link) }) = self.core.doubles.now.take()
+        else {
+            return;
+        };
+        self.core.disconnect(link);
+        let (believed, why) = match answer {
+            Answer::Ours => (true, ""),
+            Answer::Unsure(why) => {
+                let wary_until = &mut self.core.doubles.wary_until;
+                let wary = wary_until.is_some_and(|until| now < until);
+                if !wary {
+                    *wary_until = Some(now.plus(GONE_MS + UNBELIEVED_MS));
+                }
+                (!wary, why)
             }
-            self.core.doubles.wary_until = Some(now.plus(GONE_MS + UNBELIEVED_MS));
+            Answer::Forged(why) => {
+                self.core.doubles.disproved = Some((address.clone(), now));
+                (false, why)
+            }
+        };
+        match believed {
+            true => self.core.doubles.now = Some(Double { address, first, asked: None }),
+            false => self.ignore_double(&address, why),
         }
-        for (name, group) in &mut self.groups {
-            if group.failover.is_some() {
+        // An election waits for this.
+        for (name, group) in self.groups.iter_mut().filter(|(_, group)| group.failover.is_some()) {
+            if believed {
                 let why = "another sentinel may share the id that was elected".to_owned();
                 group.abort(&mut self.core, EventKind::AbortNotElected, why);
-                self.timers.set(Subject::Group(name.clone()), Some(self.core.now()));
             }
+            self.timers.set(Subject::Group(name.clone()), Some(now));
         }
     }
 
@@ -223,13 +238,6 @@ impl Sentinel {
         if let Some(Double { asked: Some(link), .. }) = self.core.doubles.now.take() {
             self.core.disconnect(link);
         }
-    }
-
-    /// Whatever waited may go on.
-    fn touch_elections(&mut self) {
-        let waiting = self.groups.iter().filter(|(_, group)| group.failover.is_some());
-        let waiting: Vec<_> = waiting.map(|(name, _)| name.clone()).collect();
-        waiting.into_iter().for_each(|name| self.touch(Subject::Group(name)));
     }
 
     /// Where we live nobody else does: whom our files show there is gone, a former self perhaps.

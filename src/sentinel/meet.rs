@@ -113,8 +113,11 @@ impl Sentinel {
             });
         }
         if self.core.is_own_address(&hello.sender) {
-            // A late word of the one who lived here before us.
-            return;
+            // A late word of the one who lived here before us, or two live behind one address.
+            return self.count_bad_hello(
+                "another sentinel says that it lives at our own address: each needs an address of \
+                 its own, or an announce-port",
+            );
         }
         if counter.is_some_and(|counter| self.is_said_again(&name, &hello.id, counter)) {
             return;

@@ -47,8 +47,9 @@ impl Group {
         if core.in_tilt() || (self.failover.is_some() && core.holds(Guard::NoRepairInFailover)) {
             return;
         }
-        if self.listening.is_some() && core.holds(Guard::NewcomerListens) {
-            // The others, if there are any, may know a newer configuration.
+        let newcomer = self.listening.is_some() && self.repoint.is_none();
+        if newcomer && core.holds(Guard::NewcomerListens) {
+            // The others, if there are any, may know a newer configuration than ours.
             return;
         }
         self.watch_progress(core);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, Reply};
+use crate::support::client::{Client, Reply, ask};
 use crate::support::group::{Group, Plan};
 use crate::support::node::{Node, Nodes};
 use crate::support::sentinel::{GROUP, Program, Sentinel, Syntax, Watch};
@@ -298,4 +298,45 @@ fn a_subscriber_that_never_reads_is_let_go() {
     let grown = sentinel.process().memory_kib().saturating_sub(before);
     assert!(grown < GROWTH_MAX_KIB, "the sentinel grew by {grown} KiB");
     assert_eq!(sentinel.call(&["PING"]).text(), "PONG");
+}
+
+#[test]
+fn our_own_ids_in_the_mouth_of_others_hold_up_no_failover() {
+    let mut group = Plan::over(Nodes::Redis).down_after_ms(1_000).start();
+    let old = group.watch.master;
+    let node = group.ports_but(old)[0];
+    let ids: Vec<String> = group.sentinels.iter().map(Sentinel::id).collect();
+    let ports = group.sentinel_ports();
+    let said = ids.clone();
+    let stop = Arc::new(AtomicUsize::new(0));
+    let ended = stop.clone();
+    let forger = std::thread::spawn(move || {
+        // For a minute at most.
+        for _ in 0..300 {
+            if ended.load(Ordering::Relaxed) > 0 {
+                return;
+            }
+            for (id, port) in said.iter().zip(&ports) {
+                // Somebody lives there, and nobody does.
+                for from in [node, 9] {
+                    let hello = format!("127.0.0.1,{from},{id},0,{GROUP},127.0.0.1,{old},0");
+                    ask(*port, &["PUBLISH", "__sentinel__:hello", &hello]);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    let told = "Ignored a hello with my own id from 127.0.0.1:";
+    wait_until(40, "all have heard it, and count it", || {
+        group.sentinels.iter_mut().all(|sentinel| {
+            let log = sentinel.process().log();
+            log.contains(told) && log.contains("(8 ignored so far)")
+        })
+    });
+    group.node(old).kill9();
+    group.wait_for_new_master(old, 15);
+    stop.store(1, Ordering::Relaxed);
+    forger.join().expect("it ends");
+    let after: Vec<String> = group.sentinels.iter().map(Sentinel::id).collect();
+    assert_eq!(after, ids, "and all are who they were");
 }

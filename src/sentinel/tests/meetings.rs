@@ -93,14 +93,19 @@ fn a_forged_hello_with_our_id_keeps_us_from_no_election() {
 
 #[test]
 fn an_election_goes_on_where_the_double_proves_to_be_none() {
-    let mut desk = Desk::new(1, 2);
-    desk.pass(5_000);
-    desk.master_dies();
-    desk.ask(own_hello(26_009));
-    desk.win();
-    assert!(!desk.has(EventKind::ElectedLeader), "it is asked first");
-    desk.reply_from(26_009, Command::MyId, Value::bulk(id(9).as_str()));
-    assert!(desk.has(EventKind::ElectedLeader), "{:?}", desk.said);
+    let reply = Value::bulk(id(9).as_str());
+    let other = LinkEvent::Reply { command: Command::MyId, reply };
+    for none in [other, LinkEvent::Down { reason: LostReason::Refused }] {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(5_000);
+        desk.master_dies();
+        desk.ask(own_hello(26_009));
+        desk.win();
+        assert!(!desk.has(EventKind::ElectedLeader), "it is asked first");
+        let link = desk.link_to(26_009);
+        desk.input(Input::Link { link, event: none });
+        assert!(desk.has(EventKind::ElectedLeader), "{:?}", desk.said);
+    }
 }
 
 #[test]
@@ -266,4 +271,16 @@ fn who_moves_replaces_whoever_was_there_in_all_groups() {
         panic!("no sentinels: {:?}", desk.replies);
     };
     assert_eq!(known.len(), 1);
+}
+
+#[test]
+fn who_says_to_live_at_our_address_is_told_of() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    let ours = crate::config::settings::SENTINEL_PORT;
+    let line = format!("127.0.0.1,{ours},{},0,mymaster,127.0.0.1,{MASTER},0", id(7));
+    desk.ask(Request::Hello(line));
+    let told = "another sentinel says that it lives at our own address";
+    assert!(desk.said.iter().any(|said| said.contains(told)), "{:?}", desk.said);
+    assert!(!desk.has(EventKind::Sentinel));
 }

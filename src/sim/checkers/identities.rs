@@ -22,8 +22,10 @@ pub(super) struct Identities {
     said: BTreeMap<usize, (RunId, String)>,
     /// Those with which it did before.
     given_up: BTreeSet<(usize, RunId)>,
-    /// Since when it knows that another one has this id.
+    /// Since when it knows that another one, which runs, has this id.
     double: BTreeMap<usize, (RunId, Ms)>,
+    /// Those that do not run: whoever shares an id with one of them only has it for itself.
+    dead: BTreeSet<usize>,
     /// Its last write failed: what it writes now may be decided long ago.
     failed: BTreeSet<usize>,
 }
@@ -38,6 +40,17 @@ impl Identities {
     pub(super) fn died(&mut self, sentinel: usize) {
         self.double.remove(&sentinel);
         self.failed.remove(&sentinel);
+        self.dead.insert(sentinel);
+        let alive = |id: &RunId, but: usize| self.speaks(id, but);
+        let still = |(number, (id, _)): (&usize, &(RunId, Ms))| alive(id, *number);
+        let kept = self.double.iter().filter(|entry| still(*entry));
+        self.double = kept.map(|(number, heard)| (*number, heard.clone())).collect();
+    }
+
+    /// Another one with this id runs, as far as it has said hello.
+    fn speaks(&self, id: &RunId, but: usize) -> bool {
+        let mut others = self.said.iter().filter(|(number, _)| **number != but);
+        others.any(|(number, (said, _))| said == id && !self.dead.contains(number))
     }
 
     /// Its memory was lost or replaced, and its id with it.
@@ -64,7 +77,8 @@ impl Identities {
         let Some((id, from)) = id_and_address(payload) else { return };
         // Until it has said where it lives, nobody knows what it takes for elsewhere.
         let elsewhere = self.said.get(&speaker.number).is_some_and(|(_, own)| *own != from);
-        if id == *speaker.id && elsewhere && self.twins.contains(&id) {
+        let known = self.twins.contains(&id) && self.speaks(&id, speaker.number);
+        if id == *speaker.id && elsewhere && known {
             self.double.insert(speaker.number, (id, speaker.at));
         }
     }
@@ -73,6 +87,7 @@ impl Identities {
     pub(super) fn says(&mut self, speaker: &Speaker, payload: &str) -> Option<Broken> {
         let (id, from) = id_and_address(payload)?;
         let number = speaker.number;
+        self.dead.remove(&number);
         let before = self.said.insert(number, (id.clone(), from));
         if let Some((before, _)) = before.filter(|(before, _)| *before != id) {
             self.given_up.insert((number, before));

@@ -65,6 +65,11 @@ fn whoever_heard_its_double_does_not_stand() {
     hears(&mut identities, 10, hello(2, ELSEWHERE));
     assert_eq!(stands(&identities, 20, 5), None, "its own word, and another's");
     hears(&mut identities, 30, hello(1, ELSEWHERE));
+    assert_eq!(stands(&identities, 40, 5), None, "whoever said that does not run");
+    let twin =
+        Speaker { at: 40, since: 40, waited_ms: 0, number: 1, id: &id(1), disk: &state(1, 4) };
+    identities.says(&twin, &hello(1, ELSEWHERE));
+    hears(&mut identities, 30, hello(1, ELSEWHERE));
     assert_eq!(stands(&identities, 40, 5), rule);
     assert_eq!(stands(&identities, 40, 4), None, "that vote is old");
     assert_eq!(stands(&identities, 40_000, 5), None, "that was long ago");
@@ -74,8 +79,18 @@ fn whoever_heard_its_double_does_not_stand() {
         identities.hears(speaker, &failed);
     });
     assert_eq!(stands(&identities, 60, 5), None, "it may have been decided before");
+    at(50, &state(1, 4), |speaker| {
+        let written = Input::Persisted { revision: crate::sentinel::Revision(2) };
+        identities.hears(speaker, &written);
+    });
+    assert_eq!(stands(&identities, 60, 5), rule);
+    identities.died(1);
+    assert_eq!(stands(&identities, 60, 5), None, "the other one is dead");
+    identities.says(&twin, &hello(1, ELSEWHERE));
+    hears(&mut identities, 60, hello(1, ELSEWHERE));
+    assert_eq!(stands(&identities, 70, 5), rule);
     identities.died(0);
-    assert_eq!(stands(&identities, 60, 5), None, "it has forgotten");
+    assert_eq!(stands(&identities, 70, 5), None, "it has forgotten");
 }
 
 #[test]
