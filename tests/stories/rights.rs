@@ -196,3 +196,36 @@ fn a_master_in_protected_mode_is_not_down() {
             && replica.replication("role").as_deref() == Some("master")
     });
 }
+
+#[test]
+fn a_newcomer_without_a_right_to_the_channel_demotes_nobody() {
+    let _slot = slots::one();
+    let deaf = user("deaf", &ALL_RIGHTS.replace("allchannels", "resetchannels"));
+    let mut master = Node::start(Nodes::Redis, &[&deaf]);
+    let replica = Node::replica_of(Nodes::Redis, master.port, &[&deaf]);
+    let watch = Watch::of(master.port);
+    let sentinels: Vec<Sentinel> = (0..3).map(|_| sentinel(&watch, &[])).collect();
+    let newcomer = sentinel(&watch, &logs_in("deaf"));
+    wait_until(30, "all know the replica, and one may not listen", || {
+        replica.follows(master.port)
+            && sentinels.iter().all(|s| {
+                s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK 3")
+                    && s.master("num-slaves").as_deref() == Some("1")
+            })
+            && newcomer.master("num-slaves").as_deref() == Some("1")
+            && errors(&newcomer).is_some_and(|why| why.contains("SUBSCRIBE NOPERM"))
+    });
+    master.kill9();
+    wait_until(30, "the replica is promoted", || {
+        sentinels.iter().all(|s| s.master_port() == Some(replica.port))
+            && replica.replication("role").as_deref() == Some("master")
+    });
+    master.restart();
+    holds_for(Duration::from_secs(12), "the new master stays one", || {
+        replica.replication("role").as_deref() == Some("master")
+    });
+    wait_until(20, "the old one is its replica", || master.follows(replica.port));
+    assert_eq!(newcomer.master_port(), Some(master.port), "of which the newcomer knows nothing");
+    let said = newcomer.call(&["SENTINEL", "CKQUORUM", GROUP]).text();
+    assert!(said.contains("takes no part in elections yet"), "{said}");
+}
