@@ -1,6 +1,6 @@
-"""A plain program over redis-py's Sentinel that knows nothing of failovers.
+"""A plain program over redis-py's Sentinel, or valkey-py's, that knows nothing of failovers.
 
-Usage: follow.py GROUP NAME PORT...   (ports of sentinels on loopback)
+Usage: follow.py redis|valkey GROUP NAME PORT...   (ports of sentinels on loopback)
 
 Writes NAME:1, NAME:2, ... to the master until it is killed, listens to the channel `news` of the
 master, and to all events of each sentinel. Prints a line for each thing that happens, with the
@@ -13,10 +13,14 @@ import sys
 import threading
 import time
 
-from redis.exceptions import RedisError
-from redis.sentinel import Sentinel
+if sys.argv[1] == "valkey":
+    from valkey.exceptions import ValkeyError as RedisError
+    from valkey.sentinel import Sentinel
+else:
+    from redis.exceptions import RedisError
+    from redis.sentinel import Sentinel
 
-group, name, ports = sys.argv[1], sys.argv[2], [int(port) for port in sys.argv[3:]]
+group, name, ports = sys.argv[2], sys.argv[3], [int(port) for port in sys.argv[4:]]
 sentinel = Sentinel([("127.0.0.1", port) for port in ports], socket_timeout=0.5)
 master = sentinel.master_for(group, socket_timeout=0.5)
 lock = threading.Lock()

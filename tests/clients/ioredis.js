@@ -1,5 +1,5 @@
 // A plain program over ioredis that knows nothing of failovers; arguments and output are those of
-// follow.py, with the package in front (ioredis-5: RESP2, ioredis-6: RESP3).
+// follow.py, with the package in front (ioredis-5 and iovalkey: RESP2, ioredis-6: RESP3).
 //
 // Usage: node ioredis.js PACKAGE GROUP NAME PORT...
 const [packageName, group, name, ...ports] = process.argv.slice(2);

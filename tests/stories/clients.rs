@@ -22,11 +22,11 @@ fn every_client_follows_a_switch_and_a_kill(nodes: Nodes) {
     for client in &mut clients {
         client.wait_until_ready();
     }
-    // Who listens to all events: the four that speak RESP3, the other five, and our recorder.
+    // Who listens to all events: the four that speak RESP3, the other seven, and our recorder.
     let listeners = group.sentinels[0].call(&["CLIENT", "LIST"]).text();
     let all = || listeners.lines().filter(|line| line.contains(" psub=1 "));
     let by = |resp| all().filter(|line| line.contains(&format!(" resp={resp}"))).count();
-    assert_eq!((by(3), by(2)), (4, 6), "{listeners}");
+    assert_eq!((by(3), by(2)), (4, 8), "{listeners}");
     let first = group.watch.master;
 
     let switch = Fault::begin();

@@ -10,10 +10,14 @@ pub enum Library {
     RedisPy5,
     /// redis-py 8: RESP3.
     RedisPy8,
+    /// valkey-py 6: RESP2.
+    ValkeyPy,
     /// ioredis 5: RESP2.
     Ioredis5,
     /// ioredis 6: RESP3.
     Ioredis6,
+    /// iovalkey, Valkey's ioredis: RESP2.
+    Iovalkey,
     /// node-redis 5, the first one that knows sentinels: RESP2.
     NodeRedis5,
     /// node-redis 6: RESP3.
@@ -28,11 +32,13 @@ pub enum Library {
 
 impl Library {
     /// Every one.
-    pub const ALL: [Library; 9] = [
+    pub const ALL: [Library; 11] = [
         Library::RedisPy5,
         Library::RedisPy8,
+        Library::ValkeyPy,
         Library::Ioredis5,
         Library::Ioredis6,
+        Library::Iovalkey,
         Library::NodeRedis5,
         Library::NodeRedis6,
         Library::RedisRs,
@@ -45,8 +51,10 @@ impl Library {
         match self {
             Library::RedisPy5 => "redis-py-5",
             Library::RedisPy8 => "redis-py-8",
+            Library::ValkeyPy => "valkey-py",
             Library::Ioredis5 => "ioredis-5",
             Library::Ioredis6 => "ioredis-6",
+            Library::Iovalkey => "iovalkey",
             Library::NodeRedis5 => "node-redis-5",
             Library::NodeRedis6 => "node-redis-6",
             Library::RedisRs => "redis-rs",
@@ -66,15 +74,17 @@ impl Library {
             let node = installed(&[".venv", "node", "bin", "node"]);
             Some((node, vec![client(script), package.to_owned()]))
         };
-        let python = |venv: &str| {
+        let python = |venv: &str, module: &str| {
             let python = installed(&[".venv", venv, "bin", "python"]);
-            Some((python, vec![client("follow.py")]))
+            Some((python, vec![client("follow.py"), module.to_owned()]))
         };
         match self {
-            Library::RedisPy5 => python("resp2"),
-            Library::RedisPy8 => python("resp3"),
+            Library::RedisPy5 => python("resp2", "redis"),
+            Library::RedisPy8 => python("resp3", "redis"),
+            Library::ValkeyPy => python("resp3", "valkey"),
             Library::Ioredis5 => node("ioredis.js", "ioredis-5"),
             Library::Ioredis6 => node("ioredis.js", "ioredis-6"),
+            Library::Iovalkey => node("ioredis.js", "iovalkey"),
             Library::NodeRedis5 => node("node_redis.js", "redis-5"),
             Library::NodeRedis6 => node("node_redis.js", "redis-6"),
             Library::RedisRs => None,
