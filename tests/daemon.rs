@@ -340,7 +340,10 @@ fn what_keeps_it_from_starting_is_told() {
     let said = refusal(here, &["sentinel", "good.conf", "--no-such-directive", "1"]);
     assert!(said.contains("no-such-directive"), "{said}");
     let said = refusal(here, &["sentinel", "good.conf", "--dir", "/no/such/folder"]);
-    assert!(said.contains("Can't chdir to '/no/such/folder'"), "{said}");
+    assert!(
+        said.contains("Can't chdir to '/no/such/folder': No such file or directory. "),
+        "{said}"
+    );
     let said = refusal(here, &["sentinel", "good.conf", "--logfile", "/no/such/folder/log"]);
     assert!(said.contains("Can't open the log file /no/such/folder/log"), "{said}");
 

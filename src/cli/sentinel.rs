@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::process::{self, Background, PidFile, Start, Supervisor};
 use crate::api::{self, ApiSettings, Users};
 use crate::config::bytes::{decode, encode};
-use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::diagnostic::{Diagnostic, Severity, os_words};
 use crate::config::load::{Loaded, Syntax, load_sentinel};
 use crate::config::transport::Supervised;
 use crate::daemon::syslog::Syslog;
@@ -186,7 +186,8 @@ fn complaint(file: &Path, found: &[Diagnostic]) -> String {
 fn enter_directory(loaded: &mut Loaded) -> Result<(), String> {
     let dir = loaded.settings.dir.clone();
     let error = |error: std::io::Error| {
-        format!("Can't chdir to '{}': {error}. Create it, or correct 'dir'", dir.display())
+        let why = os_words(&error);
+        format!("Can't chdir to '{}': {why}. Create it, or correct 'dir'", dir.display())
     };
     if loaded.syntax == Syntax::Conf {
         std::env::set_current_dir(&dir).map_err(error)

@@ -100,6 +100,7 @@ impl Sentinel {
             let reply = Value::error(NOT_AN_INTEGER);
             return self.core.out.emit(Effect::Reply { id, reply });
         };
+        candidate.iter().for_each(|candidate| self.hear_candidate(candidate));
         // No master is watched at a port that does not exist: answered as any unknown address is.
         let address = Address::new(host, u16::try_from(port).unwrap_or(0));
         let in_tilt = self.core.in_tilt();

@@ -16,6 +16,7 @@ use super::node::HELLO_PERIOD_MS;
 use super::signed;
 use super::timers::Subject;
 use super::types::{Address, Instant, LinkId, RunId};
+use crate::config::rules::valid_host;
 use crate::resp::Value;
 
 /// Who was first heard with our id longer ago than this, in ms, is heard for the first time again.
@@ -37,8 +38,16 @@ pub(crate) const NEW_ID: &str = "I take a new id";
 pub(super) struct Double {
     pub(super) address: Address,
     first: Instant,
-    /// The link over which the address is asked, as long as it may answer.
-    asked: Option<LinkId>,
+    /// How it is asked, as long as it may answer.
+    asked: Option<Question>,
+}
+
+/// Over which link the address is asked, and a word that nobody else has: if that comes back to us
+/// we live there ourselves, behind another name or a forwarded port.
+#[derive(Debug)]
+struct Question {
+    link: LinkId,
+    word: RunId,
 }
 
 /// What came of the question at its address.
@@ -109,7 +118,8 @@ impl Sentinel {
             return;
         }
         self.part_with_double();
-        let asked = Some(self.core.connect_double(sender));
+        let (link, word) = (self.core.connect_double(sender), self.core.fresh_id());
+        let asked = Some(Question { link, word });
         self.core.doubles.now = Some(Double { address: sender.clone(), first: now, asked });
         self.touch(Subject::Peers);
     }
@@ -117,6 +127,9 @@ impl Sentinel {
     /// A sentence if this is none of a sentinel with our id, or must not be believed.
     fn why_no_double(&mut self, sender: &Address, counter: Option<u64>) -> Option<&'static str> {
         let (now, wall_ms) = (self.core.now(), self.core.clock.wall_ms);
+        if !valid_host(&sender.host, self.core.settings.resolve_hostnames) {
+            return Some("that is no address");
+        }
         let doubles = &mut self.core.doubles;
         let denied =
             |(at, when): &(Address, Instant)| at == sender && now.since(*when) < ASKED_PAUSE_MS;
@@ -141,8 +154,8 @@ impl Sentinel {
         let count = self.core.doubles.ignored;
         if count.is_power_of_two() {
             let text = format!(
-                "Ignored a hello with my own id from {sender}, where I am not: {why} ({count} \
-                 ignored so far); somebody forges"
+                "Ignored a hello with my own id from {sender}, which is not the address that I \
+                 say: {why} ({count} ignored so far)"
             );
             self.core.say(Level::Warning, None, text);
         }
@@ -151,7 +164,7 @@ impl Sentinel {
     /// What becomes of the question at the address that is said to have our id.
     pub(super) fn take_double_event(&mut self, link: LinkId, event: &LinkEvent) {
         let answer = match event {
-            LinkEvent::Up { .. } => return self.core.send(link, Command::MyId),
+            LinkEvent::Up { .. } => return self.ask_double(link),
             LinkEvent::Reply { command: Command::MyId, reply } => {
                 match (reply, reply.text().and_then(RunId::parse)) {
                     (_, Some(id)) if id == self.core.my_id => Answer::Ours,
@@ -168,6 +181,25 @@ impl Sentinel {
         self.double_answered(answer);
     }
 
+    /// The word goes as the candidate of a vote request about nobody's master, to which nobody
+    /// answers more than that it is not down.
+    fn ask_double(&mut self, link: LinkId) {
+        let Some(Double { asked: Some(question), .. }) = &self.core.doubles.now else { return };
+        let candidate = Some(question.word.clone());
+        let master = Address::new("0.0.0.0", 1);
+        self.core.send(link, Command::IsMasterDown { master, epoch: 0, candidate });
+        self.core.send(link, Command::MyId);
+    }
+
+    /// A vote is asked for with this candidate: perhaps by ourselves.
+    pub(super) fn hear_candidate(&mut self, candidate: &str) {
+        let double = self.core.doubles.now.as_ref();
+        let question = double.and_then(|double| double.asked.as_ref());
+        if question.is_some_and(|question| question.word.as_str() == candidate) {
+            self.double_answered(Answer::Forged("I live there myself"));
+        }
+    }
+
     /// Looks whether an answer is waited for in vain; within the step of the peers.
     pub(super) fn await_double(&mut self) {
         let Some(Double { first, asked: Some(_), .. }) = self.core.doubles.now else { return };
@@ -178,11 +210,11 @@ impl Sentinel {
 
     fn double_answered(&mut self, answer: Answer) {
         let now = self.core.now();
-        let Some(Double { address, first, asked: Some(link) }) = self.core.doubles.now.take()
+        let Some(Double { address, first, asked: Some(question) }) = self.core.doubles.now.take()
         else {
             return;
         };
-        self.core.disconnect(link);
+        self.core.disconnect(question.link);
         let (believed, why) = match answer {
             Answer::Ours => (true, ""),
             Answer::Unsure(why) => {
@@ -235,8 +267,8 @@ impl Sentinel {
     }
 
     fn part_with_double(&mut self) {
-        if let Some(Double { asked: Some(link), .. }) = self.core.doubles.now.take() {
-            self.core.disconnect(link);
+        if let Some(Double { asked: Some(question), .. }) = self.core.doubles.now.take() {
+            self.core.disconnect(question.link);
         }
     }
 

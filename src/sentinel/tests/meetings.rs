@@ -284,3 +284,21 @@ fn who_says_to_live_at_our_address_is_told_of() {
     assert!(desk.said.iter().any(|said| said.contains(told)), "{:?}", desk.said);
     assert!(!desk.has(EventKind::Sentinel));
 }
+
+#[test]
+fn our_own_address_by_another_name_is_no_double() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.ask(own_hello(26_009));
+    // What is asked there comes in here.
+    let Command::IsMasterDown { master, candidate, .. } = desk.question(26_009) else { panic!() };
+    let candidate = candidate.map(String::from);
+    assert_ne!(candidate.as_deref(), Some(id(1).as_str()));
+    let (host, port) = (master.host, i64::from(master.port));
+    let answer = desk.ask(Request::IsMasterDown { host, port, epoch: 0, candidate });
+    assert_eq!(answer, Some(opinion(0, 0, 0)));
+    let said = "from 127.0.0.1:26009, which is not the address that I say: I live there";
+    assert!(desk.said.iter().any(|text| text.contains(said)), "{:?}", desk.said);
+    desk.master_dies();
+    assert!(desk.has(EventKind::TryFailover), "{:?}", desk.events);
+}
