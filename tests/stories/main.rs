@@ -40,6 +40,7 @@ mod kill;
 mod main_job;
 mod manual;
 mod mixed;
+mod names;
 mod operator;
 mod process;
 mod quorum;

@@ -20,6 +20,9 @@ use crate::sentinel::LostReason;
 
 /// Longest wait for a connection, TLS included, and for a name server.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for a name server where the name has meant something before: silence begins to count
+/// when a connection ends, and `down-after` may be short.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
 /// Sent bytes that nobody acknowledges for so long end a connection. A frozen process still
 /// acknowledges (its kernel does), a cut network does not; without this the kernel's own growing
 /// pauses would keep a link silent for minutes after the network is back.
@@ -68,6 +71,25 @@ impl Dialer {
         self.dial().await
     }
 
+    /// Waits until a lookup that was late says that the name means none of the addresses that it
+    /// meant before: whatever was made of those is to be ended.
+    pub(super) async fn outdated(&mut self) {
+        while let Some(lookup) = &mut self.lookup {
+            let answer = lookup.await;
+            self.lookup = None;
+            if let Ok(Ok(found)) = answer
+                && !found.is_empty()
+            {
+                let moved = !found.iter().any(|address| self.known.contains(address));
+                self.known = found;
+                if moved {
+                    return;
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
     /// The addresses that a name means, if that is news.
     pub(super) fn news(&mut self) -> Option<Vec<String>> {
         let is_name = self.address.host.parse::<IpAddr>().is_err();
@@ -82,19 +104,22 @@ impl Dialer {
     }
 
     /// One attempt on each address that the name has, until one succeeds.
-    pub(super) async fn dial(&mut self) -> Result<Stream, LostReason> {
-        let mut reason = LostReason::Unresolved("no address".into());
-        for address in &self.known {
-            match self.outgoing.connect(*address).await {
-                Ok(stream) => return Ok(stream),
-                Err(why) => reason = why,
+    pub(super) fn dial(&self) -> impl Future<Output = Result<Stream, LostReason>> + use<> {
+        let (outgoing, known) = (self.outgoing.clone(), self.known.clone());
+        async move {
+            let mut reason = LostReason::Unresolved("no address".into());
+            for address in known {
+                match outgoing.connect(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(why) => reason = why,
+                }
             }
+            Err(reason)
         }
-        Err(reason)
     }
 
     /// Looks the name up again, since it may have moved. Without an answer the last good one is
-    /// used.
+    /// used, and what comes later may end that: see [`outdated`](Self::outdated).
     pub(super) async fn resolve(&mut self) -> Result<(), LostReason> {
         let Address { host, port } = self.address.clone();
         if let Ok(ip) = host.parse::<IpAddr>() {
@@ -106,7 +131,11 @@ impl Dialer {
                 Ok(lookup_host((host, port)).await?.collect())
             }))
         });
-        let why = match timeout(CONNECT_TIMEOUT, lookup).await {
+        let patience = match self.known.is_empty() {
+            true => CONNECT_TIMEOUT,
+            false => LOOKUP_PATIENCE,
+        };
+        let why = match timeout(patience, lookup).await {
             Ok(answer) => {
                 self.lookup = None;
                 match answer.map_err(io::Error::other).flatten() {
@@ -238,6 +267,44 @@ mod tests {
         assert!(matches!(reason, LostReason::Unresolved(_)), "{reason:?}");
         dialer.known = vec![address];
         dialer.connect().await.unwrap();
+    }
+
+    fn later(
+        answer: Vec<SocketAddr>,
+        wait: Duration,
+    ) -> AbortOnDropHandle<io::Result<Vec<SocketAddr>>> {
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            Ok(answer)
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_is_slow_holds_up_nobody_who_knows_an_address() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut dialer = dial("slow.invalid", address.port());
+        dialer.known = vec![address];
+        dialer.lookup = Some(later(vec![address], Duration::from_secs(3_600)));
+        // Less than half of the shortest down-after that anybody has, with much room.
+        timeout(CONNECT_TIMEOUT / 2, dialer.connect()).await.expect("soon").unwrap();
+        assert!(dialer.lookup.is_some(), "it goes on");
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_ends_what_was_made_of_the_old_one_if_the_name_has_moved() {
+        let (old, new) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap());
+        let mut dialer = dial("slow.invalid", 1);
+        dialer.known = vec![old];
+        let wait = 3 * LOOKUP_PATIENCE;
+        dialer.lookup = Some(later(vec![new], wait));
+        dialer.resolve().await.unwrap();
+        assert_eq!(dialer.known, [old], "for now");
+        dialer.outdated().await;
+        assert_eq!(dialer.known, [new]);
+        dialer.lookup = Some(later(vec![old, new], wait));
+        assert!(timeout(2 * wait, dialer.outdated()).await.is_err(), "it is among them");
+        assert_eq!(dialer.known, [old, new]);
     }
 
     #[tokio::test]

@@ -37,7 +37,12 @@ pub(super) async fn keep(target: Arc<Target>, outgoing: Outgoing, reporter: Repo
         let (reason, stood) = match dialer.connect().await {
             Ok(stream) => {
                 let since = Instant::now();
-                (listener.listen(stream).await, Some(since.elapsed()))
+                tokio::select! {
+                    reason = listener.listen(stream) => (reason, Some(since.elapsed())),
+                    () = dialer.outdated() => {
+                        ("its name means another address now".to_owned(), None)
+                    }
+                }
             }
             Err(reason) => (reason.to_string(), None),
         };
