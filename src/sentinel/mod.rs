@@ -44,6 +44,7 @@ mod request;
 mod rights;
 mod scripts;
 mod settle;
+mod sightings;
 mod signed;
 mod simulate;
 mod stall;
@@ -269,6 +270,10 @@ impl Sentinel {
             self.hear_hello(&payload);
             return;
         }
+        let tells_of_process = matches!(
+            event,
+            LinkEvent::Down { .. } | LinkEvent::Reply { command: Command::Info, .. }
+        );
         let core = &mut self.core;
         let Some(group) = self.groups.get_mut(name) else { return };
         let quiet = group.is_quiet(core);
@@ -290,6 +295,7 @@ impl Sentinel {
             }
             LinkEvent::Down { reason } => {
                 node.lost(core);
+                core.sightings.lost(&(name.clone(), address.clone()));
                 let refusal = match &reason {
                     LostReason::Rejected(error) => Refusal::of(error),
                     LostReason::Untrusted(_) => Some(Refusal::Untrusted),
@@ -339,6 +345,9 @@ impl Sentinel {
                 return group.note_right(core, address, &command, refusal);
             }
             LinkEvent::Hello { .. } => {}
+        }
+        if tells_of_process {
+            self.follow_sightings();
         }
         self.touch(Subject::Group(name.clone()));
     }

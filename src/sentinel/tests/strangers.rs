@@ -222,3 +222,126 @@ fn whom_a_full_group_does_not_take_in_moves_nothing() {
     desk.hello(9, 5, REPLICA, 5);
     assert_eq!(desk.sentinel.groups["mymaster"].master.address.port, MASTER);
 }
+
+/// A master of the process `n`, with its history, and a replica at this port.
+fn process(n: u8, replica: u16) -> String {
+    format!("run_id:{}\r\nmaster_replid:{}\r\n{}", id(n), id(n + 100), master_of(replica))
+}
+
+/// A replica of this master, with the history of the process `n`.
+fn copy_of(n: u8, master: u16) -> String {
+    format!("master_replid:{}\r\n{}", id(n + 100), replica_info(master, 500, true))
+}
+
+impl Desk {
+    /// The connection to this port breaks, and stands again.
+    fn reconnects(&mut self, port: u16) {
+        self.connection_ends(port);
+        let (link, ip) = (self.link_to(port), "127.0.0.1".to_owned());
+        let up = LinkEvent::Up { local_ip: ip.clone(), remote_ip: ip };
+        self.input(Input::Link { link, event: up });
+        self.input(Input::Link { link, event: LinkEvent::Subscribed });
+    }
+
+    /// Two groups: of the process 71 at MASTER, and of 72 at 7100, whose replica is 7101.
+    fn with_two_processes() -> Desk {
+        let mut desk = Desk::new(1, 2);
+        desk.infos.insert(at(MASTER), process(71, REPLICA));
+        desk.infos.insert(at(REPLICA), copy_of(71, MASTER));
+        desk.infos.insert(at(OTHER_REPLICA), copy_of(71, MASTER));
+        desk.infos.insert(at(7_100), process(72, 7_101));
+        desk.infos.insert(at(7_101), copy_of(72, 7_100));
+        desk.watches_another_group(7_100);
+        let options = ["down-after-milliseconds", "1000"].map(str::to_owned).to_vec();
+        desk.ask(Request::Set { name: "other".into(), options });
+        desk.pass(22_000);
+        desk
+    }
+
+    /// The processes at the two masters' addresses are these from now on.
+    fn live_at_the_masters(&mut self, ours: u8, theirs: u8) {
+        for port in [MASTER, 7_100] {
+            self.infos.remove(&at(port));
+            self.connection_ends(port);
+        }
+        self.infos.insert(at(MASTER), process(ours, if ours == 71 { REPLICA } else { 7_101 }));
+        self.infos.insert(at(7_100), process(theirs, if theirs == 72 { 7_101 } else { REPLICA }));
+        for port in [MASTER, 7_100] {
+            self.reconnects(port);
+        }
+    }
+
+    fn is_flagged_down(&mut self, name: &str) -> bool {
+        let entry = self.ask(Request::Master(name.into())).expect("an entry");
+        format!("{entry:?}").contains("s_down")
+    }
+}
+
+#[test]
+fn masters_that_swap_their_addresses_are_down_for_their_groups() {
+    let mut desk = Desk::with_two_processes();
+    desk.live_at_the_masters(72, 71);
+    desk.pass(3_000);
+    assert!(desk.is_flagged_down("mymaster") && desk.is_flagged_down("other"), "{:?}", desk.said);
+    let told = |desk: &Desk, text: &str| desk.said.iter().any(|said| said.contains(text));
+    assert!(told(&desk, "127.0.0.1:7001 is another group's node now"), "{:?}", desk.said);
+    let entry = desk.ask(Request::Replicas("mymaster".into())).expect("replicas");
+    assert!(!format!("{entry:?}").contains("7101"), "a stranger's replicas are none of ours");
+    // One of ours has copied the stranger's data by now.
+    desk.infos.insert(at(REPLICA), copy_of(72, MASTER));
+    desk.pass(2_000);
+    desk.answer_question(26002, 1, "*", 0);
+    desk.win();
+    desk.pass(500);
+    assert_eq!(desk.promotions(), [OTHER_REPLICA], "{:?}", desk.said);
+    desk.infos.insert(at(OTHER_REPLICA), "role:master\r\n".into());
+    desk.pass(500);
+    assert!(desk.has(EventKind::SwitchMaster), "{:?}", desk.said);
+    desk.gives_time_for_repairs();
+    assert_eq!(desk.orders_to(MASTER), [] as [&Command; 0], "it is the other group's");
+    // It goes home, and ours comes back.
+    desk.live_at_the_masters(71, 72);
+    desk.gives_time_for_repairs();
+    let order = Command::Follow { master: at(OTHER_REPLICA) };
+    assert!(desk.orders_to(MASTER).contains(&&order), "{:?}", desk.said);
+}
+
+#[test]
+fn masters_that_swap_back_in_time_are_as_before() {
+    let mut desk = Desk::with_two_processes();
+    desk.live_at_the_masters(72, 71);
+    desk.pass(600);
+    desk.live_at_the_masters(71, 72);
+    desk.pass(30_000);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    assert!(!desk.is_flagged_down("mymaster") && !desk.is_flagged_down("other"));
+}
+
+#[test]
+fn a_node_that_two_groups_know_by_two_addresses_is_nobodys_stranger() {
+    let mut desk = Desk::with_two_processes();
+    // Each of the two sees a new process, and it is the same.
+    for port in [MASTER, 7_100] {
+        desk.infos.insert(at(port), process(73, REPLICA));
+        desk.reconnects(port);
+        desk.pass(10_000);
+    }
+    desk.pass(10_000);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.said);
+    assert!(!desk.said.iter().any(|said| said.contains("another group's node now")));
+    // And stays that if one of the addresses leads nowhere.
+    desk.infos.remove(&at(7_100));
+    desk.connection_ends(7_100);
+    desk.pass(10_000);
+    assert!(!desk.is_flagged_down("mymaster"), "{:?}", desk.said);
+}
+
+#[test]
+fn a_process_of_a_group_that_is_no_more_is_no_stranger() {
+    let mut desk = Desk::with_two_processes();
+    desk.ask(Request::Remove("other".into()));
+    desk.infos.insert(at(MASTER), process(72, REPLICA));
+    desk.reconnects(MASTER);
+    desk.pass(10_000);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.said);
+}
