@@ -414,6 +414,9 @@ fn reply(desk: &Desk, source: &mut Source<'_>, command: &Command) -> Value {
         }
         Command::Hello { .. } => Value::Integer(1),
         Command::ScriptKill => Value::ok(),
+        Command::AskId { .. } => {
+            Value::Array(vec![Value::Integer(0), Value::bulk(some_id(source))])
+        }
     }
 }
 

@@ -165,7 +165,11 @@ impl Sentinel {
     pub(super) fn take_double_event(&mut self, link: LinkId, event: &LinkEvent) {
         let answer = match event {
             LinkEvent::Up { .. } => return self.ask_double(link),
-            LinkEvent::Reply { command: Command::MyId, reply } => {
+            LinkEvent::Reply { command: Command::AskId { .. }, reply } => {
+                let reply = match reply {
+                    Value::Array(replies) => replies.last().unwrap_or(reply),
+                    reply => reply,
+                };
                 match (reply, reply.text().and_then(RunId::parse)) {
                     (_, Some(id)) if id == self.core.my_id => Answer::Ours,
                     // Whoever does not let us ask may be anybody.
@@ -181,14 +185,10 @@ impl Sentinel {
         self.double_answered(answer);
     }
 
-    /// The word goes as the candidate of a vote request about nobody's master, to which nobody
-    /// answers more than that it is not down.
     fn ask_double(&mut self, link: LinkId) {
         let Some(Double { asked: Some(question), .. }) = &self.core.doubles.now else { return };
-        let candidate = Some(question.word.clone());
-        let master = Address::new("0.0.0.0", 1);
-        self.core.send(link, Command::IsMasterDown { master, epoch: 0, candidate });
-        self.core.send(link, Command::MyId);
+        let word = question.word.clone();
+        self.core.send(link, Command::AskId { word });
     }
 
     /// A vote is asked for with this candidate: perhaps by ourselves.

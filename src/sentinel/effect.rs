@@ -162,8 +162,12 @@ pub enum Command {
         /// The new master.
         master: Address,
     },
-    /// `SENTINEL MYID`: to whom is said to have our id.
-    MyId,
+    /// `SENTINEL MYID`: to whom is said to have our id. Before it a vote request about nobody's
+    /// master, which means nothing to anybody but ourselves, if it is we who live there.
+    AskId {
+        /// Its candidate.
+        word: RunId,
+    },
     /// `SCRIPT KILL`, for a node that answers `-BUSY` for too long.
     ScriptKill,
 }
@@ -211,7 +215,10 @@ impl Command {
             }
             Command::HandedOver => several(settled.to_vec()),
             Command::Follow { master } => transaction(&master.host, &master.port.to_string()),
-            Command::MyId => one(&["SENTINEL", "MYID"]),
+            Command::AskId { word } => several(vec![
+                vec!["SENTINEL", "is-master-down-by-addr", "0.0.0.0", "1", "0", word.as_str()],
+                vec!["SENTINEL", "MYID"],
+            ]),
             Command::ScriptKill => one(&["SCRIPT", "KILL"]),
         };
         for words in &mut requests {

@@ -499,7 +499,7 @@ impl Group {
             Command::HandOver { .. } => self.take_hand_over(core, reply),
             Command::IsMasterDown { .. }
             | Command::GiveUp(_)
-            | Command::MyId
+            | Command::AskId { .. }
             | Command::ScriptKill
             | Command::HandedOver => {}
         }

@@ -2,8 +2,8 @@
 //! given to another group's node while both run, as when containers change networks.
 //!
 //! A stranger is a process that another group had before, that came to this place after another
-//! one, and that does not answer any more where it was. Until its old place has told, it may as well
-//! be one node that two groups know by two addresses; once that was seen it is so for good.
+//! one, and that does not answer any more where it was. Until its old place has told, it may as
+//! well be one node that two groups know by two addresses; once that was seen it is so for good.
 
 use std::collections::{BTreeMap, BTreeSet};
 

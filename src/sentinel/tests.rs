@@ -214,7 +214,7 @@ impl Desk {
                 Some(info) => Value::bulk(info),
                 None => return,
             },
-            Command::MyId => match self.ids.get(&to.port) {
+            Command::AskId { .. } => match self.ids.get(&to.port) {
                 Some(id) => id.clone(),
                 None => return,
             },

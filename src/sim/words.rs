@@ -73,7 +73,7 @@ fn sent(command: &Command) -> Option<String> {
         Command::HandOver { to, .. } => format!("FAILOVER TO {} {}", to.host, to.port),
         Command::HandedOver => "CONFIG REWRITE, CLIENT KILL".into(),
         Command::Follow { master } => format!("SLAVEOF {} {}", master.host, master.port),
-        Command::MyId => "SENTINEL MYID".into(),
+        Command::AskId { .. } => "SENTINEL MYID".into(),
         Command::ScriptKill => "SCRIPT KILL".into(),
     })
 }

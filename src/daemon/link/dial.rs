@@ -20,8 +20,8 @@ use crate::sentinel::LostReason;
 
 /// Longest wait for a connection, TLS included, and for a name server.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest wait for a name server where the name has meant something before: silence begins to count
-/// when a connection ends, and `down-after` may be short.
+/// Longest wait for a name server where the name has meant something before: silence begins to
+/// count when a connection ends, and `down-after` may be short.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
 /// Sent bytes that nobody acknowledges for so long end a connection. A frozen process still
 /// acknowledges (its kernel does), a cut network does not; without this the kernel's own growing

@@ -94,7 +94,7 @@ fn a_forged_hello_with_our_id_keeps_us_from_no_election() {
 #[test]
 fn an_election_goes_on_where_the_double_proves_to_be_none() {
     let reply = Value::bulk(id(9).as_str());
-    let other = LinkEvent::Reply { command: Command::MyId, reply };
+    let other = LinkEvent::Reply { command: Command::AskId { word: id(9) }, reply };
     for none in [other, LinkEvent::Down { reason: LostReason::Refused }] {
         let mut desk = Desk::new(1, 2);
         desk.pass(5_000);
@@ -291,10 +291,12 @@ fn our_own_address_by_another_name_is_no_double() {
     desk.pass(5_000);
     desk.ask(own_hello(26_009));
     // What is asked there comes in here.
-    let Command::IsMasterDown { master, candidate, .. } = desk.question(26_009) else { panic!() };
-    let candidate = candidate.map(String::from);
-    assert_ne!(candidate.as_deref(), Some(id(1).as_str()));
-    let (host, port) = (master.host, i64::from(master.port));
+    let word = desk.sent.iter().find_map(|(_, command)| match command {
+        Command::AskId { word } => Some(word.to_string()),
+        _ => None,
+    });
+    assert!(word.as_deref().is_some_and(|word| word != id(1).as_str()), "{:?}", desk.sent);
+    let (host, port, candidate) = ("0.0.0.0".to_owned(), 1, word);
     let answer = desk.ask(Request::IsMasterDown { host, port, epoch: 0, candidate });
     assert_eq!(answer, Some(opinion(0, 0, 0)));
     let said = "from 127.0.0.1:26009, which is not the address that I say: I live there";

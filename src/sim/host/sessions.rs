@@ -62,7 +62,7 @@ fn read_ask(ask: Ask) -> Result<Request, Packet> {
                 candidate: candidate.map(String::from),
             })
         }
-        Ask::Command(Command::MyId) => Ok(Request::MyId),
+        Ask::Command(Command::AskId { .. }) => Ok(Request::MyId),
         _ => Err(Packet::Reply(Box::new(Value::error("ERR unknown command")))),
     }
 }
