@@ -230,7 +230,8 @@ pub(super) fn load_in(
     if found.iter().any(Diagnostic::is_error) {
         return Err(found);
     }
-    loaded.home = base.join(&loaded.settings.dir);
+    // Without the `.` of `dir .`.
+    loaded.home = base.join(&loaded.settings.dir).components().collect();
     loaded.notes = found;
     Ok(loaded)
 }

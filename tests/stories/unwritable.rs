@@ -220,6 +220,7 @@ fn with_nowhere_to_remember_it_does_not_start() {
     assert_eq!(status.code(), Some(1), "{said}");
     let file = format!("Sentinel config file {} is not writable", plain(&stage.conf()));
     assert!(said.contains(&file) && said.contains(&plain(&stage.path("var"))), "{said}");
+    assert!(said.contains("Set 'dir' to a folder") && !said.contains("state_dir"), "{said}");
 
     // And so says the check, which starts nothing.
     let at = words.iter().position(|word| *word == "sentinel").expect("the subcommand");

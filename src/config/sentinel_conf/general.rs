@@ -109,7 +109,9 @@ impl Reader<'_> {
 pub(super) const INT_MAX: u64 = 2_147_483_647;
 
 pub(super) fn integer(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
-    let Ok(number) = text.parse::<i64>() else {
+    // As Redis reads it: no plus sign, no leading zeros.
+    let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text);
+    let Some(number) = number else {
         return Err(Fault::new(1, "argument couldn't be parsed into an integer")
             .help(format!("write a number from {min} to {max}")));
     };

@@ -608,3 +608,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn integers_are_written_as_redis_writes_them() {
+    const WORDS: &str = "argument couldn't be parsed into an integer";
+    for line in ["port +1", "port 01", "timeout +5", "timeout 0300", "maxclients 0100", "port 00"] {
+        assert_eq!(findings(line), [format!("error 1:{} {WORDS}", line.find(' ').unwrap() + 2)]);
+    }
+}

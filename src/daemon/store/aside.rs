@@ -107,7 +107,7 @@ fn instead(
     let mut refusals = Vec::new();
     let mut open_in = |folder: PathBuf| {
         let opened = make_folder(&folder)
-            .map_err(|error| error.to_string())
+            .map_err(|error| why_not_made(&error))
             .and_then(|()| StateFile::open_as(&folder, &stem).map_err(|error| reason(&error)))
             .and_then(|(mut file, _)| match file.write(&state) {
                 Ok(()) => Ok(file),
@@ -128,7 +128,10 @@ fn instead(
             Some(file) => file,
             None => {
                 let refused = refusals.join("; ");
-                let why = format!("{why}. Nor can its state be kept elsewhere: {refused}");
+                let why = format!(
+                    "{why}. Nor can its state be kept elsewhere: {refused}. Set 'dir' to a folder \
+                     that this user may write to"
+                );
                 return Err(not_writable(conf, why));
             }
         },
@@ -152,6 +155,14 @@ fn instead(
 fn reason(error: &StateFileError) -> String {
     match error {
         StateFileError::Unusable { step, cause, .. } => format!("{step}: {}", os_words(cause)),
+        error => error.to_string(),
+    }
+}
+
+/// The same of the folder for it.
+fn why_not_made(error: &StartError) -> String {
+    match error {
+        StartError::Folder { cause, .. } => format!("can't create it: {}", os_words(cause)),
         error => error.to_string(),
     }
 }

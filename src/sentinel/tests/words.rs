@@ -285,3 +285,22 @@ fn a_group_takes_in_so_many_sentinels_and_no_more() {
     }
     assert_eq!(field(&desk.master(), "num-other-sentinels"), "1024");
 }
+
+#[test]
+fn a_replica_that_has_said_nothing_yet_has_the_defaults_of_redis() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    let (_, mut state) = desk.writes.pop().expect("a state");
+    let group = state.groups.get_mut("mymaster").expect("the group");
+    // Nobody answers there.
+    group.replicas.push(at(7_999));
+    let mut desk = Desk::restored(state);
+    let entry = desk.replica(7_999);
+    assert_eq!(field(&entry, "slave-priority"), "100");
+    assert_eq!(field(&entry, "replica-announced"), "1");
+    assert_eq!(field(&entry, "master-host"), "?");
+    let info = desk.infos[&at(REPLICA)].replace("priority:100", "priority:7");
+    desk.infos.insert(at(REPLICA), info);
+    desk.pass(12_000);
+    assert_eq!(field(&desk.replica(REPLICA), "slave-priority"), "7", "by its own word");
+}
