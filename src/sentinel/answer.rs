@@ -243,7 +243,6 @@ impl Sentinel {
         }
         self.core.note_scripts(&name, None);
         group.close(&mut self.core);
-        self.core.sightings.forget(&group.name);
         if let Some(declared) = group.declared
             && self.core.holds(Guard::RemovedStays)
         {

@@ -13,7 +13,6 @@ use super::mutant::{Guard, Guards};
 use super::node::HELLO_PERIOD_MS;
 use super::outbox::Outbox;
 use super::peer::PeerLink;
-use super::sightings::Sightings;
 use super::signed::sign;
 use super::tunables::Tunables;
 use super::types::{
@@ -65,7 +64,6 @@ pub(super) struct Core {
     pub(super) links: BTreeMap<LinkId, Owner>,
     pub(super) peers: BTreeMap<RunId, PeerLink>,
     pub(super) claims: Claims,
-    pub(super) sightings: Sightings,
     /// `notification-script` of each group that has one.
     pub(super) notified: BTreeMap<GroupName, PathBuf>,
     /// Links to peers were opened since [`Core::has_new_peers`] was last asked.
@@ -113,7 +111,6 @@ impl Core {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             claims: Claims::default(),
-            sightings: Sightings::default(),
             notified: BTreeMap::new(),
             opened: false,
             local_ips: BTreeSet::new(),

@@ -584,17 +584,13 @@ impl Group {
 
 impl Node {
     /// Sentinel's subjective down: silent for longer than `down-after`; or a master that has said
-    /// for long that it is a replica; or one that restarted and did not come back in time; or one
-    /// at whose address another group's node lives by now.
+    /// for long that it is a replica; or one that restarted and did not come back in time.
     fn is_down(&mut self, core: &mut Core, settings: &GroupSettings, is_master: bool) -> bool {
         if core.silent_beyond(self.health.silent_since, settings.down_after_ms) {
             return true;
         }
         if !is_master {
             return false;
-        }
-        if core.silent_beyond(self.stranger_since, settings.down_after_ms) {
-            return true;
         }
         let patience_ms = settings.down_after_ms + 2 * core.tune.info_period_ms;
         let demoted = self.role() == Some(Role::Slave) && core.holds(Guard::DemotedIsDown);

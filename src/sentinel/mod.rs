@@ -44,7 +44,6 @@ mod request;
 mod rights;
 mod scripts;
 mod settle;
-mod sightings;
 mod signed;
 mod simulate;
 mod stall;
@@ -270,10 +269,6 @@ impl Sentinel {
             self.hear_hello(&payload);
             return;
         }
-        let tells_of_process = matches!(
-            event,
-            LinkEvent::Down { .. } | LinkEvent::Reply { command: Command::Info, .. }
-        );
         let core = &mut self.core;
         let Some(group) = self.groups.get_mut(name) else { return };
         let quiet = group.is_quiet(core);
@@ -295,7 +290,6 @@ impl Sentinel {
             }
             LinkEvent::Down { reason } => {
                 node.lost(core);
-                core.sightings.lost(&(name.clone(), address.clone()));
                 let refusal = match &reason {
                     LostReason::Rejected(error) => Refusal::of(error),
                     LostReason::Untrusted(_) => Some(Refusal::Untrusted),
@@ -345,9 +339,6 @@ impl Sentinel {
                 return group.note_right(core, address, &command, refusal);
             }
             LinkEvent::Hello { .. } => {}
-        }
-        if tells_of_process {
-            self.follow_sightings();
         }
         self.touch(Subject::Group(name.clone()));
     }

@@ -59,10 +59,6 @@ pub(super) struct Node {
     info_in_flight: bool,
     /// How many times it has answered INFO.
     pub(super) infos: u64,
-    /// The process that answers here may be another group's; see `sightings`.
-    pub(super) in_doubt: bool,
-    /// Since when it is certainly (watched clock).
-    pub(super) stranger_since: Option<Instant>,
     /// Replies to INFO that were none.
     pub(super) bad_infos: u64,
     /// Since when it has reported its present role.
@@ -135,8 +131,6 @@ impl Node {
             info_asked_at: None,
             info_in_flight: false,
             infos: 0,
-            in_doubt: false,
-            stranger_since: None,
             bad_infos: 0,
             role_since: now,
             settled_since: now,
@@ -346,7 +340,6 @@ impl Node {
 
     /// Closes its connection and opens another.
     pub(super) fn reopen(&mut self, core: &mut Core, group: &GroupName, settings: &GroupSettings) {
-        core.sightings.lost(&(group.clone(), self.address.clone()));
         core.disconnect(self.health.link);
         let link = core.connect_node(group, &self.address, settings);
         core.note_meaning(link, self.meaning());

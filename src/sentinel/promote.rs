@@ -93,14 +93,6 @@ impl Group {
             return Some(format!("it refuses {command} ({})", refusal.code()));
         }
         let Some(info) = &node.info else { return Some("no INFO from it yet".into()) };
-        if node.stranger_since.is_some() {
-            return Some("another group's node lives at its address".into());
-        }
-        let strange = self.master.info.as_ref().filter(|_| self.master.in_doubt);
-        if strange.is_some_and(|strange| strange.replid.is_some() && strange.replid == info.replid)
-        {
-            return Some("it has copied the data of another group's master".into());
-        }
         if node.sdown_since.is_some() && core.holds(Guard::CandidateLives) {
             return Some("down".into());
         }

@@ -66,7 +66,6 @@ impl Group {
     fn master_is_sane(&self, core: &Core) -> bool {
         self.master.role() == Some(Role::Master)
             && self.master.sdown_since.is_none()
-            && !self.master.in_doubt
             && self.master.info_within(core, 2 * core.tune.info_period_ms)
     }
 
@@ -115,9 +114,6 @@ impl Group {
     /// or a foreign one, unless it is the very process that followed ours before.
     pub(super) fn is_foreign(&self, core: &Core, node: &Node) -> bool {
         let Some(info) = &node.info else { return false };
-        if node.stranger_since.is_some() {
-            return true;
-        }
         match (info.role, &info.master) {
             (Role::Slave, Some(_)) if self.has_our_history(info) => false,
             (Role::Slave, Some(master)) => {
@@ -141,7 +137,6 @@ impl Group {
     pub(super) fn has_our_history(&self, info: &Info) -> bool {
         // A master that was made somebody's replica has that one's history.
         let master = self.master.info.as_ref().filter(|master| master.role == Role::Master);
-        let master = master.filter(|_| !self.master.in_doubt);
         let ours = master.and_then(|master| master.replid.as_ref());
         ours.is_some() && ours == info.replid.as_ref()
     }

@@ -71,9 +71,6 @@ impl Group {
         let found =
             if is_master && info.role == Role::Master { info.slaves.clone() } else { vec![] };
         self.note_info(core, address, info);
-        if self.master.in_doubt {
-            return;
-        }
         for slave in found {
             let known = self.replicas.values().any(|node| node.is_at(&slave));
             let usable = valid_host(&slave.host, core.settings.resolve_hostnames);
@@ -143,10 +140,6 @@ impl Group {
         node.info = Some(info);
         node.info_at = Some(now);
         node.infos += 1;
-        if let Some(run_id) = node.run_id.clone() {
-            core.sightings.seen(&(self.name.clone(), address.clone()), &run_id, now);
-            self.judge_standing(core, address);
-        }
         if let Some(before) = before {
             self.part_doubles(&before, address, now);
             let details = self.node_details(core, address);
