@@ -51,7 +51,6 @@ mod scripts;
 mod shapes;
 mod side_by_side;
 mod state;
-mod swapped;
 mod there_and_back;
 mod tls;
 mod topology;
