@@ -447,6 +447,7 @@ impl Group {
         }
         if about_this_master {
             peer.master_down_at = down.then(|| core.now());
+            peer.master_up_at = (!down).then(|| core.now());
         }
         if vote_asked && about_this_master {
             peer.answered_epoch = peer.answered_epoch.max(Some(epoch));

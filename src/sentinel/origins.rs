@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 
 use super::claims::Claims;
 use super::core::Core;
+use super::election::majority;
 use super::event::Level;
 use super::group::Group;
 use super::info::{Info, Role};
 use super::mutant::Guard;
 use super::types::{Address, GroupName, Instant, RunId};
 
+/// A stranger in our master's place whom a majority of all sentinels takes for the master is
+/// believed to be it after so long, in ms: three of Sentinel's INFO periods. They may know better.
+const BELIEVED_MS: u64 = 30_000;
 /// So many processes are remembered for each address.
 const FACES_MAX: usize = 4;
 
@@ -67,8 +71,8 @@ impl Face {
 }
 
 impl Place {
-    fn shows(&self, info: &Info) -> bool {
-        self.up && self.faces.last().is_some_and(|face| face.is_of(info))
+    fn shows(&self, is_it: impl Fn(&Face) -> bool) -> bool {
+        self.up && self.faces.last().is_some_and(is_it)
     }
 
     fn told_since(&self, at: Instant) -> bool {
@@ -123,6 +127,14 @@ impl Origins {
         }
     }
 
+    /// What was known of the group was wrong, and so was whose this process is.
+    fn unlearn(&mut self, group: &GroupName, info: &Info) {
+        self.families.remove(group);
+        for place in self.families.values_mut().flat_map(|family| family.values_mut()) {
+            place.faces.retain(|face| !face.is_of(info));
+        }
+    }
+
     /// An operator has removed the group.
     pub(super) fn forget(&mut self, group: &GroupName) {
         self.families.remove(group);
@@ -151,21 +163,33 @@ impl Origins {
         if faces(own).any(|face| face.run_id == *run_id || face.is_of_any(&info.histories())) {
             return None;
         }
+        let was_sure = before.is_some_and(|before| before.sure);
         let before = before.filter(|before| before.run_id == *run_id);
         let since = before.map_or(now, |before| before.since);
-        let was_sure = before.is_some_and(|before| before.sure);
+        let by_process = |face: &Face| face.run_id == *run_id;
+        let by_history =
+            |face: &Face| info.role == Role::Master && face.is_of_any(&info.histories());
         self.families.iter().filter(|(name, _)| *name != group).find_map(|(name, other)| {
             let held = || other.iter().filter(|(place, _)| claims.holds(place, name));
-            let was_at = |place: &&Place| place.faces.iter().any(|face| face.is_of(info));
-            let (place, _) = held().find(|(_, place)| was_at(place))?;
-            if !was_sure && overlap(own, other) {
+            let process = held().find(|(_, seen)| seen.faces.iter().any(by_process));
+            let history = || held().find(|(_, seen)| seen.faces.iter().any(by_history));
+            let (place, _) = process.or_else(history)?;
+            // It may have restarted since.
+            let is_known = was_sure && (before.is_some() || process.is_none());
+            if !is_known && overlap(own, other) {
                 return None;
             }
-            let shown = || held().filter(|(place, seen)| *place != at && seen.shows(info));
-            if shown().any(|(_, seen)| seen.told_since(since)) {
+            let is_it = |face: &Face| match process {
+                Some(_) => by_process(face),
+                None => by_history(face),
+            };
+            let shown = |(place, seen): &(&Address, &Place)| *place != at && seen.shows(is_it);
+            let told = held().filter(shown).any(|(_, seen)| seen.told_since(since));
+            // That its history goes on at another node of its group says nothing of this one.
+            if told && !(is_known && process.is_none()) {
                 return None;
             }
-            let sure = was_sure || shown().next().is_none();
+            let sure = is_known || held().find(shown).is_none();
             let (run_id, group, place) = (run_id.clone(), name.clone(), place.clone());
             Some(Stranger { run_id, group, place, since, sure })
         })
@@ -250,6 +274,26 @@ impl Group {
                 self.note_origin(core, &at);
             }
         }
+        self.believe_the_others(core);
+    }
+
+    /// A sentinel that was started while two nodes had changed places takes the right ones for
+    /// strangers later. Alone it does nothing about it, and need not insist.
+    fn believe_the_others(&mut self, core: &mut Core) {
+        let Some(since) = self.master.stranger.as_ref().map(|of| of.since) else { return };
+        let valid_ms = core.tune.opinion_valid_ms();
+        let ups = self.peers.values().filter_map(|peer| peer.master_up_at);
+        let ups = ups.filter(|at| core.now().since(*at) <= valid_ms).count() as u32;
+        if ups < majority(self.voters()) || !core.due(since.plus(BELIEVED_MS)) {
+            return;
+        }
+        let Some(info) = self.master.info.clone() else { return };
+        let (at, name) = (self.master.address.clone(), self.name.clone());
+        let text = format!("{ups} sentinels take {at} for the master of {name}: so do I");
+        core.say(Level::Warning, Some(&name), text);
+        core.origins.unlearn(&name, &info);
+        self.master.stranger = None;
+        self.note_origin(core, &at);
     }
 
     /// Somebody else's data, which a replica has copied from a stranger in our master's place.

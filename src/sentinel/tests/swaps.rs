@@ -357,6 +357,61 @@ fn a_sentinel_that_starts_after_both_failovers_makes_no_replica_of_another_group
 }
 
 #[test]
+fn whoever_started_between_a_swap_and_its_end_believes_the_others_after_a_while() {
+    let mut desk = two_groups();
+    // It met them in each other's places.
+    let state = desk.writes.last().expect("a write").1.clone();
+    let infos = desk.infos.clone();
+    desk = Desk::restored(state);
+    desk.infos = infos;
+    desk.infos.insert(at(MASTER), master(THEIR_ID, THEIR_DATA, &[REPLICA]));
+    desk.infos.insert(at(THEIRS), master(OUR_ID, OUR_DATA, &[THEIR_REPLICA]));
+    desk.pass(25_000);
+    desk.swap_back();
+    assert!(desk.is_down("mymaster"), "{:?}", desk.said);
+    for second in 1..60 {
+        desk.answer_question(26002, 0, "*", 0);
+        desk.answer_question(26003, i64::from(second < 45), "*", 0);
+        desk.pass(1_000);
+        if second == 44 {
+            assert!(desk.is_down("mymaster"), "not a majority: {:?}", desk.said);
+        }
+    }
+    assert!(!desk.is_down("mymaster"), "{:?}", desk.said);
+    desk.pass(60_000);
+    assert!(!desk.is_down("mymaster"), "{:?}", desk.said);
+}
+
+#[test]
+fn a_stranger_is_left_alone_when_its_group_has_promoted_a_replica_and_when_it_restarts() {
+    let mut desk = two_groups();
+    desk.swap();
+    desk.infos.insert(at(OTHER_REPLICA), replica(73, MASTER, OUR_DATA));
+    desk.agreed_and_elected();
+    assert_eq!(desk.promotions().len(), 1, "{:?}", desk.said);
+    let new_master = desk.promotions()[0];
+    let promoted = format!("{}master_replid2:{}\r\n", master(72, 9, &[]), id(OUR_DATA));
+    desk.infos.insert(at(new_master), promoted);
+    desk.pass(1_000);
+    let promoted = format!("{}master_replid2:{}\r\n", master(82, 19, &[]), id(THEIR_DATA));
+    desk.infos.insert(at(THEIR_REPLICA), promoted);
+    desk.ask(Request::Hello(format!(
+        "127.0.0.1,26002,{},9,other,127.0.0.1,{THEIR_REPLICA},9",
+        id(2)
+    )));
+    assert_eq!(desk.master_port("other"), THEIR_REPLICA);
+    desk.gives_time_for_repairs();
+    desk.moves_in(MASTER, restarted(120, THEIR_DATA));
+    desk.moves_in(THEIRS, restarted(130, OUR_DATA));
+    for _ in 0..100 {
+        desk.pass(1_000);
+    }
+    for port in [MASTER, THEIRS] {
+        assert!(desk.orders_to(port).is_empty(), "{port}: {:?}", desk.said);
+    }
+}
+
+#[test]
 fn the_replicas_of_a_stranger_are_not_taken_in() {
     let mut desk = two_groups();
     desk.connection_ends(THEIRS);
