@@ -61,6 +61,11 @@ impl Claims {
         }
     }
 
+    /// This group has a node that is configured with this address.
+    pub(super) fn holds(&self, address: &Address, group: &GroupName) -> bool {
+        self.held.get(address).is_some_and(|groups| groups.contains(group))
+    }
+
     /// A group other than this one that has a node which is configured with this address.
     pub(super) fn holder(&self, address: &Address, but: &GroupName) -> Option<&GroupName> {
         self.held.get(address)?.iter().find(|group| *group != but)

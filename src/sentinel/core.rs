@@ -11,6 +11,7 @@ use super::event::{Event, EventKind, Level};
 use super::hello::GiveUp;
 use super::mutant::{Guard, Guards};
 use super::node::HELLO_PERIOD_MS;
+use super::origins::Origins;
 use super::outbox::Outbox;
 use super::peer::PeerLink;
 use super::signed::sign;
@@ -64,6 +65,7 @@ pub(super) struct Core {
     pub(super) links: BTreeMap<LinkId, Owner>,
     pub(super) peers: BTreeMap<RunId, PeerLink>,
     pub(super) claims: Claims,
+    pub(super) origins: Origins,
     /// `notification-script` of each group that has one.
     pub(super) notified: BTreeMap<GroupName, PathBuf>,
     /// Links to peers were opened since [`Core::has_new_peers`] was last asked.
@@ -111,6 +113,7 @@ impl Core {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             claims: Claims::default(),
+            origins: Origins::default(),
             notified: BTreeMap::new(),
             opened: false,
             local_ips: BTreeSet::new(),
@@ -332,6 +335,7 @@ impl Core {
     pub(super) fn disconnect(&mut self, link: LinkId) {
         if let Some(Owner::Node(node)) = self.links.remove(&link) {
             self.claims.closed(link, &node);
+            self.origins.lost(&node.0, &node.1);
         }
         self.out.emit(Effect::Disconnect { link });
     }

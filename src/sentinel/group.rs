@@ -135,6 +135,7 @@ impl Group {
     pub(super) fn close(&mut self, core: &mut Core) {
         core.disconnect(self.master.link());
         self.drop_replicas(core);
+        core.origins.forget(&self.name);
         for id in std::mem::take(&mut self.peers).into_keys() {
             core.leave_peer(&id, &self.name);
         }
@@ -143,6 +144,7 @@ impl Group {
     pub(super) fn drop_replicas(&mut self, core: &mut Core) {
         for replica in std::mem::take(&mut self.replicas).into_values() {
             core.disconnect(replica.link());
+            core.origins.forget_place(&self.name, &replica.address);
         }
     }
 
@@ -175,6 +177,7 @@ impl Group {
             self.confirm_members(core);
             self.tend_links(core);
             self.listen(core);
+            self.settle_origins(core);
             self.judge_nodes(core);
             self.judge_peers(core);
             self.ask_peers(core);
@@ -192,7 +195,8 @@ impl Group {
     fn tend_links(&mut self, core: &mut Core) {
         self.resolve_again(core);
         let busy = self.failover.is_some() || self.repoint.is_some();
-        let trouble = busy || self.master.sdown_since.is_some();
+        let odd = self.master.sdown_since.is_some() || self.master.stranger.is_some();
+        let trouble = busy || odd;
         let regular = core.tune.info_period_ms;
         let in_trouble = regular.min(INFO_PERIOD_TROUBLE_MS);
         let period = if trouble { in_trouble } else { regular };
@@ -296,6 +300,7 @@ impl Group {
         self.failover.is_none()
             && self.repoint.is_none()
             && self.master.sdown_since.is_none()
+            && self.master.stranger.is_none()
             && self.odown_since.is_none()
             && self.replicas.values().all(|node| self.fault(core, node).is_none())
     }
@@ -446,6 +451,7 @@ impl Group {
         }
         if about_this_master {
             peer.master_down_at = down.then(|| core.now());
+            peer.master_up_at = (!down).then(|| core.now());
         }
         if vote_asked && about_this_master {
             peer.answered_epoch = peer.answered_epoch.max(Some(epoch));
@@ -583,14 +589,18 @@ impl Group {
 }
 
 impl Node {
-    /// Sentinel's subjective down: silent for longer than `down-after`; or a master that has said
-    /// for long that it is a replica; or one that restarted and did not come back in time.
+    /// Sentinel's subjective down: silent for longer than `down-after`; or a master in whose place
+    /// a stranger answers; or one that has said for long that it is a replica; or one that restarted
+    /// and did not come back in time.
     fn is_down(&mut self, core: &mut Core, settings: &GroupSettings, is_master: bool) -> bool {
         if core.silent_beyond(self.health.silent_since, settings.down_after_ms) {
             return true;
         }
         if !is_master {
             return false;
+        }
+        if self.stranger.as_ref().is_some_and(|of| of.sure) {
+            return true;
         }
         let patience_ms = settings.down_after_ms + 2 * core.tune.info_period_ms;
         let demoted = self.role() == Some(Role::Slave) && core.holds(Guard::DemotedIsDown);

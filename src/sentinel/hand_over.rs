@@ -50,7 +50,8 @@ impl Group {
     /// cannot be asked.
     fn why_no_hand_over(&self, replica: &Address) -> Result<(Address, u64), &'static str> {
         let master = &self.master;
-        if !master.health.up || master.sdown_since.is_some() || master.health.locked_out.is_some() {
+        let usable = master.sdown_since.is_none() && master.health.locked_out.is_none();
+        if !master.health.up || !usable || master.stranger.is_some() {
             return Err("the master cannot be reached");
         }
         let info = master.info.as_ref().filter(|info| info.role == Role::Master);

@@ -17,6 +17,8 @@ pub(super) struct Info {
     pub(super) link_down_ms: i64,
     /// Of which history its data are: `master_replid`, which a replica takes over from its master.
     pub(super) replid: Option<RunId>,
+    /// Which history that one goes on from, where that is known: `master_replid2`.
+    pub(super) replid_before: Option<RunId>,
     /// It holds data.
     pub(super) has_keys: bool,
     pub(super) priority: u32,
@@ -44,6 +46,9 @@ impl Role {
 /// Priority that Redis assumes until a replica says otherwise.
 pub(super) const DEFAULT_PRIORITY: u32 = 100;
 
+/// What `master_replid2` says where there is none.
+const NO_HISTORY: &str = "0000000000000000000000000000000000000000";
+
 /// A node counts its uptime and the age of its links by cached clocks: so far apart, in s, they may
 /// be.
 const UPTIME_SLACK_S: i64 = 60;
@@ -59,6 +64,7 @@ impl Info {
             link_up: false,
             link_down_ms: 0,
             replid: None,
+            replid_before: None,
             has_keys: false,
             priority: DEFAULT_PRIORITY,
             offset: 0,
@@ -72,6 +78,9 @@ impl Info {
             match key {
                 "run_id" => info.run_id = RunId::parse(value),
                 "master_replid" => info.replid = RunId::parse(value),
+                "master_replid2" if value != NO_HISTORY => {
+                    info.replid_before = RunId::parse(value);
+                }
                 "role" if value == "master" => role = Some(Role::Master),
                 "role" if value == "slave" => role = Some(Role::Slave),
                 "master_link_down_since_seconds" => {
@@ -105,6 +114,11 @@ impl Info {
             }
         }
         Some(info)
+    }
+
+    /// The histories that its data are of.
+    pub(super) fn histories(&self) -> Vec<&RunId> {
+        [&self.replid, &self.replid_before].into_iter().flatten().collect()
     }
 }
 

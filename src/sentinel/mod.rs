@@ -36,6 +36,7 @@ mod live;
 mod meet;
 mod mutant;
 mod node;
+mod origins;
 mod outbox;
 mod peer;
 mod promote;
@@ -290,6 +291,7 @@ impl Sentinel {
             }
             LinkEvent::Down { reason } => {
                 node.lost(core);
+                core.origins.lost(name, address);
                 let refusal = match &reason {
                     LostReason::Rejected(error) => Refusal::of(error),
                     LostReason::Untrusted(_) => Some(Refusal::Untrusted),

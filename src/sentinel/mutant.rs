@@ -33,6 +33,8 @@ macro_rules! guards {
                 Guard::PromotedHasTime,
                 Guard::RightsNeeded,
                 Guard::StolenNotAdopted,
+                Guard::ProcessTells,
+                Guard::CopiedNotPromoted,
             ];
         }
     };
@@ -240,6 +242,10 @@ guards! {
     PongCounts,
     /// Whoever refuses to be asked lives.
     RefusalLives,
+    /// A process that another group had is a stranger wherever it lives.
+    ProcessTells,
+    /// What a replica has copied from a stranger is not made the group's.
+    CopiedNotPromoted,
 }
 
 /// Which guards hold: all, but for one that a test switched off.

@@ -11,6 +11,7 @@ use super::health::Health;
 use super::info::{Info, Role};
 use super::input::LostReason;
 use super::mutant::Guard;
+use super::origins::Stranger;
 use super::rights::{Refusal, Refusals};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
 use crate::config::settings::GroupSettings;
@@ -91,6 +92,8 @@ pub(super) struct Node {
     pub(super) last_followed: Option<(RunId, Address)>,
     /// The run id of the foreign node at this address of which it was said that it is left alone.
     pub(super) left_alone: Option<RunId>,
+    /// Another group's process that has come to live at this address.
+    pub(super) stranger: Option<Stranger>,
     pub(super) reconf: Option<Reconf>,
     /// Commands that it does not let us send.
     pub(super) refusals: Refusals,
@@ -148,6 +151,7 @@ impl Node {
             own_run_id: None,
             last_followed: None,
             left_alone: None,
+            stranger: None,
             reconf: None,
             refusals: Refusals::default(),
             refused: None,

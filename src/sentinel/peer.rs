@@ -67,6 +67,8 @@ pub(super) struct Peer {
     pub(super) sdown_since: Option<Instant>,
     /// When it last said that the present master is down for it; `None` once it says otherwise.
     pub(super) master_down_at: Option<Instant>,
+    /// When it last said that it is not.
+    pub(super) master_up_at: Option<Instant>,
     /// For whom it says to have voted, and in which epoch.
     pub(super) vote: Option<(RunId, Epoch)>,
     /// The last epoch in which it answered our wish for a vote, whatever the answer.
@@ -99,6 +101,7 @@ impl Peer {
             address,
             sdown_since: None,
             master_down_at: None,
+            master_up_at: None,
             vote: None,
             answered_epoch: None,
             asked_epoch: None,
@@ -134,6 +137,7 @@ impl Peer {
     /// nothing: in Redis they fail a healthy new master over.
     pub(super) fn forget_opinion(&mut self) {
         self.master_down_at = None;
+        self.master_up_at = None;
         self.asked_at = None;
     }
 }

@@ -45,6 +45,7 @@ impl Group {
         let mut good = Vec::new();
         let health = &self.master.health;
         let lives = health.silent_since.is_none() && health.locked_out.is_none();
+        let lives = lives && self.master.stranger.is_none();
         let wanted = self.master.info.as_ref().is_some_and(|info| info.priority > 0);
         if self.master.role() == Some(Role::Slave) && lives {
             match wanted || !core.holds(Guard::PriorityZero) {
@@ -120,11 +121,19 @@ impl Group {
         if !node.info_within(core, info_ms) && core.holds(Guard::CandidateInfoFresh) {
             return Some("its INFO is too old".into());
         }
+        if let Some(stranger) = &node.stranger {
+            return Some(format!("it {}", Group::of_whom(stranger)));
+        }
         if let (Role::Slave, Some(master)) = (info.role, &info.master)
             && self.is_foreign(core, node)
             && core.holds(Guard::ForeignNotPromoted)
         {
             return Some(format!("it follows {master}, {}", self.no_node_of_ours(core, master)));
+        }
+        if let Some(group) = self.has_copied(core, info)
+            && core.holds(Guard::CopiedNotPromoted)
+        {
+            return Some(format!("it holds the data of {group}, which it has copied"));
         }
         let heads = self.demoted_to(core).is_some_and(|master| node.is_at(master));
         let stray = info.role == Role::Master && !self.has_followed(core, node) && !heads;
@@ -176,7 +185,8 @@ impl Group {
     /// The master that our master follows over a link that works, if we do not know it, and no
     /// sentinel has elected ours: then our file may be older than what was elected since.
     fn led_away(&self, core: &Core) -> Option<&Address> {
-        if self.config_epoch > 0 || !core.holds(Guard::LedAwayLeft) {
+        let stranger = self.master.stranger.is_some();
+        if self.config_epoch > 0 || stranger || !core.holds(Guard::LedAwayLeft) {
             return None;
         }
         let info = self.master.info.as_ref().filter(|info| info.role == Role::Slave)?;
@@ -192,6 +202,7 @@ impl Group {
     /// nothing about their age.
     fn demoted_to(&self, core: &Core) -> Option<&Address> {
         let lives = self.master.health.up && self.master.info_within(core, FRESH_MS);
+        let lives = lives && self.master.stranger.is_none();
         let info = self.master.info.as_ref().filter(|info| lives && info.role == Role::Slave)?;
         info.master.as_ref().filter(|_| core.holds(Guard::DemotedTells))
     }

@@ -66,6 +66,7 @@ impl Group {
     fn master_is_sane(&self, core: &Core) -> bool {
         self.master.role() == Some(Role::Master)
             && self.master.sdown_since.is_none()
+            && self.master.stranger.is_none()
             && self.master.info_within(core, 2 * core.tune.info_period_ms)
     }
 
@@ -115,6 +116,7 @@ impl Group {
     pub(super) fn is_foreign(&self, core: &Core, node: &Node) -> bool {
         let Some(info) = &node.info else { return false };
         match (info.role, &info.master) {
+            _ if node.stranger.is_some() => true,
             (Role::Slave, Some(_)) if self.has_our_history(info) => false,
             (Role::Slave, Some(master)) => {
                 let ours = (self.holds_address(master) || self.seems_to_hold(core, master))
@@ -135,20 +137,28 @@ impl Group {
     /// be an alias, a port that is forwarded, a network inside. Somebody else's replica has
     /// somebody else's history.
     pub(super) fn has_our_history(&self, info: &Info) -> bool {
-        // A master that was made somebody's replica has that one's history.
-        let master = self.master.info.as_ref().filter(|master| master.role == Role::Master);
+        // A master that was made somebody's replica has that one's history, and a stranger its own.
+        let is_ours = self.master.stranger.is_none();
+        let master = self.master.info.as_ref();
+        let master = master.filter(|master| master.role == Role::Master && is_ours);
         let ours = master.and_then(|master| master.replid.as_ref());
         ours.is_some() && ours == info.replid.as_ref()
     }
 
-    /// A node that says master is foreign if it has replicas and none of them is ours, or if
-    /// another group claims its address, too.
+    /// A node that says master is foreign if it has replicas and none of them is ours, if another
+    /// group claims its address, too, or if its data are those of another group's master.
     fn is_foreign_master(&self, core: &Core, node: &Node) -> bool {
         let disputed = core.claims.holder(&node.address, &self.name).is_some();
         let slaves = node.info.as_ref().map_or(&[][..], |info| &info.slaves);
         let others = !slaves.is_empty() && !slaves.iter().any(|at| self.holds_address(at));
         let of_others = others && core.holds(Guard::OthersReplicasTell);
-        (disputed && !node.is_ours() && core.holds(Guard::DisputedLeftAlone)) || of_others
+        let of_other_data = || {
+            !node.is_ours()
+                && node.info.as_ref().is_some_and(|info| self.is_of_other_data(core, info))
+        };
+        (disputed && !node.is_ours() && core.holds(Guard::DisputedLeftAlone))
+            || of_others
+            || of_other_data()
     }
 
     pub(super) fn holds_address(&self, address: &Address) -> bool {
@@ -289,12 +299,18 @@ impl Group {
     /// Says once why a foreign node is left alone.
     fn leave_alone(&mut self, core: &mut Core, address: &Address) {
         let Some(node) = self.replicas.get(address) else { return };
-        if node.left_alone == node.run_id {
+        let in_doubt = node.stranger.as_ref().is_some_and(|of| !of.sure);
+        if node.left_alone == node.run_id || in_doubt {
             return;
         }
         let whose = match node.info.as_ref().and_then(|info| info.master.as_ref()) {
+            _ if node.stranger.is_some() => {
+                node.stranger.as_ref().map(Group::of_whom).unwrap_or_default()
+            }
             Some(at) => format!("follows {at}, {}", self.no_node_of_ours(core, at)),
-            None => "is a master that has replicas, or an address, of another group".to_owned(),
+            None => {
+                "is a master that has replicas, an address, or data of another group".to_owned()
+            }
         };
         if let Some(node) = self.replicas.get_mut(address) {
             node.left_alone.clone_from(&node.run_id);

@@ -211,6 +211,7 @@ impl Group {
         for address in gone.map(|node| node.address.clone()).collect::<Vec<_>>() {
             if let Some(node) = self.replicas.remove(&address) {
                 core.disconnect(node.link());
+                core.origins.forget_place(&self.name, &address);
             }
         }
         let silent = |id: &&RunId| core.peers.get(*id).is_none_or(|link| is_silent(&link.health));

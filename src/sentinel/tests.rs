@@ -18,6 +18,7 @@ mod rights;
 mod scripts;
 mod signed;
 mod strangers;
+mod swaps;
 mod votes;
 mod words;
 

@@ -71,7 +71,9 @@ impl Group {
         let found =
             if is_master && info.role == Role::Master { info.slaves.clone() } else { vec![] };
         self.note_info(core, address, info);
-        for slave in found {
+        // The replicas of a stranger are not ours.
+        let found = found.into_iter().filter(|_| self.master.stranger.is_none());
+        for slave in found.collect::<Vec<_>>() {
             let known = self.replicas.values().any(|node| node.is_at(&slave));
             let usable = valid_host(&slave.host, core.settings.resolve_hostnames);
             let room = self.replicas.len() < MEMBERS_MAX;
@@ -102,6 +104,7 @@ impl Group {
         let is_master = *address == self.master.address;
         let expected = if is_master { Role::Master } else { Role::Slave };
         let reboot_period = self.settings.master_reboot_down_after_ms;
+        let is_ours = self.judge_origin(core, address, &info);
         let follows_ours = info.master.as_ref().is_some_and(|at| self.master.is_at(at))
             || !is_master && info.link_up && self.has_our_history(&info);
         let Some(node) = self.node_mut(address) else { return };
@@ -130,7 +133,7 @@ impl Group {
             node.settled_since = now;
         }
         let role = info.role;
-        if role == Role::Slave && follows_ours {
+        if role == Role::Slave && follows_ours && is_ours {
             node.followed = true;
             node.own_run_id.clone_from(&node.run_id);
         }
@@ -140,6 +143,9 @@ impl Group {
         node.info = Some(info);
         node.info_at = Some(now);
         node.infos += 1;
+        if is_ours {
+            self.note_origin(core, address);
+        }
         if let Some(before) = before {
             self.part_doubles(&before, address, now);
             let details = self.node_details(core, address);

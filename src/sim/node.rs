@@ -667,6 +667,10 @@ impl Node {
                 ),
             );
         }
+        line("master_replid", &format_args!("{:040x}", self.replid));
+        if let Some((before, _)) = self.before {
+            line("master_replid2", &format_args!("{before:040x}"));
+        }
         line("master_repl_offset", &shown);
         if !self.history.is_empty() && !self.loading(net) {
             line("db0", &format_args!("keys={},expires=0,avg_ttl=0", self.history.len()));

@@ -51,6 +51,7 @@ mod scripts;
 mod shapes;
 mod side_by_side;
 mod state;
+mod swaps;
 mod there_and_back;
 mod tls;
 mod topology;

@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 use super::super::{Guard, without};
 use super::{
     contract, elections, given_up, lessons, links, lookups, meetings, promises, promotions,
-    repairs, rights, strangers, votes,
+    repairs, rights, strangers, swaps, votes,
 };
 
 /// Guards, and for each the test that catches its absence.
@@ -91,6 +91,11 @@ const CAUGHT: &[(Guard, fn())] = &[
     ),
     (Guard::RightsNeeded, rights::who_refuses_a_command_of_the_promotion_is_passed_over),
     (Guard::StolenNotAdopted, strangers::a_master_that_is_another_groups_is_refused),
+    (
+        Guard::ProcessTells,
+        swaps::masters_that_change_places_are_down_for_both_groups_which_is_said_once,
+    ),
+    (Guard::CopiedNotPromoted, swaps::nobody_who_has_copied_the_strangers_data_is_promoted),
     (Guard::RefusedWaits, repairs::a_node_that_refuses_is_asked_again_after_a_pause),
     (Guard::PromotedHasTime, PROMOTED),
     (Guard::MasterSane, repairs::nobody_is_sent_to_a_master_that_is_down),

@@ -21,7 +21,7 @@ impl Desk {
     }
 
     /// Lets time pass in which whoever is wrong and ours is put right.
-    fn gives_time_for_repairs(&mut self) {
+    pub(super) fn gives_time_for_repairs(&mut self) {
         self.sent.clear();
         for _ in 0..150 {
             self.pass(1_000);

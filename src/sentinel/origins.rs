@@ -1,0 +1,323 @@
+//! Whose process is it? The masters of two groups may change places, and each still answers as a
+//! master, with the data of the other group. What tells them apart is what processes have shown
+//! before: their run ids, and the histories of the masters (`master_replid`, and after a restart
+//! from a file `master_replid2`). It is not durable: a sentinel that starts believes what it sees.
+
+use std::collections::BTreeMap;
+
+use super::claims::Claims;
+use super::core::Core;
+use super::election::majority;
+use super::event::Level;
+use super::group::Group;
+use super::info::{Info, Role};
+use super::mutant::Guard;
+use super::types::{Address, GroupName, Instant, RunId};
+
+/// A stranger in our master's place whom a majority of all sentinels takes for the master is
+/// believed to be it after so long, in ms: three of Sentinel's INFO periods. They may know better.
+const BELIEVED_MS: u64 = 30_000;
+/// So many processes are remembered for each address.
+const FACES_MAX: usize = 4;
+
+/// What the processes of each group have shown, by the configured addresses of its nodes.
+#[derive(Debug, Default)]
+pub(super) struct Origins {
+    families: BTreeMap<GroupName, Family>,
+}
+
+type Family = BTreeMap<Address, Place>;
+
+/// An address, and who lived there.
+#[derive(Debug, Default)]
+struct Place {
+    /// The last of them has answered over the connection that stands.
+    up: bool,
+    /// Oldest first.
+    faces: Vec<Face>,
+}
+
+/// A process.
+#[derive(Debug)]
+struct Face {
+    run_id: RunId,
+    /// Of a master: its history, and the one that this went on from.
+    histories: [Option<RunId>; 2],
+    told_at: Instant,
+}
+
+/// A process of another group at the address of one of our nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stranger {
+    run_id: RunId,
+    /// Whose it is, and where it was.
+    pub(super) group: GroupName,
+    place: Address,
+    since: Instant,
+    /// Its group does not see it any more. Until then it may as well be a node of both groups.
+    pub(super) sure: bool,
+}
+
+impl Face {
+    fn is_of(&self, info: &Info) -> bool {
+        info.run_id.as_ref() == Some(&self.run_id)
+            || info.role == Role::Master && self.is_of_any(&info.histories())
+    }
+
+    /// One of its histories is one of those.
+    fn is_of_any(&self, histories: &[&RunId]) -> bool {
+        self.histories.iter().flatten().any(|known| histories.contains(&known))
+    }
+}
+
+impl Place {
+    fn shows(&self, is_it: impl Fn(&Face) -> bool) -> bool {
+        self.up && self.faces.last().is_some_and(is_it)
+    }
+
+    fn told_since(&self, at: Instant) -> bool {
+        self.faces.last().is_some_and(|face| face.told_at > at)
+    }
+}
+
+fn faces(family: &Family) -> impl Iterator<Item = &Face> {
+    family.values().flat_map(|place| &place.faces)
+}
+
+/// The two groups have watched the same node, whatever each calls it.
+fn overlap(one: &Family, other: &Family) -> bool {
+    one.keys().any(|place| other.contains_key(place))
+        || faces(one).any(|face| faces(other).any(|known| known.run_id == face.run_id))
+}
+
+impl Origins {
+    /// A node of the group is what it said. Of its master, the history is the group's.
+    fn note(
+        &mut self,
+        group: &GroupName,
+        at: &Address,
+        info: &Info,
+        is_master: bool,
+        now: Instant,
+    ) {
+        let Some(run_id) = &info.run_id else { return };
+        let family = self.families.entry(group.clone()).or_default();
+        let place = family.entry(at.clone()).or_default();
+        place.up = true;
+        if place.faces.last().is_none_or(|face| face.run_id != *run_id) {
+            if place.faces.len() == FACES_MAX {
+                place.faces.remove(0);
+            }
+            let run_id = run_id.clone();
+            place.faces.push(Face { run_id, histories: [None, None], told_at: now });
+        }
+        if let Some(face) = place.faces.last_mut() {
+            face.told_at = now;
+            if is_master && info.role == Role::Master {
+                face.histories = [info.replid.clone(), info.replid_before.clone()];
+            }
+        }
+    }
+
+    /// The connection to a node has ended.
+    pub(super) fn lost(&mut self, group: &GroupName, at: &Address) {
+        let place = self.families.get_mut(group).and_then(|family| family.get_mut(at));
+        if let Some(place) = place {
+            place.up = false;
+        }
+    }
+
+    /// What was known of the group was wrong, and so was whose this process is.
+    fn unlearn(&mut self, group: &GroupName, info: &Info) {
+        self.families.remove(group);
+        for place in self.families.values_mut().flat_map(|family| family.values_mut()) {
+            place.faces.retain(|face| !face.is_of(info));
+        }
+    }
+
+    /// An operator has removed the group.
+    pub(super) fn forget(&mut self, group: &GroupName) {
+        self.families.remove(group);
+    }
+
+    /// The group has no such node any more.
+    pub(super) fn forget_place(&mut self, group: &GroupName, at: &Address) {
+        if let Some(family) = self.families.get_mut(group) {
+            family.remove(at);
+        }
+    }
+
+    /// What a node shows is no process of its group, but one of another group, which does not see
+    /// it where it was: neither has it known it before, nor its data, nor do both groups watch the
+    /// same nodes. `before`: what was thought of it. Whoever is met first is believed.
+    fn judge(
+        &self,
+        claims: &Claims,
+        (group, at): (&GroupName, &Address),
+        info: &Info,
+        before: Option<&Stranger>,
+        now: Instant,
+    ) -> Option<Stranger> {
+        let run_id = info.run_id.as_ref()?;
+        let own = self.families.get(group)?;
+        if faces(own).any(|face| face.run_id == *run_id || face.is_of_any(&info.histories())) {
+            return None;
+        }
+        let was_sure = before.is_some_and(|before| before.sure);
+        let before = before.filter(|before| before.run_id == *run_id);
+        let since = before.map_or(now, |before| before.since);
+        let by_process = |face: &Face| face.run_id == *run_id;
+        let by_history =
+            |face: &Face| info.role == Role::Master && face.is_of_any(&info.histories());
+        self.families.iter().filter(|(name, _)| *name != group).find_map(|(name, other)| {
+            let held = || other.iter().filter(|(place, _)| claims.holds(place, name));
+            let process = held().find(|(_, seen)| seen.faces.iter().any(by_process));
+            let history = || held().find(|(_, seen)| seen.faces.iter().any(by_history));
+            let (place, _) = process.or_else(history)?;
+            // It may have restarted since.
+            let is_known = was_sure && (before.is_some() || process.is_none());
+            if !is_known && overlap(own, other) {
+                return None;
+            }
+            let is_it = |face: &Face| match process {
+                Some(_) => by_process(face),
+                None => by_history(face),
+            };
+            let shown = |(place, seen): &(&Address, &Place)| *place != at && seen.shows(is_it);
+            let told = held().filter(shown).any(|(_, seen)| seen.told_since(since));
+            // That its history goes on at another node of its group says nothing of this one.
+            if told && !(is_known && process.is_none()) {
+                return None;
+            }
+            let sure = is_known || held().find(shown).is_none();
+            let (run_id, group, place) = (run_id.clone(), name.clone(), place.clone());
+            Some(Stranger { run_id, group, place, since, sure })
+        })
+    }
+
+    /// The other group of whose masters' histories one of these is, if none is of this one's.
+    fn holder_of_data(
+        &self,
+        claims: &Claims,
+        group: &GroupName,
+        data: &[&RunId],
+    ) -> Option<&GroupName> {
+        let own = self.families.get(group)?;
+        let has_seen_master = faces(own).any(|face| face.histories[0].is_some());
+        if !has_seen_master || faces(own).any(|face| face.is_of_any(data)) {
+            return None;
+        }
+        let of_other = |(name, other): &(&GroupName, &Family)| {
+            let places = other.iter().filter(|(place, _)| claims.holds(place, name));
+            let mut masters = places.flat_map(|(_, place)| &place.faces);
+            *name != group && masters.any(|face| face.is_of_any(data)) && !overlap(own, other)
+        };
+        self.families.iter().find(of_other).map(|(name, _)| name)
+    }
+}
+
+impl Group {
+    /// Whose process a node of ours is that says this: its own, or somebody else's. True if ours.
+    pub(super) fn judge_origin(&mut self, core: &mut Core, at: &Address, info: &Info) -> bool {
+        let name = self.name.clone();
+        let is_master = *at == self.master.address;
+        let Some(node) = self.node_mut(at) else { return true };
+        let before = node.stranger.take();
+        let stranger = match core.holds(Guard::ProcessTells) {
+            true => {
+                let place = (&name, at);
+                core.origins.judge(&core.claims, place, info, before.as_ref(), core.now())
+            }
+            false => None,
+        };
+        let is_new = |of: &Stranger| before.as_ref().is_none_or(|before| !before.sure) && of.sure;
+        node.stranger.clone_from(&stranger);
+        match &stranger {
+            Some(of) if is_master && is_new(of) => {
+                let text = format!(
+                    "{at} is not the master of {name} any more: the process there is one of {}, \
+                     which had it at {}. Two nodes have changed places, or an address was given \
+                     away. The master of {name} counts as down, and only replicas that hold its \
+                     data are promoted. If it lives elsewhere now, say SENTINEL REMOVE {name} and \
+                     SENTINEL MONITOR with its address; if {at} is to be the master, MONITOR that",
+                    of.group, of.place
+                );
+                core.say(Level::Warning, Some(&name), text);
+            }
+            None if is_master && before.is_some_and(|before| before.sure) => {
+                let text = format!("{at} is a node of {name} again");
+                core.say(Level::Warning, Some(&name), text);
+            }
+            _ => {}
+        }
+        stranger.is_none()
+    }
+
+    /// A node of this group is what it said: it will be known again.
+    pub(super) fn note_origin(&self, core: &mut Core, at: &Address) {
+        let is_master = *at == self.master.address;
+        let replica = || self.replicas.get(at).filter(|node| node.is_ours());
+        let node = if is_master { Some(&self.master) } else { replica() };
+        if let Some(info) = node.and_then(|node| node.info.as_ref()) {
+            core.origins.note(&self.name, at, info, is_master, core.now());
+        }
+    }
+
+    /// Of whom it was not sure whether it is a stranger, the other group may have told meanwhile.
+    pub(super) fn settle_origins(&mut self, core: &mut Core) {
+        let nodes = std::iter::once(&self.master).chain(self.replicas.values());
+        let doubtful = nodes.filter(|node| node.stranger.as_ref().is_some_and(|of| !of.sure));
+        let doubtful: Vec<_> =
+            doubtful.filter_map(|node| Some((node.address.clone(), node.info.clone()?))).collect();
+        for (at, info) in doubtful {
+            if self.judge_origin(core, &at, &info) {
+                self.note_origin(core, &at);
+            }
+        }
+        self.believe_the_others(core);
+    }
+
+    /// A sentinel that was started while two nodes had changed places takes the right ones for
+    /// strangers later. Alone it does nothing about it, and need not insist.
+    fn believe_the_others(&mut self, core: &mut Core) {
+        let Some(since) = self.master.stranger.as_ref().map(|of| of.since) else { return };
+        let valid_ms = core.tune.opinion_valid_ms();
+        let ups = self.peers.values().filter_map(|peer| peer.master_up_at);
+        let ups = ups.filter(|at| core.now().since(*at) <= valid_ms).count() as u32;
+        if ups < majority(self.voters()) || !core.due(since.plus(BELIEVED_MS)) {
+            return;
+        }
+        let Some(info) = self.master.info.clone() else { return };
+        let (at, name) = (self.master.address.clone(), self.name.clone());
+        let text = format!("{ups} sentinels take {at} for the master of {name}: so do I");
+        core.say(Level::Warning, Some(&name), text);
+        core.origins.unlearn(&name, &info);
+        self.master.stranger = None;
+        self.note_origin(core, &at);
+    }
+
+    /// Somebody else's data, which a replica has copied from a stranger in our master's place.
+    pub(super) fn has_copied(&self, core: &Core, info: &Info) -> Option<GroupName> {
+        let of_stranger = self.master.stranger.as_ref().filter(|_| {
+            let held = self.master.info.as_ref().and_then(|master| master.replid.as_ref());
+            held.is_some_and(|held| info.histories().contains(&held))
+        });
+        let of_other = || core.origins.holder_of_data(&core.claims, &self.name, &info.histories());
+        of_stranger.map(|of| &of.group).or_else(of_other).cloned()
+    }
+
+    /// A master of another group, as its history shows: it is not an old master of ours that is back,
+    /// though nobody saw it come.
+    pub(super) fn is_of_other_data(&self, core: &Core, info: &Info) -> bool {
+        let data = info.replid.as_ref().filter(|_| core.holds(Guard::ProcessTells));
+        data.is_some_and(|data| {
+            core.origins.holder_of_data(&core.claims, &self.name, &[data]).is_some()
+        })
+    }
+
+    /// How a node that another group had is called.
+    pub(super) fn of_whom(stranger: &Stranger) -> String {
+        let Stranger { group, place, .. } = stranger;
+        format!("is a process of {group}, which had it at {place}")
+    }
+}
