@@ -41,6 +41,8 @@ struct Place {
 #[derive(Debug)]
 struct Face {
     run_id: RunId,
+    /// It was certainly the group's: it followed its master, or its replicas have its history.
+    proven: bool,
     /// Of a master: its history, and the one that this went on from.
     histories: [Option<RunId>; 2],
     told_at: Instant,
@@ -97,7 +99,7 @@ impl Origins {
         group: &GroupName,
         at: &Address,
         info: &Info,
-        is_master: bool,
+        (is_master, is_proven): (bool, bool),
         now: Instant,
     ) {
         let Some(run_id) = &info.run_id else { return };
@@ -109,10 +111,12 @@ impl Origins {
                 place.faces.remove(0);
             }
             let run_id = run_id.clone();
-            place.faces.push(Face { run_id, histories: [None, None], told_at: now });
+            let (proven, histories) = (false, [None, None]);
+            place.faces.push(Face { run_id, proven, histories, told_at: now });
         }
         if let Some(face) = place.faces.last_mut() {
             face.told_at = now;
+            face.proven |= is_proven;
             if is_master && info.role == Role::Master {
                 face.histories = [info.replid.clone(), info.replid_before.clone()];
             }
@@ -171,8 +175,11 @@ impl Origins {
             |face: &Face| info.role == Role::Master && face.is_of_any(&info.histories());
         self.families.iter().filter(|(name, _)| *name != group).find_map(|(name, other)| {
             let held = || other.iter().filter(|(place, _)| claims.holds(place, name));
-            let process = held().find(|(_, seen)| seen.faces.iter().any(by_process));
-            let history = || held().find(|(_, seen)| seen.faces.iter().any(by_history));
+            let proven = |seen: &Place, is_it: &dyn Fn(&Face) -> bool| {
+                seen.faces.iter().any(|face| face.proven && is_it(face))
+            };
+            let process = held().find(|(_, seen)| proven(seen, &by_process));
+            let history = || held().find(|(_, seen)| proven(seen, &by_history));
             let (place, _) = process.or_else(history)?;
             // It may have restarted since.
             let is_known = was_sure && (before.is_some() || process.is_none());
@@ -259,8 +266,19 @@ impl Group {
         let replica = || self.replicas.get(at).filter(|node| node.is_ours());
         let node = if is_master { Some(&self.master) } else { replica() };
         if let Some(info) = node.and_then(|node| node.info.as_ref()) {
-            core.origins.note(&self.name, at, info, is_master, core.now());
+            let is_proven = !is_master || !self.is_no_history_of(info);
+            core.origins.note(&self.name, at, info, (is_master, is_proven), core.now());
         }
+    }
+
+    /// Our replicas have told their histories, and this master's is none of them: it has just
+    /// started, or a stale name led to somebody else's for a moment. No other group is to be told
+    /// that it is ours.
+    fn is_no_history_of(&self, master: &Info) -> bool {
+        let told = self.replicas.values().filter_map(|node| node.info.as_ref()?.replid.as_ref());
+        let mut told = told.peekable();
+        let replid = master.replid.as_ref().filter(|_| master.role == Role::Master);
+        replid.is_some() && told.peek().is_some() && !told.any(|told| Some(told) == replid)
     }
 
     /// Of whom it was not sure whether it is a stranger, the other group may have told meanwhile.

@@ -420,3 +420,17 @@ fn the_replicas_of_a_stranger_are_not_taken_in() {
     let known = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
     assert!(!known.contains(&THEIR_REPLICA.to_string()), "{known}");
 }
+
+#[test]
+fn who_lived_at_a_stale_address_of_another_group_for_a_moment_is_no_stranger() {
+    let mut desk = two_groups();
+    // Our master starts anew, and gets an address that the other group still has for its own.
+    desk.moves_in(THEIRS, master(75, 7, &[REPLICA]));
+    desk.pass(1_000);
+    desk.connection_ends(MASTER);
+    desk.moves_in(THEIRS, master(THEIR_ID, THEIR_DATA, &[THEIR_REPLICA]));
+    desk.moves_in(MASTER, master(75, 7, &[REPLICA]));
+    desk.pass(20_000);
+    assert!(!desk.is_down("mymaster"), "{:?}", desk.said);
+    assert!(desk.strangers_told().is_empty());
+}
