@@ -67,6 +67,7 @@ pub use live::reconcile_live;
 pub(crate) use meet::TOLD_WRONG;
 #[cfg(test)]
 pub(crate) use mutant::{Guard, without};
+pub(crate) use origins::{NOT_THE_MASTER, THE_MASTER};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 pub use request::Request;
 pub use tunables::Tunables;

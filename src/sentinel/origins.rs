@@ -17,6 +17,9 @@ use super::types::{Address, GroupName, Instant, RunId};
 /// A stranger in our master's place whom a majority of all sentinels takes for the master is
 /// believed to be it after so long, in ms: three of Sentinel's INFO periods. They may know better.
 const BELIEVED_MS: u64 = 30_000;
+/// Said of a stranger in the place of a group's master, and when that is over.
+pub(crate) const NOT_THE_MASTER: &str = "is not the master of";
+pub(crate) const THE_MASTER: &str = "is the master of";
 /// So many processes are remembered for each address.
 const FACES_MAX: usize = 4;
 
@@ -202,6 +205,12 @@ impl Origins {
         })
     }
 
+    /// These groups have had a node in common, as far as is known.
+    fn overlap(&self, one: &GroupName, other: &GroupName) -> bool {
+        let families = self.families.get(one).zip(self.families.get(other));
+        families.is_some_and(|(one, other)| overlap(one, other))
+    }
+
     /// The other group of whose masters' histories one of these is, if none is of this one's.
     fn holder_of_data(
         &self,
@@ -242,7 +251,7 @@ impl Group {
         match &stranger {
             Some(of) if is_master && is_new(of) => {
                 let text = format!(
-                    "{at} is not the master of {name} any more: the process there is one of {}, \
+                    "{at} {NOT_THE_MASTER} {name} any more: the process there is one of {}, \
                      which had it at {}. Two nodes have changed places, or an address was given \
                      away. The master of {name} counts as down, and only replicas that hold its \
                      data are promoted. If it lives elsewhere now, say SENTINEL REMOVE {name} and \
@@ -252,7 +261,7 @@ impl Group {
                 core.say(Level::Warning, Some(&name), text);
             }
             None if is_master && before.is_some_and(|before| before.sure) => {
-                let text = format!("{at} is a node of {name} again");
+                let text = format!("{at} {THE_MASTER} {name} again");
                 core.say(Level::Warning, Some(&name), text);
             }
             _ => {}
@@ -307,11 +316,16 @@ impl Group {
         }
         let Some(info) = self.master.info.clone() else { return };
         let (at, name) = (self.master.address.clone(), self.name.clone());
-        let text = format!("{ups} sentinels take {at} for the master of {name}: so do I");
+        let text = format!("{at} {THE_MASTER} {name} again, since {ups} sentinels say so");
         core.say(Level::Warning, Some(&name), text);
         core.origins.unlearn(&name, &info);
         self.master.stranger = None;
         self.note_origin(core, &at);
+        // Nor does it count whom they followed.
+        for node in self.replicas.values_mut() {
+            (node.followed, node.own_run_id, node.last_followed) = (false, None, None);
+            node.hasten_info();
+        }
     }
 
     /// Somebody else's data, which a replica has copied from a stranger in our master's place.
@@ -331,6 +345,20 @@ impl Group {
         data.is_some_and(|data| {
             core.origins.holder_of_data(&core.claims, &self.name, &[data]).is_some()
         })
+    }
+
+    /// A group that has a node at this address, and none in common with this one.
+    pub(super) fn group_apart<'a>(&self, core: &'a Core, at: &Address) -> Option<&'a GroupName> {
+        let holder = core.claims.holder(at, &self.name)?;
+        let apart = !core.origins.overlap(&self.name, holder) && core.holds(Guard::ProcessTells);
+        apart.then_some(holder)
+    }
+
+    /// The node at this address has proved to be of another group. A master that lived at another
+    /// one's address for a while still shows replicas of then.
+    pub(super) fn is_at_home_elsewhere(&self, core: &Core, at: &Address) -> bool {
+        let home = self.group_apart(core, at).and_then(|group| core.origins.families.get(group));
+        home.is_some_and(|family| family.contains_key(at))
     }
 
     /// How a node that another group had is called.

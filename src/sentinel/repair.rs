@@ -117,7 +117,11 @@ impl Group {
         let Some(info) = &node.info else { return false };
         match (info.role, &info.master) {
             _ if node.stranger.is_some() => true,
-            (Role::Slave, Some(_)) if self.has_our_history(info) => false,
+            (Role::Slave, Some(master))
+                if self.has_our_history(info) && self.group_apart(core, master).is_none() =>
+            {
+                false
+            }
             (Role::Slave, Some(master)) => {
                 let ours = (self.holds_address(master) || self.seems_to_hold(core, master))
                     && !self.replicas.values().any(|node| {

@@ -77,7 +77,8 @@ impl Group {
             let known = self.replicas.values().any(|node| node.is_at(&slave));
             let usable = valid_host(&slave.host, core.settings.resolve_hostnames);
             let room = self.replicas.len() < MEMBERS_MAX;
-            if !known && usable && room && !self.master.is_at(&slave) {
+            let ours = !self.is_at_home_elsewhere(core, &slave);
+            if !known && usable && room && ours && !self.master.is_at(&slave) {
                 self.insert_replica(core, slave.clone());
                 core.out.touch();
                 let details = self.node_details(core, &slave);
@@ -105,8 +106,12 @@ impl Group {
         let expected = if is_master { Role::Master } else { Role::Slave };
         let reboot_period = self.settings.master_reboot_down_after_ms;
         let is_ours = self.judge_origin(core, address, &info);
-        let follows_ours = info.master.as_ref().is_some_and(|at| self.master.is_at(at))
-            || !is_master && info.link_up && self.has_our_history(&info);
+        let followed = info.master.as_ref();
+        let by_alias = || {
+            let of_others = followed.is_some_and(|at| self.group_apart(core, at).is_some());
+            !is_master && info.link_up && self.has_our_history(&info) && !of_others
+        };
+        let follows_ours = followed.is_some_and(|at| self.master.is_at(at)) || by_alias();
         let Some(node) = self.node_mut(address) else { return };
         let now = core.now();
         let rebooted = match (&node.run_id, &info.run_id) {

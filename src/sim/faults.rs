@@ -97,6 +97,8 @@ pub enum FaultKind {
     Move(usize),
     /// Two nodes, maybe of different groups, restart with each other's address.
     Swap(usize, usize),
+    /// The masters of two groups live at each other's address for some time, while they run.
+    Trade(usize, usize),
 }
 
 impl FaultKind {
@@ -214,6 +216,7 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Move(n) => write!(f, "node {n} moves to another address"),
             FaultKind::Swap(a, b) => write!(f, "nodes {a} and {b} swap addresses"),
+            FaultKind::Trade(a, b) => write!(f, "the masters of g{a} and g{b} trade places"),
         }
     }
 }
@@ -423,10 +426,17 @@ const NAME_MAKERS: &[Maker] = &[
 ];
 
 /// Where nodes are known by their addresses only.
-const ADDRESS_MAKERS: &[Maker] = &[(1, |t, dice| {
-    let (one, other) = t.two_nodes(dice);
-    FaultKind::Swap(one, other)
-})];
+const ADDRESS_MAKERS: &[Maker] = &[
+    (1, |t, dice| {
+        let (one, other) = t.two_nodes(dice);
+        FaultKind::Swap(one, other)
+    }),
+    (1, |t, dice| {
+        let one = t.group(dice);
+        let other = if t.groups > 1 { dice.other(t.groups, one) } else { one };
+        FaultKind::Trade(one, other)
+    }),
+];
 
 /// How long a fault that lasts to the end lasts at most, in ms.
 const LAST_MS: Ms = 20_000;
@@ -471,7 +481,7 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
     // Addresses change seldom; who changes them often has to tell the sentinels each time.
     let mut moves = 0;
     faults.retain(|fault| match fault.kind {
-        FaultKind::Move(_) | FaultKind::Swap(..) => {
+        FaultKind::Move(_) | FaultKind::Swap(..) | FaultKind::Trade(..) => {
             moves += 1;
             moves == 1
         }
@@ -501,6 +511,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 30, "most kinds are drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 31, "most kinds are drawn: {kinds:?}");
     }
 }

@@ -207,6 +207,11 @@ impl Node {
         }
     }
 
+    /// Who this process is.
+    pub(super) fn run_id(&self) -> &RunId {
+        &self.run_id
+    }
+
     /// It goes on where it is from here on, under a history of its own.
     fn begin_history(&mut self) {
         self.offset = self.history.last().map_or(1, |entry| entry.end);

@@ -194,6 +194,8 @@ impl World {
             let request = Request::Master(Shape::group_name(group));
             let answer = self.hosts[n].ask(&mut self.net, &mut self.watch, request);
             let mut led_away = self.watch.led_away.remove(&(n, Shape::group_name(group)));
+            // Or that a stranger lives in its place, though all are back in theirs.
+            led_away |= self.watch.displaced.remove(&(n, Shape::group_name(group)));
             // The log names the master of which nobody has told the sentinel. That may follow ours.
             let mut named = self.master_of(group, &[]).filter(|_| led_away);
             // Or its file names an address that the master left before it could meet the others.
@@ -220,7 +222,9 @@ impl World {
             }
         }
         self.run_errands();
-        let moves = |fault: &Fault| matches!(fault.kind, FaultKind::Move(_) | FaultKind::Swap(..));
+        let moves = |fault: &Fault| {
+            matches!(fault.kind, FaultKind::Move(_) | FaultKind::Swap(..) | FaultKind::Trade(..))
+        };
         let moved = self.must_reset || self.plan.faults.iter().any(moves);
         if !moved && !self.forgetful && !self.was_reset() {
             return;

@@ -184,6 +184,8 @@ rules! {
     WhoIsPromotedIsOneNode = "who is promoted is one node",
     /// What was confirmed since would be lost.
     OldDataAreNotPromoted = "old data are not promoted",
+    /// The group's own data may still be somewhere.
+    OthersDataAreNotPromoted = "others' data are not promoted",
     /// All would copy it.
     EmptinessIsNotPromoted = "emptiness is not promoted",
     /// An earlier leader promoted it, and writes go there.

@@ -43,6 +43,7 @@ impl World {
                     self.put_down(Proc::Node(n), false);
                 }
             }
+            FaultKind::Trade(one, other) => self.trade_places(number, [one, other]),
             FaultKind::Power(machine) => {
                 self.change_weather();
                 for proc in self.procs_on(machine) {
@@ -135,6 +136,11 @@ impl World {
                 self.swap_nodes(a, b);
                 for n in [a, b] {
                     self.put_up(Proc::Node(n));
+                }
+            }
+            FaultKind::Trade(..) => {
+                if let Some(nodes) = self.trades.remove(&number) {
+                    self.exchange(nodes);
                 }
             }
             FaultKind::Power(machine) => {
@@ -295,18 +301,44 @@ impl World {
             Ok(masters) => masters,
             Err(why) => return self.tell(|_| format!("nodes {a} and {b} stay: {why}")),
         };
+        self.exchange([a, b]);
+        for (n, master) in [a, b].into_iter().zip(masters) {
+            self.nodes[n].refit(Data::Same, Some(Some(master)));
+            self.swapped.insert(n);
+        }
+        self.must_reset = true;
+    }
+
+    /// Each of two nodes comes to live where the other one did.
+    fn exchange(&mut self, [a, b]: [usize; 2]) {
         let places = [a, b].map(|n| (self.net.machine(Proc::Node(n)), self.nodes[n].address.port));
         // Both leave before one of them comes.
         for n in [a, b] {
             let machine = self.net.machine(Proc::Node(n));
             self.net.relocate(Proc::Node(n), machine, None);
         }
-        let [master_a, master_b] = masters;
-        for (n, (machine, port), master) in [(a, places[1], master_a), (b, places[0], master_b)] {
+        for (n, (machine, port)) in [(a, places[1]), (b, places[0])] {
             self.place_node(n, machine, port);
-            self.nodes[n].refit(Data::Same, Some(Some(master)));
-            self.swapped.insert(n);
         }
+    }
+
+    /// The masters of two groups get each other's address while they run.
+    fn trade_places(&mut self, number: usize, groups: [usize; 2]) {
+        let master = |group: usize| {
+            let mut nodes = self.plan.shape.nodes_of(group);
+            nodes.find(|n| {
+                let runs = self.net.running(Proc::Node(*n));
+                runs && self.nodes[*n].following().is_none() && self.is_told_master(*n)
+            })
+        };
+        let (Some(a), Some(b)) = (master(groups[0]), master(groups[1])) else { return };
+        if a == b || self.plan.shape.named {
+            return;
+        }
+        self.tell(|_| format!("nodes {a} and {b} get each other's address"));
+        self.exchange([a, b]);
+        self.trades.insert(number, [a, b]);
+        self.traded.extend([a, b]);
         self.must_reset = true;
     }
 
@@ -372,7 +404,8 @@ impl World {
     }
 
     fn begin_order(&mut self, number: usize, n: usize, order: &Order) {
-        if matches!(order, Order::Remove(_)) && !self.swapped.is_empty() {
+        let moved = !self.swapped.is_empty() || !self.traded.is_empty();
+        if matches!(order, Order::Remove(_)) && moved {
             // A sentinel that no longer watches the one group cannot know that an address of the
             // other is that one's now: first comes the RESET that every move of nodes asks for.
             self.active.remove(&number);

@@ -237,7 +237,14 @@ impl World {
                 // like an old master that is back.
                 let was_master = self.nodes[*node].master_at(now, true).is_some();
                 let looks_old = self.swapped.contains(node) && was_master;
-                let foreign = at.is_some_and(|n| shape.group_of(n) != shape.group_of(*node));
+                let foreign = at.filter(|n| shape.group_of(*n) != shape.group_of(*node));
+                // A master that has traded places goes unnoticed until it has said who it is.
+                let is_news = |n: &usize| {
+                    let host = &self.hosts[*sentinel];
+                    self.traded.contains(n) && !host.has_seen(self.nodes[*n].run_id(), master)
+                };
+                let foreign = foreign.is_some_and(|n| !is_news(&n));
+                let looks_old = looks_old || self.is_traded_unseen(*sentinel, *node);
                 if foreign && looks_old {
                     self.tell(|_| {
                         "a stranger was taken for an old master: this run is over".into()
@@ -252,6 +259,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A master has traded places, and this sentinel has not seen it in its own: it was started
+    /// since, or could not reach it before.
+    fn is_traded_unseen(&self, sentinel: usize, node: usize) -> bool {
+        let group = Shape::group_name(self.plan.shape.group_of(node));
+        let met = self.hosts[sentinel].has_met(self.nodes[node].run_id(), &group);
+        self.traded.contains(&node) && !met
     }
 
     /// In the end all sentinels tell what they announced, and the master holds whatever was written

@@ -70,6 +70,9 @@ pub(super) struct World {
     pub(super) ghosts: bool,
     /// Nodes that got another one's address.
     pub(super) swapped: BTreeSet<usize>,
+    /// Masters that live at each other's address, by the fault that moved them; and whoever ever did.
+    pub(super) trades: BTreeMap<usize, [usize; 2]>,
+    pub(super) traded: BTreeSet<usize>,
     /// Another group has made one of them its own, as nobody could tell: its data are lost, and
     /// nothing more can be asked of this run.
     pub(super) captured: bool,
@@ -111,6 +114,7 @@ impl World {
                 left_alone: BTreeSet::new(),
                 led_away: BTreeSet::new(),
                 no_candidate: BTreeSet::new(),
+                displaced: BTreeSet::new(),
                 quarrels: BTreeSet::new(),
                 switches: 0,
                 renamed: false,
@@ -128,6 +132,8 @@ impl World {
             reset_at: None,
             ghosts: false,
             swapped: BTreeSet::new(),
+            trades: BTreeMap::new(),
+            traded: BTreeSet::new(),
             captured: false,
             forgetful: false,
             dice: Dice::new(plan.seed, "world"),

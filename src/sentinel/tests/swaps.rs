@@ -412,6 +412,27 @@ fn a_stranger_is_left_alone_when_its_group_has_promoted_a_replica_and_when_it_re
 }
 
 #[test]
+fn replicas_that_a_master_still_shows_from_elsewhere_are_not_taken_in_but_its_own_are() {
+    let mut desk = two_groups();
+    // A master that is back from the other one's place shows connections that are dead.
+    let back = master(OUR_ID, OUR_DATA, &[REPLICA, THEIR_REPLICA]);
+    desk.infos.insert(at(MASTER), back);
+    desk.pass(15_000);
+    let known = format!("{:?}", desk.ask(Request::Replicas("mymaster".into())));
+    assert!(!known.contains(&THEIR_REPLICA.to_string()), "{known}");
+    // A sentinel that meets it so cannot know, and takes it in for both groups.
+    let state = desk.writes.last().expect("a write").1.clone();
+    let infos = desk.infos.clone();
+    let mut groups = state.groups;
+    groups.get_mut("other").expect("watched").replicas.clear();
+    desk = Desk::restored(State { groups, ..state });
+    desk.infos = infos;
+    desk.pass(25_000);
+    let known = format!("{:?}", desk.ask(Request::Replicas("other".into())));
+    assert!(known.contains(&THEIR_REPLICA.to_string()), "{known}");
+}
+
+#[test]
 fn the_replicas_of_a_stranger_are_not_taken_in() {
     let mut desk = two_groups();
     desk.connection_ends(THEIRS);

@@ -209,6 +209,7 @@ impl Checkers {
         if *to != group.settings.master {
             wrong.extend(self.unfit(speaker, &place, to, ear, seat));
             wrong.extend(self.too_old(speaker, &place, group, ear, seat));
+            wrong.extend(others_data(speaker, group, ear, seat));
         }
         // What an operator set at this moment may have made some of them down.
         if speaker.waited_ms == 0 && !self.is_tuned(speaker, name) {
@@ -391,7 +392,8 @@ impl Checkers {
                     follows && info.priority > 0 && ages.kept_up(info)
                 }
             };
-            (answers && ours && !ear.puzzles && !is_double(group, seat, info)).then_some((at, info))
+            let doubtful = is_double(group, seat, info) || has_data_of_others(group, seat, info);
+            (answers && ours && !ear.puzzles && !doubtful).then_some((at, info))
         };
         self.candidates(speaker, group, seat).filter_map(fit).collect()
     }
@@ -470,12 +472,35 @@ impl Checkers {
     }
 }
 
+/// Its data must not be those of another group, which it has copied from a master that lived at the
+/// address of its own one.
+fn others_data(speaker: &Speaker, group: &GroupState, ear: &Ear, seat: &Seat) -> Option<Broken> {
+    let info = ear.info.as_ref().filter(|_| speaker.waited_ms == 0)?;
+    let how = || "it has copied the data of another group".to_owned();
+    has_data_of_others(group, seat, info).then(|| (Rule::OthersDataAreNotPromoted, how()))
+}
+
 /// One of its nodes shows the run id of another.
 fn is_double(group: &GroupState, seat: &Seat, info: &Info) -> bool {
     let nodes = group.replicas.iter().chain([&group.settings.master]);
     let ears = nodes.filter_map(|at| seat.ears.get(at).filter(|ear| ear.up));
     let same = ears.filter(|ear| ear.info.as_ref().is_some_and(|of| of.run_id == info.run_id));
     same.count() > 1
+}
+
+/// This process or history was seen in another group before it was seen in this one.
+pub(super) fn is_of_others(group: &GroupState, seat: &Seat, name: &str) -> bool {
+    let is_own = |at: &Address| *at == group.settings.master || group.replicas.contains(at);
+    let first = |own: bool| {
+        let ears = seat.ears.iter().filter(|(at, _)| is_own(at) == own);
+        ears.filter_map(|(_, ear)| ear.shown_at(name)).min()
+    };
+    first(false).is_some_and(|there| first(true).is_none_or(|here| there < here))
+}
+
+/// A node has data of another group's master.
+pub(super) fn has_data_of_others(group: &GroupState, seat: &Seat, info: &Info) -> bool {
+    info.histories.iter().any(|history| is_of_others(group, seat, history))
 }
 
 /// So much by the slowest clock.

@@ -36,6 +36,8 @@ pub(in crate::sim) struct Ear {
     pub(super) steady_since: Ms,
     /// When it was last seen to be another process.
     pub(super) born_at: Ms,
+    /// Processes that were seen there, and the histories of those that were masters: since when.
+    shown: BTreeMap<String, Ms>,
     /// The process that was last seen to be a replica.
     followed: Option<String>,
     /// Whom it last said to follow, and when.
@@ -70,6 +72,7 @@ pub(in crate::sim) struct Info {
     pub(super) at: Ms,
     pub(super) is_master: bool,
     pub(super) run_id: String,
+    pub(super) histories: Vec<String>,
     pub(super) follows: Option<Address>,
     pub(super) linked: bool,
     /// For how long it has not been, in ms; `None` if it never was since the node started.
@@ -88,6 +91,7 @@ impl Info {
             let Some((name, value)) = line.split_once(':') else { continue };
             match name {
                 "run_id" => value.clone_into(&mut info.run_id),
+                "master_replid" | "master_replid2" => info.histories.push(value.to_owned()),
                 "uptime_in_seconds" => uptime_s = value.parse().ok()?,
                 "role" => role = Some(value),
                 "master_host" => host = Some(value),
@@ -208,8 +212,12 @@ impl Ear {
         } else if before.is_none_or(|before| before.follows != info.follows) {
             self.steady_since = at;
         }
+        self.shown.entry(info.run_id.clone()).or_insert(at);
         match info.is_master {
             true => {
+                for history in &info.histories {
+                    self.shown.entry(history.clone()).or_insert(at);
+                }
                 if let Some(order) = &mut self.promotion {
                     order.shown_at.get_or_insert(at);
                 }
@@ -226,6 +234,16 @@ impl Ear {
         if self.repointed.as_ref().is_some_and(|(_, master)| self.is_in_sync_with(master)) {
             self.repointed = None;
         }
+    }
+
+    /// This process was seen there.
+    pub(in crate::sim) fn has_been(&self, run_id: &RunId) -> bool {
+        self.shown.contains_key(run_id.as_str())
+    }
+
+    /// When this process or history was first seen there.
+    pub(super) fn shown_at(&self, name: &str) -> Option<Ms> {
+        self.shown.get(name).copied()
     }
 
     /// It says that it is a master, and this process never said that it was anything else.

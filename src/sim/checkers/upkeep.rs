@@ -1,6 +1,6 @@
 //! The rules by which nodes are put right and called down, judged by what the sentinel was told.
 
-use super::choice::{Place, group_at, slack};
+use super::choice::{Place, group_at, has_data_of_others, is_of_others, slack};
 use super::times::{ORDER_MS, PATIENCE_MS, QUICK_DISK_MS, SANE_MS};
 use super::told::{Ear, Seat};
 use super::{Checkers, Speaker};
@@ -154,6 +154,13 @@ impl Checkers {
         let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;
         };
+        // Another group's process in our master's place is none, however well it answers.
+        let is_stranger = ear.info.as_ref().is_some_and(|info| {
+            is_of_others(group, seat, &info.run_id) || has_data_of_others(group, seat, info)
+        });
+        if kind == "master" && is_stranger {
+            return;
+        }
         let follows = ear.info.as_ref().is_some_and(|info| !info.is_master);
         if speaker.waited_ms == 0
             && kind != "sentinel"

@@ -97,6 +97,20 @@ impl Host {
         Seat { ears, peers, hellos: &self.hellos, settled }
     }
 
+    /// True if it has seen this process at the address of a node of the group since it started.
+    pub(in crate::sim) fn has_met(&self, run_id: &RunId, group: &str) -> bool {
+        let Some(group) = self.disk.content().and_then(|state| state.groups.get(group)) else {
+            return false;
+        };
+        let mut nodes = group.replicas.iter().chain([&group.settings.master]);
+        nodes.any(|at| self.has_seen(run_id, at))
+    }
+
+    /// The same of one address.
+    pub(in crate::sim) fn has_seen(&self, run_id: &RunId, at: &Address) -> bool {
+        self.links.values().any(|link| link.known_as == *at && link.ear.has_been(run_id))
+    }
+
     /// What its disk remembers, as it is to be read.
     pub(super) fn read_disk(&self, net: &Net) -> Option<Cow<'_, State>> {
         self.disk.content().map(|state| net.shown.state(state))
