@@ -67,7 +67,7 @@ pub fn join_selectors<T: AsRef<[u8]>>(words: &[T]) -> Result<Vec<Vec<u8>>, usize
 }
 
 /// Names and patterns stand between blanks in files.
-pub(super) fn has_blanks(text: &str) -> bool {
+pub(super) fn has_blanks(text: &[u8]) -> bool {
     // What C calls space, and the byte that ends its strings.
-    text.bytes().any(|byte| matches!(byte, b' ' | b'\t'..=b'\r' | 0))
+    text.iter().any(|byte| matches!(byte, b' ' | b'\t'..=b'\r' | 0))
 }

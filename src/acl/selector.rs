@@ -32,7 +32,7 @@ pub enum Denial {
 /// A key pattern: kept for the file's sake, since a sentinel has no keys.
 #[derive(Clone, PartialEq)]
 struct KeyPattern {
-    pattern: String,
+    pattern: Vec<u8>,
     read: bool,
     write: bool,
 }
@@ -50,7 +50,7 @@ pub struct Selector {
     all_keys: bool,
     keys: Vec<KeyPattern>,
     all_channels: bool,
-    channels: Vec<String>,
+    channels: Vec<Vec<u8>>,
 }
 
 impl Selector {
@@ -80,32 +80,55 @@ impl Selector {
     ///
     /// # Errors
     /// See [`RuleError`]; nothing is changed then.
-    pub(super) fn apply(&mut self, rule: &str, catalog: &Catalog) -> Result<(), RuleError> {
-        match rule.to_ascii_lowercase().as_str() {
-            "allkeys" | "~*" => {
+    pub(super) fn apply(&mut self, rule: &[u8], catalog: &Catalog) -> Result<(), RuleError> {
+        match rule.to_ascii_lowercase().as_slice() {
+            b"allkeys" | b"~*" => {
                 self.all_keys = true;
                 self.keys.clear();
             }
-            "resetkeys" => {
+            b"resetkeys" => {
                 self.all_keys = false;
                 self.keys.clear();
             }
-            "allchannels" | "&*" => {
+            b"allchannels" | b"&*" => {
                 self.all_channels = true;
                 self.channels.clear();
             }
-            "resetchannels" => {
+            b"resetchannels" => {
                 self.all_channels = false;
                 self.channels.clear();
             }
-            "allcommands" | "+@all" => self.every_command(catalog, true),
-            "nocommands" | "-@all" => self.every_command(catalog, false),
+            b"allcommands" | b"+@all" => self.every_command(catalog, true),
+            b"nocommands" | b"-@all" => self.every_command(catalog, false),
             _ => return self.apply_one(rule, catalog),
         }
         Ok(())
     }
 
-    fn apply_one(&mut self, rule: &str, catalog: &Catalog) -> Result<(), RuleError> {
+    fn apply_one(&mut self, rule: &[u8], catalog: &Catalog) -> Result<(), RuleError> {
+        match rule {
+            [b'~', pattern @ ..] => self.keys(pattern, true, true),
+            [b'%', rest @ ..] => {
+                let at = rest.iter().position(|byte| *byte == b'~').ok_or(RuleError::Syntax)?;
+                let (kinds, pattern) = (&rest[..at], &rest[at + 1..]);
+                match kinds.to_ascii_uppercase().as_slice() {
+                    b"R" => self.keys(pattern, true, false),
+                    b"W" => self.keys(pattern, false, true),
+                    b"RW" | b"WR" => self.keys(pattern, true, true),
+                    _ => Err(RuleError::Syntax),
+                }
+            }
+            [b'&', channel @ ..] => self.channel(channel),
+            [b'+' | b'-', ..] => {
+                // No command has a name that is no text.
+                let rule = std::str::from_utf8(rule).map_err(|_| RuleError::Unknown)?;
+                self.command(rule, catalog)
+            }
+            _ => Err(RuleError::Syntax),
+        }
+    }
+
+    fn command(&mut self, rule: &str, catalog: &Catalog) -> Result<(), RuleError> {
         if let Some(category) = rule.strip_prefix("+@") {
             self.category(category, true, catalog)
         } else if let Some(category) = rule.strip_prefix("-@") {
@@ -117,18 +140,6 @@ impl Selector {
             self.change(id, false, catalog);
             self.note(catalog.name(id), false);
             Ok(())
-        } else if let Some(pattern) = rule.strip_prefix('~') {
-            self.keys(pattern, true, true)
-        } else if let Some(rest) = rule.strip_prefix('%') {
-            let (kinds, pattern) = rest.split_once('~').ok_or(RuleError::Syntax)?;
-            match kinds.to_ascii_uppercase().as_str() {
-                "R" => self.keys(pattern, true, false),
-                "W" => self.keys(pattern, false, true),
-                "RW" | "WR" => self.keys(pattern, true, true),
-                _ => Err(RuleError::Syntax),
-            }
-        } else if let Some(channel) = rule.strip_prefix('&') {
-            self.channel(channel)
         } else {
             Err(RuleError::Syntax)
         }
@@ -161,7 +172,7 @@ impl Selector {
         if catalog.is_subcommand(id) {
             return Err(RuleError::FirstArgOfSubcommand);
         }
-        if sub.is_empty() || has_blanks(sub) {
+        if sub.is_empty() || has_blanks(sub.as_bytes()) {
             return Err(RuleError::Syntax);
         }
         if catalog.children(id).is_empty() {
@@ -195,7 +206,7 @@ impl Selector {
         self.rules.push(format!("{}{name}", if allow { '+' } else { '-' }));
     }
 
-    fn keys(&mut self, pattern: &str, read: bool, write: bool) -> Result<(), RuleError> {
+    fn keys(&mut self, pattern: &[u8], read: bool, write: bool) -> Result<(), RuleError> {
         if self.all_keys {
             return Err(RuleError::AllKeys);
         }
@@ -209,7 +220,7 @@ impl Selector {
         Ok(())
     }
 
-    fn channel(&mut self, pattern: &str) -> Result<(), RuleError> {
+    fn channel(&mut self, pattern: &[u8]) -> Result<(), RuleError> {
         if self.all_channels {
             return Err(RuleError::AllChannels);
         }
@@ -244,9 +255,9 @@ impl Selector {
 
     /// Whether a channel, or a pattern of channels, is allowed.
     pub(super) fn may_hear(&self, name: &[u8], is_pattern: bool) -> bool {
-        let matches = |allowed: &String| match is_pattern {
-            true => allowed.as_bytes() == name,
-            false => glob::matches(allowed.as_bytes(), name),
+        let matches = |allowed: &Vec<u8>| match is_pattern {
+            true => allowed == name,
+            false => glob::matches(allowed, name),
         };
         self.all_channels || self.channels.iter().any(matches)
     }
@@ -259,32 +270,35 @@ impl Selector {
     }
 
     /// The key patterns.
-    pub fn key_patterns(&self) -> String {
+    pub fn key_patterns(&self) -> Vec<u8> {
         if self.all_keys {
-            return "~*".to_owned();
+            return b"~*".to_vec();
         }
-        let shown = |key: &KeyPattern| match (key.read, key.write) {
-            (true, false) => format!("%R~{}", key.pattern),
-            (false, true) => format!("%W~{}", key.pattern),
-            _ => format!("~{}", key.pattern),
+        let shown = |key: &KeyPattern| {
+            let kind: &[u8] = match (key.read, key.write) {
+                (true, false) => b"%R~",
+                (false, true) => b"%W~",
+                _ => b"~",
+            };
+            [kind, &key.pattern].concat()
         };
-        self.keys.iter().map(shown).collect::<Vec<_>>().join(" ")
+        self.keys.iter().map(shown).collect::<Vec<_>>().join(&b' ')
     }
 
     /// The channel patterns.
-    pub fn channel_patterns(&self) -> String {
+    pub fn channel_patterns(&self) -> Vec<u8> {
         if self.all_channels {
-            return "&*".to_owned();
+            return b"&*".to_vec();
         }
-        self.channels.iter().map(|name| format!("&{name}")).collect::<Vec<_>>().join(" ")
+        self.channels.iter().map(|name| [b"&", &name[..]].concat()).collect::<Vec<_>>().join(&b' ')
     }
 
     /// All of it, as a line of `ACL LIST` has it.
-    pub(super) fn describe(&self) -> String {
-        let reset = if self.all_channels { "" } else { "resetchannels" };
-        let parts =
-            [self.key_patterns(), reset.to_owned(), self.channel_patterns(), self.commands()];
+    pub(super) fn describe(&self) -> Vec<u8> {
+        let reset: &[u8] = if self.all_channels { b"" } else { b"resetchannels" };
+        let (keys, channels) = (self.key_patterns(), self.channel_patterns());
+        let parts = [&keys, reset, &channels, self.commands().as_bytes()].map(<[u8]>::to_vec);
         let parts = parts.into_iter().filter(|part| !part.is_empty());
-        parts.collect::<Vec<_>>().join(" ")
+        parts.collect::<Vec<_>>().join(&b' ')
     }
 }

@@ -50,6 +50,14 @@ fn may(acl: &Acl, user: &User, words: &str) -> Result<(), Denial> {
     user.check(&Wish { command, first_arg, channels: &channels, patterns: false }, acl.catalog())
 }
 
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("all of it is text")
+}
+
+fn lines(acl: &Acl) -> Vec<String> {
+    acl.lines().into_iter().map(text).collect()
+}
+
 #[test]
 fn later_rules_about_a_command_outdate_earlier_ones() {
     for (rules, expected) in [
@@ -118,7 +126,7 @@ fn a_line_makes_the_same_user_again() {
     let rules = "on >pw >x <x ~a %R~b %W~b %W~c &+s* -@all +client -client|kill \
                  (~d +ping|x) skip-sanitize-payload (%RW~e +@all -@admin)";
     let (mut acl, user) = user(rules);
-    let line = user.describe();
+    let line = text(user.describe());
     assert_eq!(
         line,
         format!(
@@ -191,7 +199,7 @@ fn an_error_never_shows_a_password() {
 fn a_file_is_taken_over_as_a_whole_or_not_at_all() {
     let mut acl = acl();
     acl.set("old", &["on"]).unwrap();
-    let before = acl.lines();
+    let before = lines(&acl);
     let warning =
         "WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
     for (text, expected) in [
@@ -207,11 +215,11 @@ fn a_file_is_taken_over_as_a_whole_or_not_at_all() {
     ] {
         let error = acl.load("f", text.as_bytes()).unwrap_err().to_string();
         assert_eq!(error, format!("{expected}{warning}"), "{text:?}");
-        assert_eq!(acl.lines(), before);
+        assert_eq!(lines(&acl), before);
     }
     acl.load("f", b"\n  user carl   on (+ping &x) \r\n").unwrap();
     assert_eq!(
-        acl.lines(),
+        lines(&acl),
         [
             "user carl on sanitize-payload resetchannels -@all (resetchannels &x -@all +ping)",
             "user default on nopass sanitize-payload ~* &* +@all",
@@ -219,13 +227,32 @@ fn a_file_is_taken_over_as_a_whole_or_not_at_all() {
     );
     acl.load("f", b"user carl on >s\xe9same\n").unwrap();
     assert!(acl.accepts(b"carl", b"s\xe9same"), "a password may be any bytes");
-    let error = acl.load("f", b"user c\xe9 on").unwrap_err().to_string();
-    assert!(error.starts_with("'f:1: username 'c\u{fffd}' contains invalid"), "{error}");
+    let error = acl.load("f", b"user c\x0b on").unwrap_err().to_string();
+    assert!(error.starts_with("'f:1: username 'c\x0b' contains invalid"), "{error}");
     assert!(!acl.auth_required());
     assert!(acl.require_password(b"pw") && !acl.require_password(b"other"));
     assert!(acl.auth_required() && acl.accepts(b"default", b"pw"));
-    acl.load("f", (acl.lines().join("\n") + "\n").as_bytes()).unwrap();
+    acl.load("f", &acl.lines().join(&b'\n')).unwrap();
     assert!(acl.accepts(b"default", b"pw") && !acl.accepts(b"default", b"other"));
+}
+
+#[test]
+fn names_and_patterns_may_be_any_bytes() {
+    let mut acl = acl();
+    let line = b"user c\xe9 on nopass sanitize-payload %R~k\xe9 resetchannels &a\xe9* \
+                 -@all +subscribe (resetchannels &\xff -@all)";
+    acl.load("f", line).unwrap();
+    assert_eq!(acl.lines()[0], line);
+    assert!(acl.accepts(b"c\xe9", b"") && !acl.accepts(b"c\xea", b""));
+    assert!(!acl.accepts("c\u{fffd}".as_bytes(), b"") && acl.get(b"c").is_none());
+    let user = acl.get(b"c\xe9").expect("this user");
+    assert!(user.may_hear(b"a\xe9b", false) && user.may_hear(b"a\xe9*", true));
+    assert!(user.may_hear(b"\xff", false) && !user.may_hear(b"a", false));
+    for rule in [&b"+\xff"[..], b"-@\xff", b"+ping|\xff"] {
+        assert_eq!(acl.set(b"c\xe9", &[rule]).unwrap_err().error, RuleError::Unknown);
+    }
+    assert_eq!(acl.set(b"c\xe9", &[b"\xff"]).unwrap_err().error, RuleError::Syntax);
+    assert!(acl.delete(b"c\xe9"));
 }
 
 #[test]
@@ -306,7 +333,7 @@ proptest! {
             let _ = acl.set("bob", &[rule]);
         }
         if let Some(user) = acl.get("bob").cloned() {
-            let line = user.describe();
+            let line = text(user.describe());
             let mut other = Acl::new(catalog(), !all_channels);
             other.load("f", format!("user bob {line}").as_bytes()).unwrap();
             prop_assert_eq!(other.get("bob"), Some(&user), "{}", line);

@@ -1,6 +1,6 @@
 //! One user: whether it may log in, with which passwords, and what it may do.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use sha2::{Digest, Sha256, digest};
 
@@ -26,7 +26,7 @@ pub struct User {
 /// Leaves out the passwords, though they are hashed.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "User({})", self.root.describe())
+        write!(f, "User({})", String::from_utf8_lossy(&self.root.describe()))
     }
 }
 
@@ -58,7 +58,6 @@ impl User {
         all_channels: bool,
         catalog: &Catalog,
     ) -> Result<(), RuleError> {
-        // A password is bytes; all else is text.
         match rule {
             [] => return Ok(()),
             [b'>', password @ ..] => {
@@ -68,22 +67,21 @@ impl User {
             [b'<', password @ ..] => return self.remove_password(hash(password)),
             _ => {}
         }
-        let rule = std::str::from_utf8(rule).map_err(|_| RuleError::Syntax)?;
-        match rule.to_ascii_lowercase().as_str() {
-            "on" => self.enabled = true,
-            "off" => self.enabled = false,
-            "nopass" => {
+        match rule.to_ascii_lowercase().as_slice() {
+            b"on" => self.enabled = true,
+            b"off" => self.enabled = false,
+            b"nopass" => {
                 self.nopass = true;
                 self.passwords.clear();
             }
-            "resetpass" => {
+            b"resetpass" => {
                 self.nopass = false;
                 self.passwords.clear();
             }
-            "sanitize-payload" => self.skip_sanitize = false,
-            "skip-sanitize-payload" => self.skip_sanitize = true,
-            "clearselectors" => self.others.clear(),
-            "reset" => *self = User::new(all_channels),
+            b"sanitize-payload" => self.skip_sanitize = false,
+            b"skip-sanitize-payload" => self.skip_sanitize = true,
+            b"clearselectors" => self.others.clear(),
+            b"reset" => *self = User::new(all_channels),
             _ => return self.apply_longer(rule, all_channels, catalog),
         }
         Ok(())
@@ -91,22 +89,21 @@ impl User {
 
     fn apply_longer(
         &mut self,
-        rule: &str,
+        rule: &[u8],
         all_channels: bool,
         catalog: &Catalog,
     ) -> Result<(), RuleError> {
-        if let Some(hash) = rule.strip_prefix('#') {
-            self.add_password(parse_hash(hash)?);
-        } else if let Some(hash) = rule.strip_prefix('!') {
-            self.remove_password(parse_hash(hash)?)?;
-        } else if let Some(inner) = rule.strip_prefix('(').and_then(|r| r.strip_suffix(')')) {
-            let mut selector = Selector::new(all_channels);
-            for rule in inner.split_ascii_whitespace() {
-                selector.apply(rule, catalog)?;
+        match rule {
+            [b'#', hash @ ..] => self.add_password(parse_hash(hash)?),
+            [b'!', hash @ ..] => self.remove_password(parse_hash(hash)?)?,
+            [b'(', inner @ .., b')'] => {
+                let mut selector = Selector::new(all_channels);
+                for rule in inner.split(u8::is_ascii_whitespace).filter(|rule| !rule.is_empty()) {
+                    selector.apply(rule, catalog)?;
+                }
+                self.others.push(selector);
             }
-            self.others.push(selector);
-        } else {
-            self.root.apply(rule, catalog)?;
+            _ => self.root.apply(rule, catalog)?,
         }
         Ok(())
     }
@@ -200,17 +197,12 @@ impl User {
 
     /// The rules that make this user, as `ACL LIST` and files have them. They are whole: applied to
     /// a new user they give the same one.
-    pub fn describe(&self) -> String {
-        let mut text = self.flags().join(" ");
-        // Writing into a String cannot fail.
-        for hash in self.password_hashes() {
-            let _ = write!(text, " #{hash}");
-        }
-        let _ = write!(text, " {}", self.root.describe());
-        for selector in &self.others {
-            let _ = write!(text, " ({})", selector.describe());
-        }
-        text
+    pub fn describe(&self) -> Vec<u8> {
+        let mut parts = vec![self.flags().join(" ").into_bytes()];
+        parts.extend(self.password_hashes().map(|hash| format!("#{hash}").into_bytes()));
+        parts.push(self.root.describe());
+        parts.extend(self.others.iter().map(|other| [b"(", &other.describe()[..], b")"].concat()));
+        parts.join(&b' ')
     }
 }
 
@@ -218,13 +210,14 @@ fn hash(password: &[u8]) -> Hash {
     Sha256::digest(password)
 }
 
-fn parse_hash(text: &str) -> Result<Hash, RuleError> {
+fn parse_hash(text: &[u8]) -> Result<Hash, RuleError> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
-    let digits = text.bytes().map(digit).collect::<Option<Vec<u8>>>().ok_or(RuleError::BadHash)?;
+    let digits =
+        text.iter().copied().map(digit).collect::<Option<Vec<u8>>>().ok_or(RuleError::BadHash)?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     let hash: [u8; 32] = bytes.try_into().map_err(|_| RuleError::BadHash)?;
     if digits.len() == 64 { Ok(hash.into()) } else { Err(RuleError::BadHash) }

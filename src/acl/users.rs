@@ -29,7 +29,7 @@ pub struct LoadError(String);
 pub struct Acl {
     catalog: Arc<Catalog>,
     all_channels: bool,
-    users: BTreeMap<String, User>,
+    users: BTreeMap<Vec<u8>, User>,
 }
 
 impl Acl {
@@ -37,7 +37,7 @@ impl Acl {
     /// `acl-pubsub-default`: what new users may listen to.
     pub fn new(catalog: Arc<Catalog>, all_channels: bool) -> Acl {
         let default = User::open(&catalog);
-        Acl { catalog, all_channels, users: [(DEFAULT_USER.to_owned(), default)].into() }
+        Acl { catalog, all_channels, users: [(DEFAULT_USER.into(), default)].into() }
     }
 
     /// What rules can name.
@@ -45,14 +45,14 @@ impl Acl {
         &self.catalog
     }
 
-    /// All users by name.
-    pub fn users(&self) -> impl Iterator<Item = (&str, &User)> {
-        self.users.iter().map(|(name, user)| (name.as_str(), user))
+    /// All users by name, which may be any bytes but blanks.
+    pub fn users(&self) -> impl Iterator<Item = (&[u8], &User)> {
+        self.users.iter().map(|(name, user)| (name.as_slice(), user))
     }
 
     /// A user.
-    pub fn get(&self, name: &str) -> Option<&User> {
-        self.users.get(name)
+    pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&User> {
+        self.users.get(name.as_ref())
     }
 
     /// True if a connection has to say who it is before it may do anything.
@@ -63,31 +63,38 @@ impl Acl {
 
     /// Whether this user may log in with this password.
     pub fn accepts(&self, name: &[u8], password: &[u8]) -> bool {
-        let user = std::str::from_utf8(name).ok().and_then(|name| self.get(name));
-        user.is_some_and(|user| user.accepts(password))
+        self.get(name).is_some_and(|user| user.accepts(password))
     }
 
     /// `ACL SETUSER`: makes or changes a user by rules, whose selectors are joined.
     ///
     /// # Errors
     /// The first rule that is wrong.
-    pub fn set<T: AsRef<[u8]>>(&mut self, name: &str, rules: &[T]) -> Result<(), BadRule> {
-        let known = self.users.get(name).cloned();
+    pub fn set<T: AsRef<[u8]>>(
+        &mut self,
+        name: impl AsRef<[u8]>,
+        rules: &[T],
+    ) -> Result<(), BadRule> {
+        let known = self.get(&name).cloned();
         let user = known.unwrap_or_else(|| User::new(self.all_channels));
-        self.put(name, user, rules)
+        self.put(name.as_ref(), user, rules)
     }
 
     /// A `user` line: the user is what the rules say and nothing else.
     ///
     /// # Errors
     /// The first rule that is wrong.
-    pub fn define<T: AsRef<[u8]>>(&mut self, name: &str, rules: &[T]) -> Result<(), BadRule> {
-        self.put(name, User::new(self.all_channels), rules)
+    pub fn define<T: AsRef<[u8]>>(
+        &mut self,
+        name: impl AsRef<[u8]>,
+        rules: &[T],
+    ) -> Result<(), BadRule> {
+        self.put(name.as_ref(), User::new(self.all_channels), rules)
     }
 
     fn put<T: AsRef<[u8]>>(
         &mut self,
-        name: &str,
+        name: &[u8],
         mut user: User,
         rules: &[T],
     ) -> Result<(), BadRule> {
@@ -102,13 +109,14 @@ impl Acl {
     /// `requirepass`: the password of the default user, unless it has one already. Redis would
     /// leave a default user without a password open; true if that was so.
     pub fn require_password(&mut self, password: &[u8]) -> bool {
-        let default = self.users.get_mut(DEFAULT_USER).filter(|user| user.needs_no_password());
+        let default =
+            self.users.get_mut(DEFAULT_USER.as_bytes()).filter(|user| user.needs_no_password());
         default.map(|user| user.set_password(password)).is_some()
     }
 
     /// Deletes a user; false if there was none. The default user stays.
-    pub fn delete(&mut self, name: &str) -> bool {
-        name != DEFAULT_USER && self.users.remove(name).is_some()
+    pub fn delete(&mut self, name: &[u8]) -> bool {
+        name != DEFAULT_USER.as_bytes() && self.users.remove(name).is_some()
     }
 
     /// Takes over the users of an ACL file, and only those; the default user, if the file does not
@@ -153,16 +161,18 @@ impl Acl {
         (file, number): (&str, usize),
         name: &[u8],
         rules: &[&[u8]],
-        seen: &mut BTreeMap<String, usize>,
+        seen: &mut BTreeMap<Vec<u8>, usize>,
     ) -> Option<String> {
-        let Some(name) = std::str::from_utf8(name).ok().filter(|name| !has_blanks(name)) else {
-            let name = String::from_utf8_lossy(name);
+        let shown_name = String::from_utf8_lossy(name);
+        if has_blanks(name) {
             return Some(format!(
-                "'{file}:{number}: username '{name}' contains invalid characters. "
+                "'{file}:{number}: username '{shown_name}' contains invalid characters. "
             ));
-        };
+        }
         if seen.insert(name.to_owned(), number).is_some() {
-            return Some(format!("WARNING: Duplicate user '{name}' found on line {number}. "));
+            return Some(format!(
+                "WARNING: Duplicate user '{shown_name}' found on line {number}. "
+            ));
         }
         let Ok(rules) = join_selectors(rules) else {
             return Some(format!("{file}:{number}: Unmatched parenthesis in selector definition."));
@@ -178,13 +188,14 @@ impl Acl {
     }
 
     /// Whether this can be a user's name, which stands between blanks in files.
-    pub fn is_name(name: &str) -> bool {
+    pub fn is_name(name: &[u8]) -> bool {
         !name.is_empty() && !has_blanks(name)
     }
 
     /// Each user's line, as `ACL LIST` shows it and as files have it.
-    pub fn lines(&self) -> Vec<String> {
-        self.users().map(|(name, user)| format!("user {name} {}", user.describe())).collect()
+    pub fn lines(&self) -> Vec<Vec<u8>> {
+        let line = |(name, user): (&[u8], &User)| [b"user", name, &user.describe()].join(&b' ');
+        self.users().map(line).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Api;
-use super::session::{Outcome, Session, integer, text};
+use super::session::{Outcome, Session, integer};
 use super::table;
 use super::users::{self, Users};
 use crate::acl::{Acl, CATEGORIES, Denial, Entry, RuleError, Selector, User, join_selectors};
@@ -70,14 +70,13 @@ pub(crate) fn list(session: &mut Session, _: &[Bytes]) -> Outcome {
 /// `ACL GETUSER name`
 pub(crate) fn getuser(session: &mut Session, args: &[Bytes]) -> Outcome {
     let acl = session.api.users.acl();
-    let user = std::str::from_utf8(&args[2]).ok().and_then(|name| acl.get(name));
-    user.map_or(Value::Null, shown).into()
+    acl.get(&args[2]).map_or(Value::Null, shown).into()
 }
 
 fn shown(user: &User) -> Value {
     let permissions = |selector: &Selector| {
         [
-            ("commands", selector.commands()),
+            ("commands", selector.commands().into_bytes()),
             ("keys", selector.key_patterns()),
             ("channels", selector.channel_patterns()),
         ]
@@ -102,8 +101,8 @@ pub(crate) fn setuser(session: &mut Session, args: &[Bytes]) -> Outcome {
 }
 
 fn set(users: &Users, args: &[Bytes]) -> Result<(), Value> {
-    let name = text(&args[2])?;
-    if !Acl::is_name(&name) {
+    let name = &args[2];
+    if !Acl::is_name(name) {
         return Err(Value::error("ERR Usernames can't contain spaces or null characters"));
     }
     let rules = join_selectors(&args[3..]).map_err(|at| {
@@ -115,7 +114,7 @@ fn set(users: &Users, args: &[Bytes]) -> Result<(), Value> {
         let rule = table::quoted(rule, 128);
         Value::error(format!("ERR Error in ACL SETUSER modifier '{rule}': {error}"))
     };
-    let outcome = users.change(|acl| acl.set(&name, &rules));
+    let outcome = users.change(|acl| acl.set(name, &rules));
     outcome.map_err(|bad| error(&rules[bad.index], bad.error))
 }
 
@@ -124,7 +123,7 @@ pub(crate) fn deluser(session: &mut Session, args: &[Bytes]) -> Outcome {
     if args[2..].iter().any(|name| name == crate::acl::DEFAULT_USER) {
         return Value::error("ERR The 'default' user cannot be removed").into();
     }
-    let names = args[2..].iter().filter_map(|name| std::str::from_utf8(name).ok());
+    let names = args[2..].iter();
     let deleted = session.api.users.change(|acl| names.filter(|name| acl.delete(name)).count());
     end_the_deprived(session, Value::Integer(deleted as i64))
 }
@@ -172,9 +171,9 @@ fn end(api: &Api, own: u64, is_due: impl Fn(&super::clients::Client, &Acl) -> bo
 /// `ACL DRYRUN name command [arg ...]`
 pub(crate) fn dryrun(session: &mut Session, args: &[Bytes]) -> Outcome {
     let acl = session.api.users.acl();
-    let name = String::from_utf8_lossy(&args[2]).into_owned();
-    if acl.get(&name).is_none() {
-        let shown = table::quoted(&args[2], 128);
+    let name = &args[2];
+    if acl.get(name).is_none() {
+        let shown = table::quoted(name, 128);
         return Value::error(format!("ERR User '{shown}' not found")).into();
     }
     let asked = &args[3..];
@@ -186,17 +185,18 @@ pub(crate) fn dryrun(session: &mut Session, args: &[Bytes]) -> Outcome {
         return error.into();
     }
     let (command, channels) = (found.name(), users::channels(&found, asked).0);
-    match users::check(&acl, &name, &found, asked) {
+    match users::check(&acl, name, &found, asked) {
         Ok(()) => Value::ok(),
-        Err(Denial::Command) => {
-            Value::bulk(format!("User {name} has no permissions to run the '{command}' command"))
+        Err(Denial::Command) => denied(name, &format!("run the '{command}' command")),
+        Err(Denial::Channel(at)) => {
+            denied(name, &format!("access the '{}' channel", table::quoted(channels[at], 128)))
         }
-        Err(Denial::Channel(at)) => Value::bulk(format!(
-            "User {name} has no permissions to access the '{}' channel",
-            table::quoted(channels[at], 128)
-        )),
     }
     .into()
+}
+
+fn denied(name: &[u8], what: &str) -> Value {
+    Value::bulk([b"User ", name, b" has no permissions to ", what.as_bytes()].concat())
 }
 
 /// `ACL GENPASS [bits]`
@@ -275,7 +275,8 @@ pub(crate) fn load(session: &mut Session, _: &[Bytes]) -> Outcome {
         }
         let changed = |client: &super::clients::Client, acl: &Acl| {
             let user = client.state().user.clone();
-            let changed = user != crate::acl::DEFAULT_USER && acl.get(&user) != before.get(&user);
+            let changed =
+                user != crate::acl::DEFAULT_USER.as_bytes() && acl.get(&user) != before.get(&user);
             changed || is_deprived(client, acl)
         };
         if end(&api, own.id, changed) {
@@ -299,8 +300,8 @@ pub(crate) fn save(session: &mut Session, _: &[Bytes]) -> Outcome {
 fn save_to(users: &Arc<Users>, file: &std::path::Path) -> Value {
     // A link leads to the file that is to be replaced.
     let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let text = users.acl().lines().join("\n") + "\n";
-    match daemon::replace_file(&file, text.as_bytes(), FILE_MODE) {
+    let text = users.acl().lines().into_iter().flat_map(|line| [line, b"\n".to_vec()]);
+    match daemon::replace_file(&file, &text.collect::<Vec<_>>().concat(), FILE_MODE) {
         Ok(()) => Value::ok(),
         Err(error) => {
             tracing::warn!("ACL SAVE: {error}");

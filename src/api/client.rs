@@ -154,7 +154,7 @@ fn filters_of(args: &[Bytes], users: &Acl) -> Result<(Filter, bool), Value> {
             b"addr" => filters.push(by_addr(value, |client| client.addr.to_string())),
             b"laddr" => filters.push(by_addr(value, |client| client.laddr.to_string())),
             b"user" => {
-                let user = String::from_utf8_lossy(value).into_owned();
+                let user = value.to_vec();
                 if users.get(&user).is_none() {
                     let shown = table::quoted(value, 128);
                     return Err(Value::error(format!("ERR No such user '{shown}'")));

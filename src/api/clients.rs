@@ -76,7 +76,7 @@ pub(crate) struct Client {
 /// What changes during the life of a connection.
 pub(crate) struct State {
     /// Who it is: `AUTH`, `HELLO AUTH`.
-    pub(crate) user: String,
+    pub(crate) user: Vec<u8>,
     /// `CLIENT TRACKING`
     pub(crate) tracking: Option<Tracking>,
     /// `CLIENT SETNAME`; empty if there is none.
@@ -106,7 +106,7 @@ pub(crate) struct State {
 impl State {
     fn new(now: Instant) -> State {
         State {
-            user: DEFAULT_USER.to_owned(),
+            user: DEFAULT_USER.into(),
             tracking: None,
             name: String::new(),
             lib_name: String::new(),
@@ -189,7 +189,7 @@ impl Client {
             ("tot-mem", &(state.input + state.output)),
             ("events", &if state.output > 0 { "rw" } else { "r" }),
             ("cmd", &state.last_command.map_or("NULL".to_owned(), |found| found.name())),
-            ("user", &state.user),
+            ("user", &String::from_utf8_lossy(&state.user)),
             ("redir", &state.tracking.as_ref().map_or(-1, |tracking| tracking.redirect)),
             ("resp", &resp),
             ("lib-name", &state.lib_name),

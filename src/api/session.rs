@@ -140,9 +140,10 @@ impl Session {
             Denial::Command => (Reason::Command, name.as_bytes()),
             Denial::Channel(at) => (Reason::Channel, users::channels(found, args).0[at]),
         };
-        self.api.users.deny(reason, object, user.as_bytes(), &self.client);
+        self.api.users.deny(reason, object, &user, &self.client);
         Err(Value::error(match denial {
             Denial::Command => {
+                let user = String::from_utf8_lossy(&user);
                 format!("NOPERM User {user} has no permissions to run the '{name}' command")
             }
             Denial::Channel(_) => "NOPERM No permissions to access a channel".to_owned(),
@@ -165,8 +166,7 @@ impl Session {
             return Err(Value::error(WRONG_PASSWORD));
         }
         self.authenticated = true;
-        // An accepted name is text.
-        self.client.state().user = String::from_utf8_lossy(user).into_owned();
+        self.client.state().user = user.to_vec();
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::clients::Client;
 use super::table::{self, Found};
 use crate::acl::{Acl, BadRule, Catalog, Denial, Denied, Log, Reason, Row, Wish, join_selectors};
+use crate::config::bytes::{decode, encode};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::load::read_acl_file;
 use crate::config::settings::SentinelSettings;
@@ -123,13 +124,13 @@ impl Users {
         let now = acl.lines();
         if self.file.is_none() && now != before {
             self.warn(now.iter().filter(|line| !before.contains(line)));
-            self.lines.set(now);
+            self.lines.set(now.iter().map(|line| decode(line)).collect());
         }
         result
     }
 
     /// Tells what an operator would learn too late: at the next start, ours or that of Redis.
-    fn warn<'a>(&self, lines: impl Iterator<Item = &'a String>) {
+    fn warn<'a>(&self, lines: impl Iterator<Item = &'a Vec<u8>>) {
         if !self.lines.is_written() {
             tracing::warn!(
                 "Users were changed, and that is not kept: the configuration file is not written \
@@ -137,6 +138,7 @@ impl Users {
             );
         }
         for line in lines {
+            let line = String::from_utf8_lossy(line);
             let mut words = line.split(' ');
             let name = words.nth(1).unwrap_or_default();
             if let Some(rule) = unknown_to_redis(words) {
@@ -151,7 +153,8 @@ impl Users {
         for user in &settings.users {
             let rules: Vec<&str> = user.rules.iter().map(Secret::reveal).collect();
             if let Some(rule) = unknown_to_redis(rules.iter().flat_map(|r| r.split(' '))) {
-                found.push(user.finding(Severity::Warning, not_for_redis(&user.name, rule)));
+                found
+                    .push(user.finding(Severity::Warning, not_for_redis(&user.shown_name(), rule)));
             }
         }
         let file = settings.acl_file.as_ref();
@@ -212,7 +215,7 @@ pub(super) fn channels<'a>(found: &Found, args: &'a [Bytes]) -> (Vec<&'a [u8]>, 
 ///
 /// # Errors
 /// What is denied.
-pub(super) fn check(acl: &Acl, user: &str, found: &Found, args: &[Bytes]) -> Result<(), Denial> {
+pub(super) fn check(acl: &Acl, user: &[u8], found: &Found, args: &[Bytes]) -> Result<(), Denial> {
     let Some(command) = acl.catalog().find(&found.name()) else {
         // QUIT and RESET.
         return if found.command.kind.is_open() { Ok(()) } else { Err(Denial::Command) };
@@ -240,17 +243,18 @@ fn declare(acl: &mut Acl, line: &UserLine) -> Option<Diagnostic> {
             return Some(error(rule.shown(&rules), &text));
         }
     };
-    if let Err(bad) = acl.define(&line.name, &joined) {
+    let name = encode(&line.name);
+    if let Err(bad) = acl.define(&name, &joined) {
         return Some(error(bad.shown(&joined), &bad.error));
     }
-    let disabled = acl.get(&line.name).is_some_and(|user| !user.is_enabled());
+    let disabled = acl.get(&name).is_some_and(|user| !user.is_enabled());
     disabled.then(|| {
         line.finding(
             Severity::Note,
             format!(
                 "The user '{}' is disabled (there is no 'on' modifier in the user description). \
                  Make sure this is not a configuration error.",
-                line.name
+                line.shown_name()
             ),
         )
     })

@@ -112,15 +112,19 @@ pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Diag
     if words.is_empty() {
         return Ok(None);
     }
-    let secret = secret_index(words.iter().map(|w| w.text.as_str())).unwrap_or(words.len());
-    if let Some(word) = words.iter().take(secret).find(|word| !bytes::is_utf8(&word.text)) {
+    let text_words = match secret_index(words.iter().map(|w| w.text.as_str())) {
+        // A user's name may be any bytes, too.
+        Some(_) if words[0].text.eq_ignore_ascii_case("user") => 1,
+        secret => secret.unwrap_or(words.len()),
+    };
+    if let Some(word) = words.iter().take(text_words).find(|word| !bytes::is_utf8(&word.text)) {
         return Err(Fault::NotUtf8(word.column - 1).diagnostic(text, number));
     }
     Ok(Some(Line { number, words, text: text.to_owned() }))
 }
 
 /// The number, counted from 1, of the first line with bytes that are no UTF-8 where only text can
-/// stand: neither in a comment nor in a password.
+/// stand: neither in a comment nor in a password or user.
 pub(super) fn not_utf8(text: &str) -> Option<usize> {
     let mut lines = text.split('\n').enumerate();
     let bad = |line: &str| !bytes::is_utf8(line) && parse_line(line, 0).is_err();
@@ -199,7 +203,7 @@ pub fn quote(word: &str) -> String {
 enum Fault {
     /// A quote without its end, or text glued to a closing quote.
     Unbalanced(usize),
-    /// Bytes, or `\xHH` escapes, that make no UTF-8, where only a password may have such.
+    /// Bytes, or `\xHH` escapes, that make no UTF-8, where only a password or a user may have such.
     NotUtf8(usize),
 }
 
@@ -214,7 +218,7 @@ impl Fault {
             Fault::NotUtf8(at) => (
                 at + 1,
                 "This word is not UTF-8 text",
-                "write it in UTF-8; only passwords may be else",
+                "write it in UTF-8; only passwords and 'user' lines may be else",
             ),
         };
         let rough: Vec<&str> = text.split_ascii_whitespace().collect();

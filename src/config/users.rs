@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::bytes;
 use super::diagnostic::{Diagnostic, Severity};
 use super::types::Secret;
 
@@ -36,7 +37,7 @@ pub const BEYOND_RULES: [&str; 2] = ["quit", "reset"];
 /// One user: a line `user <name> <rule> ...` of Redis, or an entry under `users` in YAML.
 #[derive(Clone)]
 pub struct UserLine {
-    /// The name.
+    /// The name; as [`bytes::decode`] has it, since it may be any bytes but blanks.
     pub name: String,
     /// The rules; one that begins with `>` is a password.
     pub rules: Vec<Secret>,
@@ -50,6 +51,11 @@ impl UserLine {
     /// A finding about this line.
     pub fn finding(&self, severity: Severity, message: impl Into<String>) -> Diagnostic {
         Diagnostic { severity, message: message.into(), ..self.place.clone() }
+    }
+
+    /// The name, as a message may show it.
+    pub fn shown_name(&self) -> String {
+        String::from_utf8_lossy(&bytes::encode(&self.name)).into_owned()
     }
 
     /// The rules, for who judges them.
@@ -98,7 +104,7 @@ impl UserLines {
         !self.1.load(Ordering::Relaxed)
     }
 
-    /// From now on these lines stand in the file.
+    /// From now on these lines, as [`bytes::decode`] has them, stand in the file.
     pub fn set(&self, lines: Vec<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines);
     }

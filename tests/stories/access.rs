@@ -1,6 +1,9 @@
 //! Sentinels that keep their doors: users of docs/acl.md, in a quorum with Redis's own sentinel.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::client::{Client, Reply};
 use crate::support::node::{Node, Nodes};
@@ -216,4 +219,85 @@ fn a_password_may_be_any_bytes() {
     });
     let got = config(&sentinel, &[b"GET", b"sentinel-pass"]);
     assert_eq!(got.field("sentinel-pass").as_deref(), Some("s\u{fffd}same"));
+}
+
+/// The bytes of all replies to these requests of a user.
+fn replies(sentinel: &Sentinel, user: &[u8], requests: &[&[&[u8]]]) -> Vec<u8> {
+    const END: &[u8] = b"$3\r\nEND\r\n";
+    let mut stream = TcpStream::connect(("127.0.0.1", sentinel.port)).expect("it is reachable");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+    let first: &[&[u8]] = &[b"AUTH", user, b"pw"];
+    for words in [&[first], requests, &[&[b"PING", b"END"]]].concat() {
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            request.extend(format!("${}\r\n", word.len()).bytes().chain(word.iter().copied()));
+            request.extend(b"\r\n");
+        }
+        stream.write_all(&request).expect("it listens");
+    }
+    let mut answer = Vec::new();
+    while !answer.ends_with(END) {
+        let mut part = [0; 4096];
+        let count = stream.read(&mut part).expect("an answer in time");
+        assert!(count > 0, "it hangs up: {}", String::from_utf8_lossy(&answer));
+        answer.extend(&part[..count]);
+    }
+    assert!(answer.starts_with(b"+OK\r\n"), "{}", String::from_utf8_lossy(&answer));
+    answer
+}
+
+#[test]
+fn a_user_may_have_any_name() {
+    let _slot = slots::one();
+    const ONE: &[u8] = b"\xff\xfe";
+    const OTHER: &[u8] = b"\xc3\xa9\xe9";
+    let text = |port: u16, dir: &Path| {
+        let own = Watch::of(1).config(Syntax::Conf, port, dir);
+        own + "user \"\\xff\\xfe\" on >pw ~* &* +@all\n"
+    };
+    let start = |program| Sentinel::start_with(program, "sentinel.conf", text);
+    let mut both = [start(Program::Redis), start(Program::Watchfire)];
+    let new: &[&[u8]] =
+        &[b"ACL", b"SETUSER", OTHER, b"on", b">pw", b"%R~\xfe", b"&\xff*", b"+acl", b"+ping"];
+    let set = both.each_ref().map(|sentinel| replies(sentinel, ONE, &[new]));
+    assert_eq!(set[0], set[1]);
+    let questions: &[&[&[u8]]] = &[
+        &[b"ACL", b"WHOAMI"],
+        &[b"ACL", b"USERS"],
+        &[b"ACL", b"GETUSER", "\u{fffd}\u{fffd}".as_bytes()],
+        &[b"ACL", b"DRYRUN", OTHER, b"ping"],
+        &[b"ACL", b"DELUSER", b"\xfe"],
+        &[b"AUTH", b"\xfd", b"pw"],
+    ];
+    let ask = |both: &[Sentinel; 2], user| {
+        let all = both.each_ref().map(|sentinel| replies(sentinel, user, questions));
+        let shown = all.each_ref().map(|answer| answer.escape_ascii().to_string());
+        assert_eq!(shown[0], shown[1]);
+        // In these the versions of Redis differ.
+        let more: &[&[&[u8]]] = &[&[b"ACL", b"LIST"], &[b"ACL", b"GETUSER", OTHER]];
+        for sentinel in both {
+            let answer = replies(sentinel, user, more);
+            for part in [&b"user \xff\xfe on "[..], b" %R~\xfe resetchannels &\xff* -@all +"] {
+                assert!(answer.windows(part.len()).any(|some| some == part), "{part:?}");
+            }
+            assert_eq!(answer.windows(4).filter(|some| some == b"&\xff*\r").count(), 1);
+        }
+        all[0].clone()
+    };
+    let told = [ONE, OTHER].map(|user| ask(&both, user));
+    // Each reads what the other has written, Redis the bytes as they are; and back.
+    for [first, second] in
+        [[Program::Watchfire, Program::Redis], [Program::Redis, Program::Watchfire]]
+    {
+        for (sentinel, program) in both.iter_mut().zip([first, second]) {
+            assert_eq!(sentinel.call(&["SENTINEL", "FLUSHCONFIG"]).text(), "OK");
+            sentinel.process().terminate();
+            sentinel.restart_as(program);
+        }
+        assert_eq!([ONE, OTHER].map(|user| ask(&both, user)), told);
+    }
+    let kill: &[&[u8]] = &[b"CLIENT", b"KILL", b"USER", OTHER];
+    assert!(replies(&both[1], ONE, &[kill]).starts_with(b"+OK\r\n:0\r\n"));
+    let end: &[&[u8]] = &[b"ACL", b"DELUSER", OTHER];
+    assert!(replies(&both[1], ONE, &[end]).starts_with(b"+OK\r\n:1\r\n"));
 }

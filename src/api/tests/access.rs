@@ -230,10 +230,10 @@ fn a_user_without_rules_may_use_no_command_but_the_open_ones() {
     for found in table::every() {
         let words = found.command.arity.unsigned_abs() as usize;
         let args: Vec<_> = (0..words.max(3)).map(|_| bytes::Bytes::from("x")).collect();
-        if check(&users.acl(), "bob", &found, &args).is_ok() {
+        if check(&users.acl(), b"bob", &found, &args).is_ok() {
             open.insert(found.name());
         }
-        assert_eq!(check(&users.acl(), "root", &found, &args), Ok(()), "{}", found.name());
+        assert_eq!(check(&users.acl(), b"root", &found, &args), Ok(()), "{}", found.name());
     }
     assert_eq!(open, ["auth", "hello", "quit", "reset"].map(str::to_owned).into());
 }

@@ -67,8 +67,9 @@ impl Reader<'_> {
             Some(known) if line.included && !known.included => {}
             Some(_) => {
                 let text = format!(
-                    "Error in user declaration '{name}': Duplicate user found. A user can only be \
-                     defined once in config files"
+                    "Error in user declaration '{}': Duplicate user found. A user can only be \
+                     defined once in config files",
+                    line.shown_name()
                 );
                 return Err(Fault::new(1, text).help("put all rules of a user into one line"));
             }
