@@ -124,13 +124,14 @@ fn texts(args: &[Bytes]) -> Result<Vec<String>, Value> {
     args.iter().map(|arg| text(arg)).collect()
 }
 
-/// Options with their values, of which a password may be any bytes.
+/// Options with their values, of which a password and a user may be any bytes.
 fn options(args: &[Bytes]) -> Result<Vec<String>, Value> {
-    let is_secret = |name: &Bytes| {
-        ["auth-pass", "sentinel-pass"].iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+    const OF_BYTES: [&str; 4] = ["auth-pass", "auth-user", "sentinel-pass", "sentinel-user"];
+    let is_of_bytes = |name: &Bytes| {
+        OF_BYTES.iter().any(|of_bytes| name.eq_ignore_ascii_case(of_bytes.as_bytes()))
     };
     let before = std::iter::once(None).chain(args.iter().map(Some));
-    let word = |(arg, before): (&Bytes, Option<&Bytes>)| match before.is_some_and(is_secret) {
+    let word = |(arg, before): (&Bytes, Option<&Bytes>)| match before.is_some_and(is_of_bytes) {
         true => Ok(decode(arg)),
         false => text(arg),
     };

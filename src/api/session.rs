@@ -188,8 +188,8 @@ impl Session {
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
-/// An argument as text; names and values that are not UTF-8 are refused, passwords aside, since the
-/// configuration file could not hold them.
+/// An argument as text; names and values that are not UTF-8 are refused, since a hello could not
+/// hold them.
 pub(crate) fn text(arg: &[u8]) -> Result<String, Value> {
     // The argument is not shown: it may be a password.
     let refused = "ERR Invalid argument: names and values must be valid UTF-8";

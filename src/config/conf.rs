@@ -88,6 +88,17 @@ fn secret_index<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<usize> {
     }
 }
 
+/// Which word of a directive is the first that may be any bytes: passwords, and users.
+fn bytes_index<'a>(words: impl Iterator<Item = &'a str> + Clone) -> Option<usize> {
+    let mut names = words.clone().map(str::to_ascii_lowercase);
+    match (names.next()?.as_str(), names.next().as_deref()) {
+        ("user", _) => Some(1),
+        ("sentinel", Some("sentinel-user")) => Some(2),
+        ("sentinel", Some("auth-user")) => Some(3),
+        _ => secret_index(words),
+    }
+}
+
 /// Takes a file apart. Lines that cannot be read are reported and left out; the rest is returned.
 pub fn parse(text: &str) -> (Vec<Line>, Vec<Diagnostic>) {
     let mut lines = Vec::new();
@@ -112,12 +123,8 @@ pub(super) fn parse_line(text: &str, number: usize) -> Result<Option<Line>, Diag
     if words.is_empty() {
         return Ok(None);
     }
-    let text_words = match secret_index(words.iter().map(|w| w.text.as_str())) {
-        // A user's name may be any bytes, too.
-        Some(_) if words[0].text.eq_ignore_ascii_case("user") => 1,
-        secret => secret.unwrap_or(words.len()),
-    };
-    if let Some(word) = words.iter().take(text_words).find(|word| !bytes::is_utf8(&word.text)) {
+    let begins = bytes_index(words.iter().map(|w| w.text.as_str())).unwrap_or(words.len());
+    if let Some(word) = words.iter().take(begins).find(|word| !bytes::is_utf8(&word.text)) {
         return Err(Fault::NotUtf8(word.column - 1).diagnostic(text, number));
     }
     Ok(Some(Line { number, words, text: text.to_owned() }))
@@ -218,7 +225,7 @@ impl Fault {
             Fault::NotUtf8(at) => (
                 at + 1,
                 "This word is not UTF-8 text",
-                "write it in UTF-8; only passwords and 'user' lines may be else",
+                "write it in UTF-8; only passwords and users may be else",
             ),
         };
         let rough: Vec<&str> = text.split_ascii_whitespace().collect();

@@ -102,7 +102,8 @@ pub struct SentinelSettings {
     pub resolve_hostnames: bool,
     /// `sentinel announce-hostnames`.
     pub announce_hostnames: bool,
-    /// `sentinel sentinel-user`: user for links to other sentinels.
+    /// `sentinel sentinel-user`: user for links to other sentinels; as
+    /// [`decode`](super::bytes::decode) has it.
     pub sentinel_user: Option<String>,
     /// `sentinel sentinel-pass`: password for links to other sentinels.
     pub sentinel_pass: Option<Secret>,
@@ -221,7 +222,7 @@ pub struct GroupSettings {
     pub failover_timeout_ms: u64,
     /// `parallel-syncs`, above 0.
     pub parallel_syncs: u32,
-    /// `auth-user` for the master and its replicas.
+    /// `auth-user` for the master and its replicas; as [`decode`](super::bytes::decode) has it.
     pub auth_user: Option<String>,
     /// `auth-pass` for the master and its replicas.
     pub auth_pass: Option<Secret>,

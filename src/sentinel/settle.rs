@@ -10,6 +10,7 @@ use super::health::Health;
 use super::mutant::Guard;
 use super::node::{HELLO_PERIOD_MS, Node};
 use super::types::{Address, RunId, Secret};
+use crate::config::bytes::encode;
 use crate::config::rules::TIME_MS_MAX;
 use crate::config::settings::GroupSettings;
 use crate::resp::number::parse_int;
@@ -90,7 +91,9 @@ impl Change {
             Change::Number { option, value, .. } => format!("{option} {value}"),
             Change::Script { option, path } => format!("{option} {path}"),
             Change::AuthPass(_) => "auth-pass ******".into(),
-            Change::AuthUser(user) => format!("auth-user {user}"),
+            Change::AuthUser(user) => {
+                format!("auth-user {}", String::from_utf8_lossy(&encode(user)))
+            }
             Change::Rename { from, to } => format!("rename-command {from} {to}"),
         }
     }

@@ -301,3 +301,37 @@ fn a_user_may_have_any_name() {
     let end: &[&[u8]] = &[b"ACL", b"DELUSER", OTHER];
     assert!(replies(&both[1], ONE, &[end]).starts_with(b"+OK\r\n:1\r\n"));
 }
+
+#[test]
+fn a_sentinel_may_log_in_as_any_user() {
+    let _slot = slots::one();
+    let node = Node::start(Nodes::Redis, &[]);
+    let user: &[&[u8]] = &[b"ACL", b"SETUSER", b"s\xe9", b"on", b">pw", b"~*", b"&*", b"+@all"];
+    let other: &[&[u8]] = &[b"ACL", b"SETUSER", b"\xfe", b"on", b">pw", b"~*", b"&*", b"+@all"];
+    for words in [user, other] {
+        assert_eq!(node.client().call(words).expect("it answers").text(), "OK");
+    }
+    let mut sentinel = Sentinel::start_with(Program::Watchfire, "sentinel.conf", |port, dir| {
+        Watch::of(node.port).config(Syntax::Conf, port, dir)
+            + "sentinel auth-pass mymaster pw\nsentinel auth-user mymaster \"s\\xe9\"\n\
+               sentinel sentinel-pass pw\nsentinel sentinel-user \"\\xfd\"\n"
+    });
+    let is_in_as = |shown: &str| {
+        let clients = node.call(&["CLIENT", "LIST"]).text();
+        let mut links = clients.lines().filter(|line| line.contains("-cmd "));
+        links.any(|line| line.contains(&format!(" user={shown} ")))
+    };
+    wait_until(20, "it has logged in", || is_in_as("s\u{fffd}"));
+    for program in [Program::Redis, Program::Watchfire] {
+        sentinel.process().terminate();
+        sentinel.restart_as(program);
+        wait_until(20, "it has logged in again", || is_in_as("s\u{fffd}"));
+        let got = sentinel.call(&["SENTINEL", "CONFIG", "GET", "sentinel-user"]);
+        assert_eq!(got.field("sentinel-user").as_deref(), Some("\u{fffd}"));
+    }
+    let set: &[&[u8]] = &[b"SENTINEL", b"SET", GROUP.as_bytes(), b"auth-user", b"\xfe"];
+    assert_eq!(sentinel.client().call(set).expect("it answers").text(), "OK");
+    wait_until(20, "it has logged in as the other", || is_in_as("\u{fffd}"));
+    let text = std::fs::read(sentinel.file()).expect("the file");
+    assert!(String::from_utf8_lossy(&text).contains("auth-user mymaster \"\\xfe\""));
+}

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use self::dial::Outgoing;
+use crate::config::bytes;
 use crate::sentinel::{Command, LinkEvent, LinkId, Target, TargetKind};
 
 /// News of all links that may wait for the core; a link with more to say waits itself.
@@ -157,7 +158,7 @@ fn name(target: &Target) -> String {
 fn greeting(target: &Target, name_suffix: &str) -> Vec<Vec<Vec<u8>>> {
     let actual = |command| actual(command, &target.rename_commands).into_bytes();
     let auth = target.password.as_ref().map(|password| {
-        let user = target.user.clone().map(String::into_bytes);
+        let user = target.user.as_deref().map(bytes::encode);
         [actual("AUTH")].into_iter().chain(user).chain([password.bytes()]).collect()
     });
     let name = format!("{}{name_suffix}", target.client_name).into_bytes();
