@@ -228,6 +228,20 @@ fn the_same_lines_are_refused_in_the_same_words() {
         "sentinel monitor n 127.0.0.1 1 abc",
         "sentinel known-replica nobody 127.0.0.1 1",
         "maxclients 50s",
+        "maxclients +50",
+        "port 0700",
+        "port \" 7\"",
+        "port \"\"",
+        "port -1",
+        "port 0",
+        "port 0x10",
+        "timeout 00",
+        "timeout -0",
+        "tcp-keepalive \"7 \"",
+        "tcp-backlog 511.0",
+        "acllog-max-len 01",
+        "tls-port 07",
+        "tls-session-cache-size 99999999999999999999",
         "sentinel master-reboot-down-after-period m -1",
         "sentinel myid short",
         "sentinel deny-scripts-reconfig maybe",
@@ -273,6 +287,26 @@ fn the_same_odd_lines_are_taken() {
             panic!("{lines:?}: {theirs:?}\n{our:?}");
         };
         assert_eq!(our_groups, groups, "{lines:?}");
+    }
+}
+
+/// What Redis starts with though nobody is guarded by it: few elections are left after such an
+/// epoch, or none, and ours refuse its votes and hellos, too; nobody listens on port 0.
+#[test]
+fn what_is_of_no_use_in_redis_is_refused() {
+    let _slot = slots::one();
+    let (redis, ours) = (Stage::new(Program::Redis), Stage::new(Program::Watchfire));
+    let no_epoch = "value is not an integer or out of range";
+    for (lines, words) in [
+        ("sentinel current-epoch 18446744073709551615", no_epoch),
+        ("sentinel config-epoch m -1", no_epoch),
+        ("sentinel leader-epoch m 4611686018427387905", no_epoch),
+        ("sentinel monitor q 127.0.0.1 0 1", "Invalid port number."),
+    ] {
+        let (theirs, our) = (redis.start_with(lines, &["FILE"]), ours.start_with(lines, &["FILE"]));
+        assert!(matches!(theirs, Outcome::Runs { .. }), "{lines}: {theirs:?}");
+        let Outcome::Ended { code, said } = our else { panic!("{lines}: {our:?}") };
+        assert!(code == Some(1) && said.contains(words), "{lines}: {said}");
     }
 }
 

@@ -240,6 +240,25 @@ fn a_number_that_is_none_is_told_of_once() {
 }
 
 #[test]
+fn an_epoch_that_leaves_no_room_for_elections_is_refused() {
+    for (line, at) in [
+        ("sentinel current-epoch", "2:24"),
+        ("sentinel config-epoch a", "2:25"),
+        ("sentinel leader-epoch a", "2:25"),
+    ] {
+        let found = |epoch: &str| {
+            findings(&format!("sentinel monitor a 1.1.1.1 1 2\n{line} {epoch}\n")).join("\n")
+        };
+        let many = format!("warning {at} No sentinel counts that many failovers");
+        assert_eq!(found("4611686018427387904"), many);
+        let refused = format!("error {at} value is not an integer or out of range");
+        for epoch in ["4611686018427387905", "18446744073709551615", "99999999999999999999", "-1"] {
+            assert_eq!(found(epoch), refused, "{epoch}");
+        }
+    }
+}
+
+#[test]
 fn a_bad_group_does_not_make_its_other_lines_bad() {
     let text = "sentinel monitor a x 1 1\nsentinel parallel-syncs a 2\n\
                 sentinel failover-timeout a 0\n";
