@@ -29,7 +29,7 @@ pub use history::{HISTORY_MAX, History, Past};
 pub use scripts::{Pending, Scripts};
 pub use store::{StateFileError, state_folders};
 
-use self::link::Outgoing;
+use self::link::{Names, Outgoing};
 use self::run::Driver;
 pub(crate) use self::store::replace_file;
 use self::store::{Memory, Opened, Store};
@@ -159,6 +159,7 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Doors
     let outgoing = Outgoing {
         tls: tls.filter(|_| settings.transport.tls.links),
         source: settings.transport.bind_source,
+        names: Names::default(),
     };
     let core = |clock| Sentinel::new(clock, settings, state, rand::random());
     let (driver, inbox) = Driver::new(core, handle.clone(), store, outgoing, requests, stored);

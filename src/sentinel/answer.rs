@@ -118,6 +118,11 @@ impl Sentinel {
         let Some(candidate) = candidate else {
             return self.core.out.emit(Effect::Reply { id, reply: unvoted });
         };
+        if candidate == self.core.my_id.as_str() {
+            // Our own question came back, over a port that is forwarded wrongly, or a double asks:
+            // our vote must not count as another one's.
+            return self.core.out.emit(Effect::Reply { id, reply: unvoted });
+        }
         if let Some(candidate) = RunId::parse(&candidate) {
             group.consider_vote(&mut self.core, &candidate, epoch);
         }
@@ -361,6 +366,11 @@ impl Group {
             why.push(
                 "This Sentinel takes no part in elections yet: it remembers no other one, and \
                  listens first",
+            );
+        }
+        if core.may_be_double() {
+            why.push(
+                "This Sentinel takes no part in elections for now: another speaks with its id",
             );
         }
         if usable < self.settings.quorum {

@@ -26,8 +26,10 @@ const SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
 /// How long an answer is waited for from the address that it gave, in ms: an attempt to connect and
 /// a little more.
 const ANSWER_MS: u64 = 1_500;
-/// Pause before an address is asked again that has another id, in ms.
-const ASKED_PAUSE_MS: u64 = 1_000;
+/// After an answer that showed a forgery nobody is asked for so long at least, in ms, and for so many
+/// times as long as it took: while an answer is waited for we take no part in elections.
+const QUIET_MS: u64 = 1_000;
+const QUIET_TIMES: u64 = 20;
 /// Where nobody answered, nobody else is believed without an answer for so long, in ms.
 const UNBELIEVED_MS: u64 = 60_000;
 /// How the log says that we are known by another id from now on; the old one is to be forgotten.
@@ -65,8 +67,8 @@ enum Answer {
 #[derive(Debug, Default)]
 pub(super) struct Doubles {
     pub(super) now: Option<Double>,
-    /// An address where somebody else lives, or nobody, and when that showed.
-    disproved: Option<(Address, Instant)>,
+    /// Until when nobody is asked: one who proved to be none cost some time just now.
+    quiet_until: Option<Instant>,
     /// Until when nobody is believed who does not answer.
     wary_until: Option<Instant>,
     /// The highest counter of a signed hello with our id that was not ours.
@@ -131,8 +133,6 @@ impl Sentinel {
             return Some("that is no address");
         }
         let doubles = &mut self.core.doubles;
-        let denied =
-            |(at, when): &(Address, Instant)| at == sender && now.since(*when) < ASKED_PAUSE_MS;
         match counter {
             None if self.core.settings.hello_key.is_some() => {
                 return Some("nobody signed it, though who has our files has our secret");
@@ -146,7 +146,8 @@ impl Sentinel {
             }
             None => {}
         }
-        doubles.disproved.as_ref().is_some_and(denied).then_some("it was asked just now")
+        let is_quiet = doubles.quiet_until.is_some_and(|until| now < until);
+        is_quiet.then_some("the last such hello was forged")
     }
 
     fn ignore_double(&mut self, sender: &Address, why: &str) {
@@ -225,11 +226,12 @@ impl Sentinel {
                 }
                 (!wary, why)
             }
-            Answer::Forged(why) => {
-                self.core.doubles.disproved = Some((address.clone(), now));
-                (false, why)
-            }
+            Answer::Forged(why) => (false, why),
         };
+        if !believed {
+            let quiet_ms = QUIET_MS.max(QUIET_TIMES * now.since(first));
+            self.core.doubles.quiet_until = Some(now.plus(quiet_ms));
+        }
         match believed {
             true => self.core.doubles.now = Some(Double { address, first, asked: None }),
             false => self.ignore_double(&address, why),

@@ -41,15 +41,19 @@ pub(super) async fn keep(
         if let Some(ips) = dialer.news() {
             keeper.reporter.tell(LinkEvent::Resolved { ips }, None).await;
         }
-        let (reason, stood) = match found {
-            Ok(()) => {
-                let stream = dialer.dial();
-                tokio::select! {
-                    lost = keeper.connect(stream) => lost,
-                    () = dialer.outdated() => {
-                        (LostReason::Other("its name means another address now".into()), None)
-                    }
-                }
+        let stream = match found {
+            Ok(()) => dialer.dial().await,
+            Err(reason) => Err(reason),
+        };
+        let (reason, stood) = match stream {
+            Ok(stream) => {
+                keeper.connection += 1;
+                let since = Instant::now();
+                let talk = dialer.unless_moved(keeper.talk(stream)).await;
+                let reason = talk.unwrap_or_else(|moved| moved);
+                // A node that breaks the protocol is not asked again soon, however long it took.
+                let broken = matches!(reason, LostReason::Other(_) | LostReason::Untrusted(_));
+                (reason, (!broken).then(|| since.elapsed()))
             }
             Err(reason) => (reason, None),
         };
@@ -80,24 +84,6 @@ enum Asked {
 type Answer = (Asked, RedisResult<Vec<redis::Value>>);
 
 impl Keeper {
-    /// Uses a connection, once it is made, until it is lost; why that was, and for how long it
-    /// stood, if it was a good one.
-    async fn connect(
-        &mut self,
-        stream: impl Future<Output = Result<Stream, LostReason>>,
-    ) -> (LostReason, Option<Duration>) {
-        let stream = match stream.await {
-            Ok(stream) => stream,
-            Err(reason) => return (reason, None),
-        };
-        self.connection += 1;
-        let since = Instant::now();
-        let reason = self.talk(stream).await;
-        // A node that breaks the protocol is not asked again soon, however long it took.
-        let broken = matches!(reason, LostReason::Other(_) | LostReason::Untrusted(_));
-        (reason, (!broken).then(|| since.elapsed()))
-    }
-
     /// Lets time pass; what was to go over a connection that is gone is thrown away.
     async fn wait(&mut self, pause: Duration) {
         let pause = tokio::time::sleep(pause);

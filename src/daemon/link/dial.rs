@@ -1,15 +1,18 @@
 //! How a link gets a connection: name resolution that remembers its last good answer, one attempt
 //! with a time limit, TLS if links speak it, and the pauses between attempts.
 
+use std::collections::BTreeMap;
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinError;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::diagnostic::os_words;
@@ -18,11 +21,15 @@ use crate::net::Stream;
 use crate::net::tls::{Tls, Trouble, trouble};
 use crate::sentinel::LostReason;
 
-/// Longest wait for a connection, TLS included, and for a name server.
+/// Longest wait for a connection, TLS included, and for the first answer of a name server.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest wait for a name server where the name has meant something before: silence begins to
-/// count when a connection ends, and `down-after` may be short.
+/// After so long without an answer of the name server the last good one is used meanwhile: longer
+/// than a healthy one takes, and a small part of any `down-after` that lets a connection be lost
+/// and made anew.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
+/// So many names are remembered for links to come. There are that many only if somebody invents
+/// them: then all are forgotten, and links look up for themselves.
+const NAMES_MAX: usize = 4096;
 /// Sent bytes that nobody acknowledges for so long end a connection. A frozen process still
 /// acknowledges (its kernel does), a cut network does not; without this the kernel's own growing
 /// pauses would keep a link silent for minutes after the network is back.
@@ -44,50 +51,65 @@ pub(in super::super) struct Outgoing {
     pub(in super::super) tls: Option<Arc<Tls>>,
     /// `bind-source-addr`: used where this machine has it, as in Redis.
     pub(in super::super) source: Option<IpAddr>,
+    /// The last good answers of all links: one that takes the place of another begins with them.
+    pub(in super::super) names: Names,
 }
+
+/// What names were last found to mean.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Names(Arc<Mutex<BTreeMap<String, Vec<SocketAddr>>>>);
+
+impl Names {
+    fn of(&self, Address { host, port }: &Address) -> Vec<SocketAddr> {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = names.get(host).cloned().unwrap_or_default();
+        known.iter_mut().for_each(|known| known.set_port(*port));
+        known
+    }
+
+    fn learn(&self, host: &str, found: &[SocketAddr]) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= NAMES_MAX && !names.contains_key(host) {
+            names.clear();
+        }
+        names.insert(host.to_owned(), found.to_vec());
+    }
+}
+
+/// A lookup under way.
+struct Lookup {
+    began: Instant,
+    answer: AbortOnDropHandle<Answer>,
+}
+
+type Answer = io::Result<Vec<SocketAddr>>;
 
 /// Makes connections to one address.
 pub(super) struct Dialer {
     address: Address,
     outgoing: Outgoing,
+    /// The last good answer.
     known: Vec<SocketAddr>,
+    /// The one of them that the last connection was made to.
+    used: Option<SocketAddr>,
     /// What the name was last said to mean.
     told: Vec<String>,
     /// A lookup that has not answered yet. The system offers no way to end one, so a second is not
     /// started before the first is done.
-    lookup: Option<AbortOnDropHandle<io::Result<Vec<SocketAddr>>>>,
+    lookup: Option<Lookup>,
     pause: Duration,
 }
 
 impl Dialer {
     pub(super) fn new(address: Address, outgoing: Outgoing) -> Dialer {
-        let (known, told) = (Vec::new(), Vec::new());
-        Dialer { address, outgoing, known, told, lookup: None, pause: PAUSE_MIN }
+        let (known, told) = (outgoing.names.of(&address), Vec::new());
+        Dialer { address, outgoing, known, used: None, told, lookup: None, pause: PAUSE_MIN }
     }
 
     /// The name is looked up, and then dialled.
     pub(super) async fn connect(&mut self) -> Result<Stream, LostReason> {
         self.resolve().await?;
         self.dial().await
-    }
-
-    /// Waits until a lookup that was late says that the name means none of the addresses that it
-    /// meant before: whatever was made of those is to be ended.
-    pub(super) async fn outdated(&mut self) {
-        while let Some(lookup) = &mut self.lookup {
-            let answer = lookup.await;
-            self.lookup = None;
-            if let Ok(Ok(found)) = answer
-                && !found.is_empty()
-            {
-                let moved = !found.iter().any(|address| self.known.contains(address));
-                self.known = found;
-                if moved {
-                    return;
-                }
-            }
-        }
-        std::future::pending().await
     }
 
     /// The addresses that a name means, if that is news.
@@ -103,23 +125,25 @@ impl Dialer {
         Some(found)
     }
 
-    /// One attempt on each address that the name has, until one succeeds.
-    pub(super) fn dial(&self) -> impl Future<Output = Result<Stream, LostReason>> + use<> {
-        let (outgoing, known) = (self.outgoing.clone(), self.known.clone());
-        async move {
-            let mut reason = LostReason::Unresolved("no address".into());
-            for address in known {
-                match outgoing.connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(why) => reason = why,
-                }
+    /// One attempt on each address that the name has, until one succeeds; first on the one that was
+    /// used last, since each that is dead costs its time.
+    pub(super) async fn dial(&mut self) -> Result<Stream, LostReason> {
+        let mut reason = LostReason::Unresolved("no address".into());
+        let mut known = self.known.clone();
+        known.sort_by_key(|address| self.used != Some(*address));
+        for address in known {
+            self.used = Some(address);
+            let outgoing = self.outgoing.clone();
+            match self.unless_moved(outgoing.connect(address)).await? {
+                Ok(stream) => return Ok(stream),
+                Err(why) => reason = why,
             }
-            Err(reason)
         }
+        Err(reason)
     }
 
     /// Looks the name up again, since it may have moved. Without an answer the last good one is
-    /// used, and what comes later may end that: see [`outdated`](Self::outdated).
+    /// used: soon, if the name server takes its time.
     pub(super) async fn resolve(&mut self) -> Result<(), LostReason> {
         let Address { host, port } = self.address.clone();
         if let Ok(ip) = host.parse::<IpAddr>() {
@@ -127,29 +151,63 @@ impl Dialer {
             return Ok(());
         }
         let lookup = self.lookup.get_or_insert_with(|| {
-            AbortOnDropHandle::new(tokio::spawn(async move {
-                Ok(lookup_host((host, port)).await?.collect())
-            }))
+            let lookup = async move { Ok(lookup_host((host, port)).await?.collect()) };
+            let answer = AbortOnDropHandle::new(tokio::spawn(lookup));
+            Lookup { began: Instant::now(), answer }
         });
-        let patience = match self.known.is_empty() {
-            true => CONNECT_TIMEOUT,
-            false => LOOKUP_PATIENCE,
+        let deadline = match self.known.is_empty() {
+            true => Instant::now() + CONNECT_TIMEOUT,
+            false => lookup.began + LOOKUP_PATIENCE,
         };
-        let why = match timeout(patience, lookup).await {
-            Ok(answer) => {
-                self.lookup = None;
-                match answer.map_err(io::Error::other).flatten() {
-                    Ok(found) if !found.is_empty() => {
-                        self.known = found;
-                        return Ok(());
-                    }
-                    Ok(_) => "the name has no address".to_owned(),
-                    Err(error) => os_words(&error),
-                }
-            }
+        let why = match timeout_at(deadline, &mut lookup.answer).await {
+            Ok(answer) => match self.learn(answer) {
+                Ok(()) => return Ok(()),
+                Err(why) => why,
+            },
             Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
         };
         if self.known.is_empty() { Err(LostReason::Unresolved(why)) } else { Ok(()) }
+    }
+
+    /// Does something with the address in use, until a lookup that was not waited for says that
+    /// the name means others now.
+    pub(super) async fn unless_moved<T>(
+        &mut self,
+        use_it: impl Future<Output = T>,
+    ) -> Result<T, LostReason> {
+        tokio::select! {
+            done = use_it => Ok(done),
+            () = self.moved() => {
+                Err(LostReason::Other("The name means another address now".into()))
+            }
+        }
+    }
+
+    /// Ends if the lookup under way has an answer, and the address in use is none of it.
+    async fn moved(&mut self) {
+        if let Some(lookup) = &mut self.lookup {
+            let answer = (&mut lookup.answer).await;
+            let ip = |address: &SocketAddr| address.ip().to_canonical();
+            let used = self.used.as_ref().map(ip);
+            if self.learn(answer).is_ok() && !self.known.iter().any(|a| Some(ip(a)) == used) {
+                return;
+            }
+        }
+        pending().await
+    }
+
+    /// Takes what the lookup found; an error says why that is nothing.
+    fn learn(&mut self, answer: Result<Answer, JoinError>) -> Result<(), String> {
+        self.lookup = None;
+        match answer.map_err(io::Error::other).flatten() {
+            Ok(found) if !found.is_empty() => {
+                self.outgoing.names.learn(&self.address.host, &found);
+                self.known = found;
+                Ok(())
+            }
+            Ok(_) => Err("the name has no address".to_owned()),
+            Err(error) => Err(os_words(&error)),
+        }
     }
 
     /// The pause before the next attempt: short after a connection that stood for a while
@@ -269,42 +327,120 @@ mod tests {
         dialer.connect().await.unwrap();
     }
 
-    fn later(
-        answer: Vec<SocketAddr>,
-        wait: Duration,
-    ) -> AbortOnDropHandle<io::Result<Vec<SocketAddr>>> {
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            Ok(answer)
-        }))
+    /// A lookup that is answered when the other end says so.
+    fn slow(dialer: &mut Dialer) -> tokio::sync::oneshot::Sender<Vec<SocketAddr>> {
+        let (answer, asked) = tokio::sync::oneshot::channel();
+        let asked = tokio::spawn(async { asked.await.map_err(io::Error::other) });
+        let answer_to_come = AbortOnDropHandle::new(asked);
+        dialer.lookup = Some(Lookup { began: Instant::now(), answer: answer_to_come });
+        answer
     }
 
-    #[tokio::test]
-    async fn a_name_server_that_is_slow_holds_up_nobody_who_knows_an_address() {
+    async fn listener() -> (tokio::net::TcpListener, SocketAddr) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut dialer = dial("slow.invalid", address.port());
-        dialer.known = vec![address];
-        dialer.lookup = Some(later(vec![address], Duration::from_secs(3_600)));
-        // Less than half of the shortest down-after that anybody has, with much room.
-        timeout(CONNECT_TIMEOUT / 2, dialer.connect()).await.expect("soon").unwrap();
-        assert!(dialer.lookup.is_some(), "it goes on");
+        (listener, address)
     }
 
     #[tokio::test]
-    async fn a_late_answer_ends_what_was_made_of_the_old_one_if_the_name_has_moved() {
-        let (old, new) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap());
-        let mut dialer = dial("slow.invalid", 1);
+    async fn a_name_server_that_hangs_holds_up_nobody_who_knows_an_answer() {
+        let (_listener, address) = listener().await;
+        let mut dialer = dial("no-such-host.invalid", address.port());
+        dialer.known = vec![address];
+        let _never = slow(&mut dialer);
+        let began = Instant::now();
+        dialer.connect().await.unwrap();
+        let first = began.elapsed();
+        assert!(first < CONNECT_TIMEOUT / 2, "{first:?}");
+        // The patience is for the lookup, not for each connection that is lost meanwhile.
+        let began = Instant::now();
+        for _ in 0..20 {
+            dialer.connect().await.unwrap();
+        }
+        assert!(began.elapsed() < CONNECT_TIMEOUT, "{:?}", began.elapsed());
+        assert!(dialer.lookup.is_some(), "it is still awaited");
+        let still = dialer.unless_moved(tokio::time::sleep(LOOKUP_PATIENCE)).await;
+        assert_eq!(still, Ok(()), "nothing was said");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_has_moved_wins_once_the_lookup_answers() {
+        let (_listener, old) = listener().await;
+        let elsewhere: SocketAddr = "127.0.0.2:1".parse().unwrap();
+        for found in [vec![old], vec![elsewhere, old], vec![elsewhere]] {
+            let mut dialer = dial("no-such-host.invalid", old.port());
+            dialer.known = vec![old];
+            let answer = slow(&mut dialer);
+            let _stream = dialer.connect().await.unwrap();
+            answer.send(found.clone()).unwrap();
+            let ends = dialer.unless_moved(tokio::time::sleep(LOOKUP_PATIENCE)).await.is_err();
+            assert_eq!(ends, !found.contains(&old), "{found:?}");
+            assert_eq!(dialer.known, found);
+            assert!(dialer.lookup.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_on_the_old_address_is_given_up_once_the_lookup_answers() {
+        // Nobody takes the connection: its queue is full.
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let old = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        let wait = Duration::from_millis(300);
+        while let Ok(Ok(stream)) = tokio::time::timeout(wait, TcpStream::connect(old)).await {
+            queued.push(stream);
+        }
+        let (_listener, new) = listener().await;
+        let mut dialer = dial("no-such-host.invalid", old.port());
         dialer.known = vec![old];
-        let wait = 3 * LOOKUP_PATIENCE;
-        dialer.lookup = Some(later(vec![new], wait));
+        let answer = slow(&mut dialer);
         dialer.resolve().await.unwrap();
-        assert_eq!(dialer.known, [old], "for now");
-        dialer.outdated().await;
-        assert_eq!(dialer.known, [new]);
-        dialer.lookup = Some(later(vec![old, new], wait));
-        assert!(timeout(2 * wait, dialer.outdated()).await.is_err(), "it is among them");
-        assert_eq!(dialer.known, [old, new]);
+        answer.send(vec!["127.0.0.2:1".parse().unwrap()]).unwrap();
+        let reason = dialer.dial().await.unwrap_err();
+        assert_eq!(reason.to_string(), "The name means another address now");
+        dialer.known = vec![new];
+        dialer.dial().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_opened_anew_knows_what_the_last_one_knew() {
+        let (_listener, address) = listener().await;
+        let outgoing = Outgoing::default();
+        let mut first = Dialer::new(Address::new("localhost", 1), outgoing.clone());
+        first.resolve().await.unwrap();
+        let mut second = Dialer::new(Address::new("localhost", address.port()), outgoing);
+        let _never = slow(&mut second);
+        second.connect().await.unwrap();
+        assert!(second.news().is_some(), "and tells it");
+    }
+
+    #[test]
+    fn invented_names_fill_no_memory() {
+        let names = Names::default();
+        let found = ["127.0.0.1:1".parse().unwrap()];
+        for n in 0..2 * NAMES_MAX {
+            names.learn(&n.to_string(), &found);
+            assert!(names.0.lock().unwrap().len() <= NAMES_MAX);
+        }
+        let last = Address::new((2 * NAMES_MAX - 1).to_string(), 7);
+        assert_eq!(names.of(&last), ["127.0.0.1:7".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn the_address_that_was_good_is_tried_first() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let mut dialer = dial("two.invalid", good.port());
+        // Nobody listens there.
+        dialer.known = vec![SocketAddr::new("127.0.0.9".parse().unwrap(), good.port()), good];
+        for _ in 0..2 {
+            dialer.dial().await.unwrap();
+            assert_eq!(dialer.used, Some(good));
+        }
     }
 
     #[tokio::test]

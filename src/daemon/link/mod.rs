@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) use self::dial::Outgoing;
+pub(super) use self::dial::{Names, Outgoing};
 use crate::config::bytes;
 use crate::sentinel::{Command, LinkEvent, LinkId, Target, TargetKind};
 

@@ -42,7 +42,8 @@ pub(super) async fn keep(target: Arc<Target>, outgoing: Outgoing, reporter: Repo
         pause = RETRY;
         let Ok(stream) = dialer.connect().await else { continue };
         let mut look = Look::new(stream, &target);
-        let whole = timeout(ANSWERS_MAX, look.over()).await.is_ok_and(|answer| answer.is_some());
+        let answers = dialer.unless_moved(timeout(ANSWERS_MAX, look.over())).await;
+        let whole = matches!(answers, Ok(Ok(Some(()))));
         if whole && look.found.values().all(Option::is_none) {
             pause = PERIOD;
         }

@@ -37,12 +37,8 @@ pub(super) async fn keep(target: Arc<Target>, outgoing: Outgoing, reporter: Repo
         let (reason, stood) = match dialer.connect().await {
             Ok(stream) => {
                 let since = Instant::now();
-                tokio::select! {
-                    reason = listener.listen(stream) => (reason, Some(since.elapsed())),
-                    () = dialer.outdated() => {
-                        ("its name means another address now".to_owned(), None)
-                    }
-                }
+                let heard = dialer.unless_moved(listener.listen(stream)).await;
+                (heard.unwrap_or_else(|moved| moved.to_string()), Some(since.elapsed()))
             }
             Err(reason) => (reason.to_string(), None),
         };

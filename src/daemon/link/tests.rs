@@ -636,7 +636,7 @@ async fn a_link_speaks_tls_and_says_what_is_wrong_with_it() {
     let (trusted, arguments) = tls(folder.path(), port);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut redis = Redis::start(&arguments).await;
-    let through = |tls: &Arc<Tls>| Outgoing { tls: Some(tls.clone()), source: None };
+    let through = |tls: &Arc<Tls>| Outgoing { tls: Some(tls.clone()), ..Outgoing::default() };
     let mut linked = Linked::leaving(node(port), &through(&trusted));
     linked.up().await;
     linked.link.send(Command::Ping);
@@ -679,7 +679,7 @@ async fn a_silent_handshake_counts_as_silence() {
     // The kernel accepts, and nobody answers: a frozen node.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
-    let outgoing = Outgoing { tls: Some(trusted), source: None };
+    let outgoing = Outgoing { tls: Some(trusted), ..Outgoing::default() };
     let began = Instant::now();
     let mut linked = Linked::leaving(node(port), &outgoing);
     let LostReason::Other(why) = linked.down().await else { panic!("named") };

@@ -304,3 +304,52 @@ fn our_own_address_by_another_name_is_no_double() {
     desk.master_dies();
     assert!(desk.has(EventKind::TryFailover), "{:?}", desk.events);
 }
+
+#[test]
+fn slow_answers_of_others_buy_little_time() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    let mut standing_back_ms = 0;
+    for round in 0..300 {
+        let port = 26_010 + round % 2;
+        desk.ask(own_hello(port));
+        let asked = desk.links.values().any(|to| to.port == port);
+        for _ in 0..13 {
+            desk.pass(100);
+            standing_back_ms += if desk.sentinel.core.may_be_double() { 100 } else { 0 };
+        }
+        if asked {
+            let word = Command::AskId { word: id(9) };
+            desk.reply_from(port, word, Value::bulk(id(9).as_str()));
+        }
+    }
+    assert!(standing_back_ms <= 30_000, "{standing_back_ms} of 390,000 ms");
+    assert_eq!(desk.sentinel.view().my_id(), &id(1));
+}
+
+#[test]
+fn our_own_question_gets_no_vote_of_ours() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    desk.master_dies();
+    let epoch = desk.sentinel.view().current_epoch() as i64;
+    assert!(desk.has(EventKind::TryFailover), "{:?}", desk.events);
+    // What goes out to a peer comes in here: its port is forwarded to us.
+    assert_eq!(
+        desk.vote_for(1, epoch),
+        Some(opinion(1, 0, 0)),
+        "it would be counted as the peer's"
+    );
+}
+
+#[test]
+fn ckquorum_tells_of_a_double() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(3_000);
+    desk.ask(own_hello(26_009));
+    let told = desk.ask(Request::CkQuorum("mymaster".into()));
+    assert!(
+        matches!(&told, Some(Value::Error(text)) if text.contains("speaks with its id")),
+        "{told:?}"
+    );
+}
