@@ -586,8 +586,8 @@ impl Group {
 
 impl Node {
     /// Sentinel's subjective down: silent for longer than `down-after`; or a master in whose place
-    /// a stranger answers; or one that has said for long that it is a replica; or one that restarted
-    /// and did not come back in time.
+    /// a stranger answers; or one that has said for long that it is a replica; or one that
+    /// restarted and did not come back in time.
     fn is_down(&mut self, core: &mut Core, settings: &GroupSettings, is_master: bool) -> bool {
         if core.silent_beyond(self.health.silent_since, settings.down_after_ms) {
             return true;
