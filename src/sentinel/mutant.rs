@@ -33,8 +33,6 @@ macro_rules! guards {
                 Guard::PromotedHasTime,
                 Guard::RightsNeeded,
                 Guard::StolenNotAdopted,
-                Guard::ProcessTells,
-                Guard::CopiedNotPromoted,
             ];
         }
     };

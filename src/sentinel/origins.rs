@@ -338,8 +338,8 @@ impl Group {
         of_stranger.map(|of| &of.group).or_else(of_other).cloned()
     }
 
-    /// A master of another group, as its history shows: it is not an old master of ours that is
-    /// back, though nobody saw it come.
+    /// A master of another group, as its history shows: no old master of ours that is back, though
+    /// nobody saw it come.
     pub(super) fn is_of_other_data(&self, core: &Core, info: &Info) -> bool {
         let data = info.replid.as_ref().filter(|_| core.holds(Guard::ProcessTells));
         data.is_some_and(|data| {

@@ -107,6 +107,8 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::DownAfter, "only silence is down", 0..30),
     (Guard::PongCounts, "no failover without cause", 0..30),
     (Guard::RefusalLives, "who refuses us lives", 21..51),
+    (Guard::ProcessTells, "all is well again", 230..260),
+    (Guard::CopiedNotPromoted, "others' data are not promoted", 230..260),
 ];
 
 /// What such a run goes on to break, if the first rule does not end it: rules about what comes of

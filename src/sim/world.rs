@@ -70,7 +70,7 @@ pub(super) struct World {
     pub(super) ghosts: bool,
     /// Nodes that got another one's address.
     pub(super) swapped: BTreeSet<usize>,
-    /// Masters that live at each other's address, by the fault that moved them; and whoever ever did.
+    /// Masters that live at each other's address, by the fault that moved them; who ever did.
     pub(super) trades: BTreeMap<usize, [usize; 2]>,
     pub(super) traded: BTreeSet<usize>,
     /// Another group has made one of them its own, as nobody could tell: its data are lost, and
