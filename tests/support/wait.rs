@@ -1,6 +1,8 @@
 //! Waiting for conditions with a deadline. Nothing in a story sleeps for a fixed time.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time between two looks at a condition.
@@ -36,9 +38,16 @@ pub fn holds_for(period: Duration, what: &str, mut condition: impl FnMut() -> bo
     }
 }
 
-/// A TCP port that was free a moment ago, chosen by the system. Another program may take it before
-/// it is used, so whoever starts a process on it tries again with another one.
+/// A TCP port that was free a moment ago, chosen by the system, and that no other story gets: the
+/// system gives one that nobody uses yet to the next who asks. Another program may take it before it
+/// is used, so whoever starts a process on it tries again with another one.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return port;
+        }
+    }
 }
