@@ -154,6 +154,9 @@ pub(super) struct Checkers {
     owed: BTreeMap<(usize, Group), Epoch>,
     conduct: Conduct,
     claims: Vec<Claim>,
+    /// Sentinels that were started while masters lived at each other's address, and take them for
+    /// what they seem to be.
+    pub(super) misled: BTreeSet<usize>,
     /// What each sentinel is about.
     progress: Progress,
     ledger: Ledger,
@@ -198,6 +201,7 @@ impl Checkers {
             owed: BTreeMap::new(),
             conduct: Conduct::default(),
             claims: Vec::new(),
+            misled: BTreeSet::new(),
             progress: Progress::default(),
             ledger: Ledger::default(),
             prompt: Prompt::default(),
@@ -293,6 +297,14 @@ impl Checkers {
     /// An operator has it watch a group again.
     pub(super) fn monitored(&mut self, sentinel: usize, group: &str) {
         self.removed.remove(&(sentinel, group.into()));
+    }
+
+    /// A sentinel is started, and may meet masters at each other's address.
+    pub(super) fn is_misled(&mut self, sentinel: usize, misled: bool) {
+        match misled {
+            true => self.misled.insert(sentinel),
+            false => self.misled.remove(&sentinel),
+        };
     }
 
     /// What has to be compared with the truth since the last call.

@@ -244,7 +244,9 @@ impl World {
                     self.traded.contains(n) && !host.has_seen(self.nodes[*n].run_id(), master)
                 };
                 let foreign = foreign.is_some_and(|n| !is_news(&n));
-                let looks_old = looks_old || self.is_traded_unseen(*sentinel, *node);
+                let looks_old = looks_old
+                    || self.watch.checkers.misled.contains(sentinel)
+                    || self.is_traded_unseen(*sentinel, *node);
                 if foreign && looks_old {
                     self.tell(|_| {
                         "a stranger was taken for an old master: this run is over".into()

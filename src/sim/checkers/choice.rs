@@ -209,7 +209,9 @@ impl Checkers {
         if *to != group.settings.master {
             wrong.extend(self.unfit(speaker, &place, to, ear, seat));
             wrong.extend(self.too_old(speaker, &place, group, ear, seat));
-            wrong.extend(others_data(speaker, group, ear, seat));
+            if !self.misled.contains(&speaker.number) {
+                wrong.extend(others_data(speaker, group, ear, seat));
+            }
         }
         // What an operator set at this moment may have made some of them down.
         if speaker.waited_ms == 0 && !self.is_tuned(speaker, name) {
