@@ -26,8 +26,8 @@ const SURE_MS: u64 = 3 * HELLO_PERIOD_MS;
 /// How long an answer is waited for from the address that it gave, in ms: an attempt to connect and
 /// a little more.
 const ANSWER_MS: u64 = 1_500;
-/// After an answer that showed a forgery nobody is asked for so long at least, in ms, and for so many
-/// times as long as it took: while an answer is waited for we take no part in elections.
+/// After an answer that showed a forgery nobody is asked for so long at least, in ms, and for so
+/// many times as long as it took: while an answer is waited for we take no part in elections.
 const QUIET_MS: u64 = 1_000;
 const QUIET_TIMES: u64 = 20;
 /// Where nobody answered, nobody else is believed without an answer for so long, in ms.

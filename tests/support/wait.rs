@@ -39,8 +39,8 @@ pub fn holds_for(period: Duration, what: &str, mut condition: impl FnMut() -> bo
 }
 
 /// A TCP port that was free a moment ago, chosen by the system, and that no other story gets: the
-/// system gives one that nobody uses yet to the next who asks. Another program may take it before it
-/// is used, so whoever starts a process on it tries again with another one.
+/// system gives one that nobody uses yet to the next who asks. Another program may take it before
+/// it is used, so whoever starts a process on it tries again with another one.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
