@@ -211,10 +211,8 @@ impl Sentinel {
 
     fn double_answered(&mut self, answer: Answer) {
         let now = self.core.now();
-        let Some(Double { address, first, asked: Some(question) }) = self.core.doubles.now.take()
-        else {
-            return;
-        };
+        let asked = self.core.doubles.now.take_if(|double| double.asked.is_some());
+        let Some(Double { address, first, asked: Some(question) }) = asked else { return };
         self.core.disconnect(question.link);
         let (believed, why) = match answer {
             Answer::Ours => (true, ""),
