@@ -1,7 +1,7 @@
 //! Requests answered: SENTINEL's subcommands over what the core knows, and those that change it.
 
 use super::Sentinel;
-use super::core::Core;
+use super::core::{ASKED_LEAP_PAUSE_MS, Core};
 use super::effect::Effect;
 use super::election::majority;
 use super::event::EventKind;
@@ -94,9 +94,11 @@ impl Sentinel {
         candidate: Option<String>,
     ) {
         let asked = epoch;
-        let epoch = Epoch::try_from(epoch).ok().filter(|epoch| self.core.is_credible(*epoch));
-        let Some(epoch) = epoch else {
-            self.core.count_absurd_epoch(asked, candidate.as_deref());
+        let reached = |epoch: &Epoch| self.core.reach(*epoch, ASKED_LEAP_PAUSE_MS) == *epoch;
+        let Some(epoch) = Epoch::try_from(epoch).ok().filter(reached) else {
+            let whom = candidate.as_deref().and_then(RunId::parse);
+            let whom = whom.map(|id| format!(" for {}", id.short())).unwrap_or_default();
+            self.core.count_absurd_epoch(&format!("Refused a vote request{whom} in"), asked);
             let reply = Value::error(NOT_AN_INTEGER);
             return self.core.out.emit(Effect::Reply { id, reply });
         };
@@ -344,10 +346,10 @@ impl Sentinel {
     }
 }
 
-/// It can agree and vote: it answers, and lets us ask.
+/// It can agree and vote: it answers, itself, and lets us ask.
 fn is_usable(core: &Core, id: &RunId, peer: &Peer) -> bool {
     let refused = core.peers.get(id).is_some_and(|link| link.refusals.of("SENTINEL").is_some());
-    peer.sdown_since.is_none() && !refused
+    peer.sdown_since.is_none() && !refused && !core.is_another(id)
 }
 
 impl Group {

@@ -17,7 +17,8 @@ use super::peer::PeerLink;
 use super::signed::sign;
 use super::tunables::Tunables;
 use super::types::{
-    Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_MAX, Epoch, GroupName, Instant, LinkId, RunId,
+    Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_LEAP, EPOCH_MAX, Epoch, GroupName, Instant,
+    LinkId, RunId,
 };
 use crate::config::settings::{GroupSettings, HelloKey, SentinelSettings};
 
@@ -26,6 +27,11 @@ const LAST_WORDS_MS: u64 = 3 * HELLO_PERIOD_MS;
 
 /// Where all hellos are signed, who is not heard for so long, in ms, is none of us.
 const UNHEARD_MS: u64 = 5 * HELLO_PERIOD_MS;
+
+/// How long after a leap no other one is made, in ms, by a vote request and by the hello of one who
+/// is known.
+pub(super) const ASKED_LEAP_PAUSE_MS: u64 = 1_000;
+pub(super) const HEARD_LEAP_PAUSE_MS: u64 = 200;
 
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +86,9 @@ pub(super) struct Core {
     pub(super) bad_hellos: u64,
     /// Hello messages that were ignored since nobody signed them.
     pub(super) unsigned_hellos: u64,
-    /// Vote requests that were refused because of their epoch.
+    /// When the epoch last grew by more than elections make it grow.
+    leapt_at: Option<Instant>,
+    /// How often an epoch was heard that lies absurdly far ahead.
     absurd_epochs: u64,
     /// The counter of our last signed hello.
     said: u64,
@@ -121,6 +129,7 @@ impl Core {
             moved_from: None,
             bad_hellos: 0,
             unsigned_hellos: 0,
+            leapt_at: None,
             absurd_epochs: 0,
             said: 0,
             next_link: 1,
@@ -236,24 +245,25 @@ impl Core {
         self.out.emit_in_order(Effect::Say { level, group, text });
     }
 
-    /// True for an epoch that may be taken over: one that does not lie absurdly far ahead.
-    pub(super) fn is_credible(&self, epoch: Epoch) -> bool {
-        epoch <= self.current_epoch.saturating_add(EPOCH_JUMP_MAX).min(EPOCH_MAX)
-            || !self.holds(Guard::CredibleEpoch)
+    /// How much of the way to this epoch may be gone now. All of it, unless it lies absurdly far
+    /// ahead, or beyond a leap and the last one was made within `pause_ms`. So a few words lead
+    /// nobody to the end of all epochs, and who was left behind gets there in steps.
+    pub(super) fn reach(&self, epoch: Epoch, pause_ms: u64) -> Epoch {
+        if !self.holds(Guard::CredibleEpoch) {
+            return epoch;
+        }
+        let rests = self.leapt_at.is_some_and(|at| self.now().since(at) < pause_ms);
+        let most = if rests { EPOCH_LEAP } else { EPOCH_JUMP_MAX };
+        epoch.min(self.current_epoch.saturating_add(most)).min(EPOCH_MAX)
     }
 
-    /// Somebody asks for an opinion or a vote in an epoch that lies absurdly far ahead of ours, or
-    /// is none.
-    pub(super) fn count_absurd_epoch(&mut self, epoch: i64, candidate: Option<&str>) {
+    /// Somebody speaks of an epoch that lies absurdly far from ours, or is none. `what`: the begin
+    /// of the sentence.
+    pub(super) fn count_absurd_epoch(&mut self, what: &str, epoch: i64) {
         self.absurd_epochs += 1;
         if self.absurd_epochs.is_power_of_two() {
-            let whom = match candidate.and_then(RunId::parse) {
-                Some(id) => format!(" for {}", id.short()),
-                None => String::new(),
-            };
             let text = format!(
-                "Refused a vote request{whom} in epoch {epoch}, which lies absurdly far from ours, \
-                 {} ({} refused so far)",
+                "{what} epoch {epoch}, which lies absurdly far from ours, {} ({} such so far)",
                 self.current_epoch, self.absurd_epochs
             );
             self.say(Level::Warning, None, text);
@@ -263,6 +273,9 @@ impl Core {
     /// Takes over a newer epoch, of which this group brought word; an older one changes nothing.
     pub(super) fn adopt_epoch(&mut self, epoch: Epoch, of: &GroupName) {
         let newer = epoch > self.current_epoch;
+        if epoch > self.current_epoch.saturating_add(EPOCH_LEAP) {
+            self.leapt_at = Some(self.now());
+        }
         if newer || (epoch < self.current_epoch && !self.holds(Guard::HigherEpochOnly)) {
             self.current_epoch = epoch;
             self.out.touch();
@@ -402,6 +415,12 @@ impl Core {
     pub(super) fn is_unheard(&mut self, last_hello: Instant) -> bool {
         let signed_only = self.settings.hello_key.as_ref().is_some_and(|key| key.signed_only);
         signed_only && self.due(last_hello.plus(UNHEARD_MS))
+    }
+
+    /// Somebody else answers where this sentinel should: nothing that is said there is its word.
+    pub(super) fn is_another(&self, id: &RunId) -> bool {
+        let other = self.peers.get(id).is_some_and(|link| link.other.is_some());
+        other && self.holds(Guard::PeerIsItself)
     }
 
     /// A group knows this peer: the link to it is opened, or shared if another group has it.

@@ -188,7 +188,7 @@ impl Sentinel {
 
     fn ask_double(&mut self, link: LinkId) {
         let Some(Double { asked: Some(question), .. }) = &self.core.doubles.now else { return };
-        let word = question.word.clone();
+        let word = Some(question.word.clone());
         self.core.send(link, Command::AskId { word });
     }
 

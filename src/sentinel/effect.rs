@@ -162,11 +162,12 @@ pub enum Command {
         /// The new master.
         master: Address,
     },
-    /// `SENTINEL MYID`: to whom is said to have our id. Before it a vote request about nobody's
-    /// master, which means nothing to anybody but ourselves, if it is we who live there.
+    /// `SENTINEL MYID`.
     AskId {
-        /// Its candidate.
-        word: RunId,
+        /// To whom is said to have our id: the candidate of a vote request that goes before it,
+        /// about nobody's master. It means nothing to anybody but ourselves, if it is we who live
+        /// there.
+        word: Option<RunId>,
     },
     /// `SCRIPT KILL`, for a node that answers `-BUSY` for too long.
     ScriptKill,
@@ -215,10 +216,12 @@ impl Command {
             }
             Command::HandedOver => several(settled.to_vec()),
             Command::Follow { master } => transaction(&master.host, &master.port.to_string()),
-            Command::AskId { word } => several(vec![
-                vec!["SENTINEL", "is-master-down-by-addr", "0.0.0.0", "1", "0", word.as_str()],
-                vec!["SENTINEL", "MYID"],
-            ]),
+            Command::AskId { word } => {
+                let question = word.iter().map(|word| {
+                    vec!["SENTINEL", "is-master-down-by-addr", "0.0.0.0", "1", "0", word.as_str()]
+                });
+                several(question.chain([vec!["SENTINEL", "MYID"]]).collect())
+            }
             Command::ScriptKill => one(&["SCRIPT", "KILL"]),
         };
         for words in &mut requests {

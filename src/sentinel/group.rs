@@ -445,8 +445,8 @@ impl Group {
         peer.questions_open = peer.questions_open.saturating_sub(1);
         let Some((down, vote)) = read_opinion(reply) else { return };
         let signed_only = core.settings.hello_key.as_ref().is_some_and(|key| key.signed_only);
-        if signed_only && peer.sdown_since.is_some() {
-            // Whoever has another secret counts for nothing.
+        if signed_only && peer.sdown_since.is_some() || core.is_another(id) {
+            // Whoever has another secret counts for nothing, nor does another in its place.
             return;
         }
         if about_this_master {

@@ -1,7 +1,7 @@
 //! What is done with a hello: getting to know other sentinels, taking over newer configurations.
 
 use super::Sentinel;
-use super::core::Core;
+use super::core::{Core, HEARD_LEAP_PAUSE_MS};
 use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
 use super::hello::{GiveUp, Hello};
@@ -100,9 +100,6 @@ impl Sentinel {
         if hello.id == self.core.my_id {
             return self.hear_own_id(&hello.sender, counter);
         }
-        if !self.core.is_credible(hello.current_epoch.max(hello.config_epoch)) {
-            return self.count_bad_hello("its epoch lies absurdly far ahead of ours");
-        }
         let names_allowed = self.core.settings.resolve_hostnames;
         let usable = |host: &str| valid_host(host, names_allowed);
         if !usable(&hello.sender.host) || !usable(&hello.master.host) {
@@ -122,13 +119,24 @@ impl Sentinel {
         if counter.is_some_and(|counter| self.is_said_again(&name, &hello.id, counter)) {
             return;
         }
+        let is_known = self.groups.get(&name).is_some_and(|g| g.peers.contains_key(&hello.id));
         self.meet(&name, &hello.id, &hello.sender);
         let peer = self.groups.get_mut(&name).and_then(|group| group.peers.get_mut(&hello.id));
         // Who is not taken in, since the group is full, moves nothing.
         let Some(peer) = peer else { return };
         peer.counter = counter.unwrap_or(peer.counter);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
-        self.core.adopt_epoch(hello.current_epoch.max(hello.config_epoch), &name);
+        let told = hello.current_epoch.max(hello.config_epoch);
+        let reached = self.core.reach(told, HEARD_LEAP_PAUSE_MS);
+        if reached < told {
+            let from = format!("{} ({}) says hello in", hello.id.short(), hello.sender);
+            self.core.count_absurd_epoch(&from, told as i64);
+        }
+        // Where somebody has led the others far on, who does not follow is lost to them; a stranger
+        // leads nobody.
+        if reached == told || is_known {
+            self.core.adopt_epoch(reached, &name);
+        }
         let owner = self.owner_elsewhere(&name, &hello.master);
         let Some(group) = self.groups.get_mut(&name) else { return };
         let news = group.take_hello(&mut self.core, &hello, owner);
@@ -310,6 +318,8 @@ impl Group {
         let older = hello.config_epoch < self.config_epoch;
         let newer =
             hello.config_epoch > self.config_epoch || older && !core.holds(Guard::HigherConfigOnly);
+        // What was elected in an epoch that we have not reached yet is heard again.
+        let newer = newer && hello.config_epoch <= core.current_epoch.max(self.config_epoch);
         let newer = newer && !self.refuses_config(core, hello, owner);
         if newer {
             self.adopt_config(core, hello);

@@ -348,14 +348,25 @@ impl Sentinel {
 
     fn take_peer_event(&mut self, id: RunId, event: LinkEvent) {
         let at = self.core.moment();
+        let is_another = self.core.is_another(&id);
         let Some(link) = self.core.peers.get_mut(&id) else { return };
         match event {
             LinkEvent::Up { local_ip, .. } => {
-                link.health.connected(at);
-                link.local_ip = Some(local_ip.clone());
-                self.core.local_ips.insert(local_ip);
+                self.core.local_ips.insert(local_ip.clone());
+                if let Some(mut link) = self.core.peers.remove(&id) {
+                    link.connected(&mut self.core, local_ip);
+                    self.core.peers.insert(id.clone(), link);
+                }
             }
             LinkEvent::Down { .. } => link.health.lost(at),
+            LinkEvent::Reply { command: Command::Ping, .. } if is_another => {
+                link.health.replied(at);
+                return;
+            }
+            LinkEvent::Reply { command: Command::AskId { .. }, reply } => {
+                link.health.replied(at);
+                return self.note_identity(&id, &reply);
+            }
             LinkEvent::Reply { command: Command::Ping, reply } => {
                 link.health.replied(at);
                 // Only a silence long enough to have been noticed concerns the groups.

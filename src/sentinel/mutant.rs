@@ -110,6 +110,8 @@ guards! {
     LateFailoverEnds,
     /// Whoever shows an older configuration is told the newer one at once.
     LaggardsTold,
+    /// Whoever else answers in a sentinel's place gives no opinion and no vote of that one.
+    PeerIsItself,
     /// Of two sentinels at one address the older one is gone.
     OneSentinelPerAddress,
     /// Of two sentinels with one id both take another.

@@ -61,6 +61,9 @@ pub(super) struct Stranger {
     since: Instant,
     /// Its group does not see it any more. Until then it may as well be a node of both groups.
     pub(super) sure: bool,
+    /// Its group has seen it since: one process answers at two addresses. Where two masters trade
+    /// places one after the other that is so for a moment.
+    shared: bool,
 }
 
 impl Face {
@@ -160,7 +163,7 @@ impl Origins {
     fn judge(
         &self,
         claims: &Claims,
-        (group, at): (&GroupName, &Address),
+        (group, at, is_master): (&GroupName, &Address, bool),
         info: &Info,
         before: Option<&Stranger>,
         now: Instant,
@@ -195,13 +198,19 @@ impl Origins {
             };
             let shown = |(place, seen): &(&Address, &Place)| *place != at && seen.shows(is_it);
             let told = held().filter(shown).any(|(_, seen)| seen.told_since(since));
-            // That its history goes on at another node of its group says nothing of this one.
-            if told && !(is_known && process.is_none()) {
+            let believed = match process {
+                // A replica may well be given to another group. A master that has another group's
+                // place besides its own is not ours for that.
+                Some(_) => told && !is_master,
+                // That its history goes on at another node of its group says nothing of this one.
+                None => told && !is_known,
+            };
+            if believed {
                 return None;
             }
             let sure = is_known || held().find(shown).is_none();
             let (run_id, group, place) = (run_id.clone(), name.clone(), place.clone());
-            Some(Stranger { run_id, group, place, since, sure })
+            Some(Stranger { run_id, group, place, since, sure, shared: told && !sure })
         })
     }
 
@@ -241,12 +250,13 @@ impl Group {
         let before = node.stranger.take();
         let stranger = match core.holds(Guard::ProcessTells) {
             true => {
-                let place = (&name, at);
+                let place = (&name, at, is_master);
                 core.origins.judge(&core.claims, place, info, before.as_ref(), core.now())
             }
             false => None,
         };
         let is_new = |of: &Stranger| before.as_ref().is_none_or(|before| !before.sure) && of.sure;
+        let was_shared = before.as_ref().is_some_and(|before| before.shared);
         node.stranger.clone_from(&stranger);
         match &stranger {
             Some(of) if is_master && is_new(of) => {
@@ -256,6 +266,16 @@ impl Group {
                      away. The master of {name} counts as down, and only replicas that hold its \
                      data are promoted. If it lives elsewhere now, say SENTINEL REMOVE {name} and \
                      SENTINEL MONITOR with its address; if {at} is to be the master, MONITOR that",
+                    of.group, of.place
+                );
+                core.say(Level::Warning, Some(&name), text);
+            }
+            Some(of) if is_master && of.shared && !was_shared => {
+                let text = format!(
+                    "{at} leads to the master of {}, which has it at {}, too. As long as that is \
+                     so nobody is sent there for {name}, and no replica that has copied its data \
+                     is promoted. If it is to be the master of both groups, say SENTINEL REMOVE \
+                     {name} and SENTINEL MONITOR with its address",
                     of.group, of.place
                 );
                 core.say(Level::Warning, Some(&name), text);

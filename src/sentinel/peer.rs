@@ -3,10 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use super::Sentinel;
 use super::core::Core;
+use super::effect::Command;
+use super::event::Level;
 use super::health::Health;
+use super::mutant::Guard;
 use super::rights::Refusals;
 use super::types::{Address, Epoch, GroupName, Instant, RunId};
+use crate::resp::Value;
 
 /// The link to another sentinel, shared by all groups that know it.
 #[derive(Debug)]
@@ -17,6 +22,9 @@ pub(super) struct PeerLink {
     pub(super) local_ip: Option<String>,
     /// Commands that it does not let us send.
     pub(super) refusals: Refusals,
+    /// Another sentinel, which answered at its address when it was last asked who it is: a port is
+    /// forwarded wrongly, or somebody new lives there. What it says must not count twice.
+    pub(super) other: Option<RunId>,
     /// The groups in which it takes part.
     pub(super) groups: BTreeSet<GroupName>,
     /// The shortest `down-after` of those groups, in ms: sets the pace of PINGs.
@@ -31,6 +39,7 @@ impl PeerLink {
             health: Health::new(core, link),
             local_ip: None,
             refusals: Refusals::default(),
+            other: None,
             groups: BTreeSet::new(),
             down_after_ms: u64::MAX,
         }
@@ -48,6 +57,24 @@ impl PeerLink {
     pub(super) fn moved(&mut self, core: &mut Core, id: &RunId, address: Address) {
         self.reopen(core, id, address);
         self.health = Health::new(core, self.health.link);
+        self.other = None;
+    }
+
+    /// A connection stands: before anything else it is asked who it is, so that no answer of
+    /// somebody else comes first.
+    pub(super) fn connected(&mut self, core: &mut Core, local_ip: String) {
+        self.health.connected(core.moment());
+        self.local_ip = Some(local_ip);
+        self.health.send(core, Command::AskId { word: None });
+    }
+
+    /// It said who it is. Whoever does not know the question (Redis before 6.2), or does not let us
+    /// ask, is believed to be who he should be. True if that changes something.
+    fn identified(&mut self, id: &RunId, reply: &Value) -> bool {
+        let other = reply.text().and_then(RunId::parse).filter(|told| told != id);
+        let news = other != self.other;
+        self.other = other;
+        news
     }
 
     /// Sends the PING that is due, and opens a half-open connection anew.
@@ -57,6 +84,31 @@ impl PeerLink {
             self.reopen(core, id, address);
         }
         self.health.tend(core, self.down_after_ms);
+    }
+}
+
+impl Sentinel {
+    /// Who lives at a peer's address has said who it is.
+    pub(super) fn note_identity(&mut self, id: &RunId, reply: &Value) {
+        let holds = self.core.holds(Guard::PeerIsItself);
+        let Some(link) = self.core.peers.get_mut(id) else { return };
+        if !link.identified(id, reply) || !holds {
+            return;
+        }
+        let (address, short) = (&link.address, id.short());
+        let text = match &link.other {
+            Some(other) if *other == self.core.my_id => format!(
+                "{address}, where sentinel {short} should live, leads back to me: a port is \
+                 forwarded wrongly. {short} counts as silent"
+            ),
+            Some(other) => format!(
+                "At {address}, where sentinel {short} should live, {} answers: a port is \
+                 forwarded wrongly, or it has taken its place. {short} counts as silent",
+                other.short()
+            ),
+            None => format!("Sentinel {short} answers at {address} itself again"),
+        };
+        self.core.say(Level::Warning, None, text);
     }
 }
 

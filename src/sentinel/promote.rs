@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::core::Core;
 use super::group::Group;
-use super::info::Role;
+use super::info::{Info, Role};
 use super::mutant::Guard;
 use super::node::Node;
 use super::repair::IF_THAT_IS_THE_MASTER;
@@ -47,7 +47,7 @@ impl Group {
         let lives = health.silent_since.is_none() && health.locked_out.is_none();
         let lives = lives && self.master.stranger.is_none();
         let wanted = self.master.info.as_ref().is_some_and(|info| info.priority > 0);
-        if self.master.role() == Some(Role::Slave) && lives {
+        if self.demoted().is_some() && lives {
             match wanted || !core.holds(Guard::PriorityZero) {
                 true => good.push(&self.master),
                 false => {
@@ -189,7 +189,7 @@ impl Group {
         if self.config_epoch > 0 || stranger || !core.holds(Guard::LedAwayLeft) {
             return None;
         }
-        let info = self.master.info.as_ref().filter(|info| info.role == Role::Slave)?;
+        let info = self.demoted()?;
         let master = info.master.as_ref().filter(|_| info.link_up && self.master.health.up)?;
         let known = self.replicas.values().any(|node| node.is_at(master));
         let known = known || self.seems_to_hold(core, master);
@@ -203,7 +203,14 @@ impl Group {
     fn demoted_to(&self, core: &Core) -> Option<&Address> {
         let lives = self.master.health.up && self.master.info_within(core, FRESH_MS);
         let lives = lives && self.master.stranger.is_none();
-        let info = self.master.info.as_ref().filter(|info| lives && info.role == Role::Slave)?;
+        let info = self.demoted().filter(|_| lives)?;
         info.master.as_ref().filter(|_| core.holds(Guard::DemotedTells))
+    }
+
+    /// What our master says, if that it is a replica: said since it is the master, not before.
+    fn demoted(&self) -> Option<&Info> {
+        let master = &self.master;
+        let told = master.info_at.is_some_and(|at| at >= master.role_since);
+        master.info.as_ref().filter(|info| told && info.role == Role::Slave)
     }
 }

@@ -43,10 +43,12 @@ pub struct Clock {
 /// `config-epoch`.
 pub type Epoch = u64;
 
-/// An epoch that lies further ahead of the own one than this is refused, wherever it comes from.
-/// Real ones grow by one with each election; in Redis a single request with epoch -1 ends all later
-/// ones.
+/// No word of others moves the own epoch further than this, wherever it comes from. Real ones grow
+/// by one with each election; in Redis a single request with epoch -1 ends all later ones.
 pub const EPOCH_JUMP_MAX: Epoch = 1 << 24;
+/// More than this at once is a leap, and leaps need a pause between them: who lags behind must be
+/// able to follow faster than others are led on.
+pub const EPOCH_LEAP: Epoch = 1 << 8;
 
 /// The name of a group: what clients ask for.
 pub type GroupName = std::sync::Arc<str>;

@@ -64,6 +64,7 @@ fn sent(command: &Command) -> Option<String> {
         Command::Ping
         | Command::Info
         | Command::Hello { .. }
+        | Command::AskId { word: None }
         | Command::IsMasterDown { candidate: None, .. } => return None,
         Command::IsMasterDown { master, epoch, candidate: Some(id) } => {
             format!("\"vote for {id} in epoch {epoch}, to replace {master}\"")

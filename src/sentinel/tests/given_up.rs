@@ -65,7 +65,7 @@ fn whoever_may_share_its_id_with_another_frees_nobody() {
     desk.master_dies();
     let line = format!("127.0.0.1,26009,{},0,mymaster,127.0.0.1,{MASTER},0", id(1));
     desk.ask(Request::Hello(line));
-    desk.reply_from(26_009, Command::AskId { word: id(9) }, Value::bulk(id(1).as_str()));
+    desk.reply_from(26_009, Command::AskId { word: Some(id(9)) }, Value::bulk(id(1).as_str()));
     assert!(desk.has(EventKind::AbortNotElected), "{:?}", desk.events);
     assert_eq!(desk.freed(), [], "the votes may be the other's: {:?}", desk.sent);
 }

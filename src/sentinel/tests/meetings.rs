@@ -94,7 +94,7 @@ fn a_forged_hello_with_our_id_keeps_us_from_no_election() {
 #[test]
 fn an_election_goes_on_where_the_double_proves_to_be_none() {
     let reply = Value::bulk(id(9).as_str());
-    let other = LinkEvent::Reply { command: Command::AskId { word: id(9) }, reply };
+    let other = LinkEvent::Reply { command: Command::AskId { word: Some(id(9)) }, reply };
     for none in [other, LinkEvent::Down { reason: LostReason::Refused }] {
         let mut desk = Desk::new(1, 2);
         desk.pass(5_000);
@@ -292,7 +292,7 @@ fn our_own_address_by_another_name_is_no_double() {
     desk.ask(own_hello(26_009));
     // What is asked there comes in here.
     let word = desk.sent.iter().find_map(|(_, command)| match command {
-        Command::AskId { word } => Some(word.to_string()),
+        Command::AskId { word } => word.as_ref().map(RunId::to_string),
         _ => None,
     });
     assert!(word.as_deref().is_some_and(|word| word != id(1).as_str()), "{:?}", desk.sent);
@@ -319,12 +319,59 @@ fn slow_answers_of_others_buy_little_time() {
             standing_back_ms += if desk.sentinel.core.may_be_double() { 100 } else { 0 };
         }
         if asked {
-            let word = Command::AskId { word: id(9) };
+            let word = Command::AskId { word: Some(id(9)) };
             desk.reply_from(port, word, Value::bulk(id(9).as_str()));
         }
     }
     assert!(standing_back_ms <= 30_000, "{standing_back_ms} of 390,000 ms");
     assert_eq!(desk.sentinel.view().my_id(), &id(1));
+}
+
+#[test]
+pub(super) fn whoever_answers_in_a_peers_place_counts_for_nothing() {
+    // The port of one peer leads to the other, or back to us.
+    for other in [2, 1] {
+        let mut desk = Desk::new(1, 2);
+        desk.ids.insert(26_003, Value::bulk(id(other).as_str()));
+        desk.connection_ends(26_003);
+        desk.connection_stands(26_003, "127.0.0.1");
+        desk.infos.remove(&at(MASTER));
+        desk.pass(1_200);
+        desk.answer_question(26_003, 1, "*", 0);
+        assert!(!desk.has(EventKind::Odown), "{:?}", desk.events);
+        let silent = format!("sentinel {} 127.0.0.1 26003 @ mymaster", id(3));
+        let told = desk
+            .events
+            .iter()
+            .any(|(kind, payload)| *kind == EventKind::Sdown && payload.starts_with(&silent));
+        assert!(told, "{:?}", desk.events);
+        assert!(desk.said.iter().any(|text| text.contains("is forwarded wrongly")));
+        let quorum = desk.ask(Request::CkQuorum("mymaster".into()));
+        assert!(matches!(&quorum, Some(Value::Simple(text)) if text.starts_with("OK 2 ")));
+        // It is put right.
+        desk.ids.insert(26_003, Value::bulk(id(3).as_str()));
+        desk.connection_ends(26_003);
+        desk.connection_stands(26_003, "127.0.0.1");
+        desk.pass(1_200);
+        desk.answer_question(26_003, 1, "*", 0);
+        assert!(desk.has(EventKind::Odown), "{:?}", desk.events);
+        assert!(desk.said.iter().any(|text| text.ends_with("itself again")), "{:?}", desk.said);
+    }
+}
+
+#[test]
+fn whoever_does_not_say_who_it_is_is_believed() {
+    for answer in ["ERR Unknown sentinel subcommand 'MYID'", "NOPERM this user has no permissions"]
+    {
+        let mut desk = Desk::new(1, 2);
+        desk.ids.insert(26_003, Value::error(answer));
+        desk.connection_ends(26_003);
+        desk.connection_stands(26_003, "127.0.0.1");
+        desk.infos.remove(&at(MASTER));
+        desk.pass(1_200);
+        desk.answer_question(26_003, 1, "*", 0);
+        assert!(desk.has(EventKind::Odown), "{:?}", desk.events);
+    }
 }
 
 #[test]

@@ -114,6 +114,48 @@ pub(super) fn masters_that_change_places_are_down_for_both_groups_which_is_said_
 }
 
 #[test]
+pub(super) fn masters_that_change_places_one_after_the_other_are_noticed() {
+    let mut desk = two_groups();
+    // For some time one process answers at both addresses.
+    desk.moves_in(MASTER, master(THEIR_ID, THEIR_DATA, &[REPLICA]));
+    desk.pass(30_000);
+    assert!(!desk.is_down("mymaster") && !desk.is_down("other"), "{:?}", desk.said);
+    let told = desk.said.iter().filter(|text| text.contains("leads to the master of other"));
+    assert_eq!(told.count(), 1, "{:?}", desk.said);
+    desk.moves_in(THEIRS, master(OUR_ID, OUR_DATA, &[THEIR_REPLICA]));
+    desk.pass(1_500);
+    assert!(desk.is_down("mymaster") && desk.is_down("other"), "{:?}", desk.said);
+    // And the way back.
+    desk.moves_in(MASTER, master(OUR_ID, OUR_DATA, &[REPLICA]));
+    assert!(!desk.is_down("mymaster") && desk.is_down("other"), "{:?}", desk.said);
+    desk.pass(30_000);
+    desk.moves_in(THEIRS, master(THEIR_ID, THEIR_DATA, &[THEIR_REPLICA]));
+    desk.pass(1_500);
+    assert!(!desk.is_down("mymaster") && !desk.is_down("other"), "{:?}", desk.said);
+    for port in [MASTER, REPLICA, OTHER_REPLICA, THEIRS, THEIR_REPLICA] {
+        assert!(desk.orders_to(port).is_empty(), "{port}: {:?}", desk.sent);
+    }
+}
+
+#[test]
+fn where_one_master_had_two_places_and_dies_no_copy_of_its_data_is_promoted_for_the_other_group() {
+    let mut desk = two_groups();
+    desk.moves_in(MASTER, master(THEIR_ID, THEIR_DATA, &[REPLICA]));
+    desk.infos.insert(at(REPLICA), replica(72, MASTER, THEIR_DATA));
+    let ours = replica(73, MASTER, OUR_DATA).replace("status:up", "status:down");
+    desk.infos.insert(at(OTHER_REPLICA), ours);
+    desk.pass(30_000);
+    for port in [MASTER, THEIRS] {
+        desk.infos.remove(&at(port));
+        desk.connection_ends(port);
+    }
+    desk.pass(2_000);
+    assert!(desk.is_down("mymaster"), "{:?}", desk.said);
+    desk.agreed_and_elected();
+    assert_eq!(desk.promotions(), [OTHER_REPLICA], "{:?}", desk.said);
+}
+
+#[test]
 fn both_groups_are_well_again_when_their_masters_are_back() {
     let mut desk = two_groups();
     desk.swap();

@@ -129,10 +129,36 @@ pub(super) fn a_newcomer_listens_and_votes_in_no_epoch_that_it_heard_of() {
 }
 
 #[test]
-pub(super) fn an_epoch_far_ahead_in_a_hello_is_refused() {
+pub(super) fn an_epoch_far_ahead_in_a_hello_is_reached_in_steps() {
     let mut desk = Desk::new(1, 2);
-    desk.hello(2, EPOCH_JUMP_MAX + 1, MASTER, 0);
-    assert_eq!(desk.sentinel.view().current_epoch(), 0);
+    let epoch = |desk: &Desk| desk.sentinel.view().current_epoch();
+    let far = 3 * EPOCH_JUMP_MAX + 7;
+    // Somebody led the two others there, and they have elected one without us.
+    desk.hello(9, far, REPLICA, far);
+    assert_eq!(epoch(&desk), 0, "a stranger leads nobody");
+    desk.hello(2, far, REPLICA, far);
+    assert_eq!(epoch(&desk), EPOCH_JUMP_MAX);
+    desk.hello(3, far, REPLICA, far);
+    assert!(epoch(&desk) < 2 * EPOCH_JUMP_MAX, "a leap, and a pause");
+    assert!(!desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
+    for _ in 0..3 {
+        desk.pass(300);
+        desk.hello(2, far, REPLICA, far);
+    }
+    assert_eq!(epoch(&desk), far);
+    assert!(desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
+    assert!(desk.said.iter().any(|said| said.contains("says hello in epoch")), "{:?}", desk.said);
+}
+
+#[test]
+fn many_vote_requests_lead_nobody_far() {
+    let mut desk = Desk::new(1, 2);
+    for n in 1..100 {
+        desk.vote_for(2, n * EPOCH_JUMP_MAX as i64);
+    }
+    assert_eq!(desk.sentinel.view().current_epoch(), EPOCH_JUMP_MAX);
+    let next = EPOCH_JUMP_MAX as i64 + 1;
+    assert_eq!(desk.vote_for(2, next), Some(opinion(0, 2, next)), "elections go on");
 }
 
 #[test]
