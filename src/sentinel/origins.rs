@@ -92,10 +92,14 @@ fn faces(family: &Family) -> impl Iterator<Item = &Face> {
     family.values().flat_map(|place| &place.faces)
 }
 
-/// The two groups have watched the same node, whatever each calls it.
+/// The two groups have watched the same node, whatever each calls it. One that had just started
+/// when it traded places is known to be neither's.
 fn overlap(one: &Family, other: &Family) -> bool {
+    let proven = |face: &&Face| face.proven;
     one.keys().any(|place| other.contains_key(place))
-        || faces(one).any(|face| faces(other).any(|known| known.run_id == face.run_id))
+        || faces(one)
+            .filter(proven)
+            .any(|face| faces(other).filter(proven).any(|known| known.run_id == face.run_id))
 }
 
 impl Origins {

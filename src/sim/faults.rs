@@ -97,8 +97,11 @@ pub enum FaultKind {
     Move(usize),
     /// Two nodes, maybe of different groups, restart with each other's address.
     Swap(usize, usize),
-    /// The masters of two groups live at each other's address for some time, while they run.
-    Trade(usize, usize),
+    /// The masters of two groups live at each other's address for some time, while they run. For
+    /// so long before, in ms, the second one is reached at both.
+    Trade(usize, usize, Ms),
+    /// Who dials a sentinel reaches another one.
+    Misroute(usize, usize),
 }
 
 impl FaultKind {
@@ -216,7 +219,11 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Move(n) => write!(f, "node {n} moves to another address"),
             FaultKind::Swap(a, b) => write!(f, "nodes {a} and {b} swap addresses"),
-            FaultKind::Trade(a, b) => write!(f, "the masters of g{a} and g{b} trade places"),
+            FaultKind::Trade(a, b, gap_ms) => {
+                write!(f, "the masters of g{a} and g{b} trade places")?;
+                if *gap_ms > 0 { write!(f, ", one {gap_ms} ms after the other") } else { Ok(()) }
+            }
+            FaultKind::Misroute(a, b) => write!(f, "sentinel {b} answers in sentinel {a}'s place"),
         }
     }
 }
@@ -434,7 +441,7 @@ const ADDRESS_MAKERS: &[Maker] = &[
     (1, |t, dice| {
         let one = t.group(dice);
         let other = if t.groups > 1 { dice.other(t.groups, one) } else { one };
-        FaultKind::Trade(one, other)
+        FaultKind::Trade(one, other, 0)
     }),
 ];
 
@@ -442,7 +449,8 @@ const ADDRESS_MAKERS: &[Maker] = &[
 const LAST_MS: Ms = 20_000;
 
 /// Draws all faults of a run between two moments. One run in ten has none.
-pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> Vec<Fault> {
+pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, seed: u64) -> Vec<Fault> {
+    let dice = &mut Dice::new(seed, "faults");
     let mut faults = Vec::new();
     for n in &targets.late {
         let at = from + dice.below(until - from);
@@ -477,6 +485,7 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
             faults.push(Fault { at, for_ms: until - at, kind: maker(targets, dice) });
         }
     }
+    misroute(&mut faults, targets, from, until, &mut Dice::new(seed, "ways"));
     faults.sort_by_key(|fault| fault.at);
     // Addresses change seldom; who changes them often has to tell the sentinels each time.
     let mut moves = 0;
@@ -490,6 +499,28 @@ pub(super) fn draw(targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) -> V
     faults
 }
 
+/// Ways that lead to somebody else. One run in eight has some between sentinels; of masters that
+/// trade places every second pair does it one after the other.
+fn misroute(faults: &mut Vec<Fault>, targets: &Targets, from: Ms, until: Ms, dice: &mut Dice) {
+    for fault in faults.iter_mut() {
+        if let FaultKind::Trade(_, _, gap_ms) = &mut fault.kind
+            && dice.one_in(2)
+        {
+            *gap_ms = dice.skewed(20..=10_000).min(fault.for_ms);
+        }
+    }
+    if targets.mixed || targets.sentinels < 3 || !dice.one_in(8) {
+        return;
+    }
+    for _ in 0..dice.within(1..=3) {
+        let at = from + dice.below(until - from);
+        let for_ms = dice.skewed(500..=60_000).min(until - at);
+        let one = targets.sentinel(dice);
+        let kind = FaultKind::Misroute(one, dice.other(targets.sentinels, one));
+        faults.push(Fault { at, for_ms, kind });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,7 +530,7 @@ mod tests {
         let of = |seed| {
             let named = seed % 2 == 0;
             let targets = Targets::of(&Shape { named, late: vec![2], ..Shape::default() });
-            draw(&targets, 1_000, 60_000, &mut Dice::new(seed, "faults"))
+            draw(&targets, 1_000, 60_000, seed)
         };
         let plans: Vec<Vec<Fault>> = (0..400).map(of).collect();
         assert_eq!(plans[3], of(3));
@@ -511,6 +542,6 @@ mod tests {
             let name = format!("{:?}", fault.kind);
             kinds.insert(name.split(['(', ' ']).next().unwrap_or_default().to_owned());
         }
-        assert_eq!(kinds.len(), 31, "most kinds are drawn: {kinds:?}");
+        assert_eq!(kinds.len(), 32, "most kinds are drawn: {kinds:?}");
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Weather {
     pub(super) mute_names: BTreeSet<String>,
     /// Names that resolve to the machine of another one.
     pub(super) false_names: BTreeMap<String, String>,
+    /// Addresses at which somebody else is reached than who lives there.
+    pub(super) forwards: BTreeMap<Address, Proc>,
 }
 
 enum Event {
@@ -119,6 +121,8 @@ struct Conn {
     /// Who moved away since, maybe to another port of the same machine, is not met here any more.
     moved: [bool; 2],
     greeted: bool,
+    /// The IP that was dialled, where that leads to another machine.
+    dialled: Option<String>,
     /// Whatever is sent over it from now on vanishes: a router forgot it.
     deaf: bool,
     /// The name that was dialled could not be resolved.
@@ -235,7 +239,9 @@ impl Net {
     /// The IP at the other end of a connection.
     pub(super) fn remote_ip(&self, proc: Proc, conn: ConnId) -> Option<String> {
         let conn = self.conn(conn)?;
-        Some(ip_of(conn.machines[usize::from(conn.procs[0] == proc)]))
+        let dials = conn.procs[0] == proc;
+        let dialled = conn.dialled.clone().filter(|_| dials);
+        Some(dialled.unwrap_or_else(|| ip_of(conn.machines[usize::from(dials)])))
     }
 
     /// Who is at the other end of a connection.
@@ -299,9 +305,13 @@ impl Net {
         // Where no process listens no machine is: nobody refuses, and nobody answers.
         let ip = self.resolve(&to.host);
         let unresolved = ip.is_none();
+        let mut dialled = None;
         let server = ip.and_then(|ip| {
             let at = Address { host: ip.to_owned(), port: to.port };
-            self.addresses.get(&at).copied()
+            let forward = self.weather.forwards.get(&at);
+            dialled = forward.map(|_| at.host.clone());
+            // Nobody is connected to itself.
+            forward.or_else(|| self.addresses.get(&at)).copied().filter(|proc| *proc != from)
         });
         let procs = [from, server.unwrap_or(from)];
         self.conns.push(Some(Box::new(Conn {
@@ -310,6 +320,7 @@ impl Net {
             open: [true, server.is_some()],
             moved: [false, false],
             greeted: false,
+            dialled,
             deaf: false,
             unresolved,
             lanes: Default::default(),
@@ -368,6 +379,13 @@ impl Net {
     fn cut(&mut self, conn: ConnId) {
         for end in [End::Dialer, End::Server] {
             self.schedule(0, Event::Cut { conn, end });
+        }
+    }
+
+    /// Resets all connections of a process.
+    pub(super) fn cut_all(&mut self, proc: Proc) {
+        for (conn, _) in self.ends_of(proc) {
+            self.cut(conn);
         }
     }
 

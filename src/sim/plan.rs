@@ -55,7 +55,7 @@ impl Plan {
         let theme = themes::votes::draw(&mut shape, &mut Dice::new(seed, "theme of votes"));
         let targets = Targets::of(&shape);
         let (from, until) = (shape.warm_up_ms, shape.heal_at());
-        let mut faults = draw(&targets, from, until, &mut Dice::new(seed, "faults"));
+        let mut faults = draw(&targets, from, until, seed);
         match theme.is_empty() {
             false => faults.extend(theme),
             true if faults.len() > shape.late.len() => {

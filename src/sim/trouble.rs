@@ -43,7 +43,11 @@ impl World {
                     self.put_down(Proc::Node(n), false);
                 }
             }
-            FaultKind::Trade(one, other) => self.trade_places(number, [one, other]),
+            FaultKind::Trade(one, other, gap_ms) => self.trade_places(number, [one, other], gap_ms),
+            FaultKind::Misroute(n, _) => {
+                self.change_weather();
+                self.net.cut_all(Proc::Sentinel(n));
+            }
             FaultKind::Power(machine) => {
                 self.change_weather();
                 for proc in self.procs_on(machine) {
@@ -138,7 +142,15 @@ impl World {
                     self.put_up(Proc::Node(n));
                 }
             }
+            FaultKind::Misroute(_, n) => {
+                self.change_weather();
+                self.net.cut_all(Proc::Sentinel(n));
+            }
             FaultKind::Trade(..) => {
+                if let Some([_, b]) = self.trading.remove(&number) {
+                    self.change_weather();
+                    self.net.cut_all(Proc::Node(b));
+                }
                 if let Some(nodes) = self.trades.remove(&number) {
                     self.exchange(nodes);
                 }
@@ -323,7 +335,7 @@ impl World {
     }
 
     /// The masters of two groups get each other's address while they run.
-    fn trade_places(&mut self, number: usize, groups: [usize; 2]) {
+    fn trade_places(&mut self, number: usize, groups: [usize; 2], gap_ms: Ms) {
         let master = |group: usize| {
             let mut nodes = self.plan.shape.nodes_of(group);
             nodes.find(|n| {
@@ -335,11 +347,25 @@ impl World {
         if a == b || self.plan.shape.named {
             return;
         }
-        self.tell(|_| format!("nodes {a} and {b} get each other's address"));
-        self.exchange([a, b]);
-        self.trades.insert(number, [a, b]);
         self.traded.extend([a, b]);
         self.must_reset = true;
+        self.trading.insert(number, [a, b]);
+        if gap_ms == 0 {
+            return self.end_trade_gap(number);
+        }
+        self.tell(|_| format!("the address of node {a} leads to node {b}"));
+        self.change_weather();
+        self.net.cut_all(Proc::Node(a));
+        self.net.remind(gap_ms, Note::Trades(number));
+    }
+
+    /// Now both live at each other's address.
+    pub(super) fn end_trade_gap(&mut self, number: usize) {
+        let Some([a, b]) = self.trading.remove(&number) else { return };
+        self.tell(|_| format!("nodes {a} and {b} get each other's address"));
+        self.change_weather();
+        self.exchange([a, b]);
+        self.trades.insert(number, [a, b]);
     }
 
     /// The masters that two nodes will follow at each other's address, or why they stay: no
@@ -540,8 +566,17 @@ impl World {
                 FaultKind::WrongPassword(n) => ailments.entry(*n).or_default().locked = true,
                 FaultKind::Boast(n, more) => ailments.entry(*n).or_default().boast = *more,
                 FaultKind::Unlinked(n) => ailments.entry(*n).or_default().unlinked = true,
+                FaultKind::Misroute(n, other) => {
+                    let at = Proc::Sentinel(*n);
+                    let port = self.plan.shape.sentinel_address(*n).port;
+                    let address = Address::new(self.net.ip(at), port);
+                    weather.forwards.insert(address, Proc::Sentinel(*other));
+                }
                 _ => {}
             }
+        }
+        for [a, b] in self.trading.values() {
+            weather.forwards.insert(self.nodes[*a].address.clone(), Proc::Node(*b));
         }
         for (n, node) in self.nodes.iter_mut().enumerate() {
             node.suffer(&mut self.net, ailments.remove(&n).unwrap_or_default());

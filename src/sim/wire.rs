@@ -155,6 +155,8 @@ pub(super) enum Note {
     Ends(usize),
     /// A partition that flaps comes or goes.
     Flaps(usize),
+    /// The second of two masters that trade places moves.
+    Trades(usize),
     /// All that fails is mended.
     Heal,
     /// An operator tries again what he could not say.

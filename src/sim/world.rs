@@ -73,6 +73,8 @@ pub(super) struct World {
     /// Masters that live at each other's address, by the fault that moved them; who ever did.
     pub(super) trades: BTreeMap<usize, [usize; 2]>,
     pub(super) traded: BTreeSet<usize>,
+    /// Those of which the second is reached at both addresses until it moves.
+    pub(super) trading: BTreeMap<usize, [usize; 2]>,
     /// Another group has made one of them its own, as nobody could tell: its data are lost, and
     /// nothing more can be asked of this run.
     pub(super) captured: bool,
@@ -133,6 +135,7 @@ impl World {
             ghosts: false,
             swapped: BTreeSet::new(),
             trades: BTreeMap::new(),
+            trading: BTreeMap::new(),
             traded: BTreeSet::new(),
             captured: false,
             forgetful: false,
@@ -235,6 +238,7 @@ impl World {
             Note::Begins(fault) => self.begin_fault(fault),
             Note::Ends(fault) => self.end_fault(fault),
             Note::Flaps(fault) => self.flap(fault),
+            Note::Trades(fault) => self.end_trade_gap(fault),
             Note::Heal => self.heal(),
             Note::Operator => self.run_errands(),
         }

@@ -39,6 +39,8 @@ pub(super) struct Conduct {
     members: BTreeMap<(usize, String), Member>,
     /// What a sentinel was told by others, by their address, of a master.
     opinions: BTreeMap<(usize, Address, Address), Opinion>,
+    /// Who a sentinel was told lives at the address of another one.
+    told_ids: BTreeMap<(usize, Address), String>,
     /// Votes that a sentinel was asked for while it could write.
     asked: BTreeSet<(usize, RunId, Epoch)>,
     /// Questions that a sentinel must answer with its vote for this candidate.
@@ -209,13 +211,22 @@ impl Conduct {
                 event: LinkEvent::Reply { command: Command::IsMasterDown { master, .. }, reply },
                 ..
             } => {
-                let Some(from) = from else { return };
+                let Some(from) = from.filter(|from| !self.is_another(speaker, from)) else {
+                    return;
+                };
                 let key = (speaker.number, master.clone(), from.clone());
                 let opinion = self.opinions.entry(key).or_default();
                 opinion.stands = says_down(reply);
                 if opinion.stands {
                     opinion.down_at = Some(speaker.at);
                 }
+            }
+            Input::Link {
+                event: LinkEvent::Reply { command: Command::AskId { .. }, reply },
+                ..
+            } => {
+                let Some((from, told)) = from.zip(reply.text()) else { return };
+                self.told_ids.insert((speaker.number, from.clone()), told.to_owned());
             }
             Input::Link { event: LinkEvent::Down { .. }, .. } => {
                 if let Some(from) = from {
@@ -267,6 +278,13 @@ impl Conduct {
             && group.sentinels.contains_key(candidate)
             && !self.cloned
             && !self.may_hear_itself(speaker)
+    }
+
+    /// Somebody else answers this sentinel where another one should.
+    fn is_another(&self, speaker: &Speaker, at: &Address) -> bool {
+        let told = self.told_ids.get(&(speaker.number, at.clone()));
+        let mut peers = speaker.disk.groups.values().flat_map(|group| &group.sentinels);
+        told.is_some_and(|told| peers.any(|(id, of)| of == at && id.as_str() != told))
     }
 
     /// The connection to another sentinel is another one from now on.

@@ -50,6 +50,8 @@ pub(in crate::sim) struct Ear {
     pub(super) refused: bool,
     /// It answered the last PING that we may not ask.
     pub(super) locked: bool,
+    /// Of a sentinel: the id that it last gave for its own.
+    pub(super) goes_by: Option<String>,
     /// Its last INFO names its master in a way that this sentinel cannot know to be one of its
     /// nodes.
     pub(in crate::sim) puzzles: bool,
@@ -181,6 +183,7 @@ impl Ear {
                 self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
                 self.alive_at = Some(at);
             }
+            (Command::AskId { .. }, reply) => self.goes_by = reply.text().map(str::to_owned),
             (Command::Info, reply) => self.read(at, reply.text()),
             (Command::Promote | Command::Follow { .. }, Value::Array(replies)) => {
                 let errs = |reply: &Value| match reply {

@@ -146,7 +146,7 @@ impl Checkers {
         seat: &Seat,
     ) {
         let words: Vec<&str> = event.payload.split(' ').collect();
-        let [kind, _, host, port, ..] = words[..] else { return };
+        let [kind, name, host, port, ..] = words[..] else { return };
         let at = Address::new(host, port.parse().unwrap_or(0));
         let known = speaker.disk.groups.get(&place.1);
         let tuned = self.is_tuned(speaker, &place.1) || speaker.waited_ms > QUICK_DISK_MS;
@@ -154,6 +154,10 @@ impl Checkers {
         let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;
         };
+        // Nor does another sentinel in its place speak for it.
+        if kind == "sentinel" && ear.goes_by.as_ref().is_some_and(|id| id != name) {
+            return;
+        }
         // Another group's process in our master's place is none, however well it answers.
         let is_stranger = ear.info.as_ref().is_some_and(|info| {
             is_of_others(group, seat, &info.run_id) || has_data_of_others(group, seat, info)
