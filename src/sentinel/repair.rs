@@ -150,9 +150,11 @@ impl Group {
     }
 
     /// A node that says master is foreign if it has replicas and none of them is ours, if another
-    /// group claims its address, too, or if its data are those of another group's master.
+    /// group claims its address, too, or if its data are those of another group's master. One that
+    /// another group has for its master is that one's, whatever it was to us.
     fn is_foreign_master(&self, core: &Core, node: &Node) -> bool {
-        let disputed = core.claims.holder(&node.address, &self.name).is_some();
+        let disputed = core.claims.holder(&node.address, &self.name).is_some()
+            && (!node.is_ours() || core.claims.is_led_from(&node.address, &self.name));
         let slaves = node.info.as_ref().map_or(&[][..], |info| &info.slaves);
         let others = !slaves.is_empty() && !slaves.iter().any(|at| self.holds_address(at));
         let of_others = others && core.holds(Guard::OthersReplicasTell);
@@ -160,9 +162,7 @@ impl Group {
             !node.is_ours()
                 && node.info.as_ref().is_some_and(|info| self.is_of_other_data(core, info))
         };
-        (disputed && !node.is_ours() && core.holds(Guard::DisputedLeftAlone))
-            || of_others
-            || of_other_data()
+        (disputed && core.holds(Guard::DisputedLeftAlone)) || of_others || of_other_data()
     }
 
     pub(super) fn holds_address(&self, address: &Address) -> bool {

@@ -349,7 +349,7 @@ impl World {
         match proc {
             Proc::Sentinel(n) => {
                 self.hosts[n].start(net, watch);
-                self.watch.checkers.is_misled(n, !self.trades.is_empty());
+                self.watch.checkers.is_misled(n, self.has_misplaced());
                 self.after_sentinel(n);
             }
             Proc::Node(n) => self.nodes[n].start(net),
