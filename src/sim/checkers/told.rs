@@ -52,6 +52,8 @@ pub(in crate::sim) struct Ear {
     pub(super) locked: bool,
     /// Of a sentinel: the id that it last gave for its own.
     pub(super) goes_by: Option<String>,
+    /// Until when it was another one.
+    pub(super) another_until: Ms,
     /// Its last INFO names its master in a way that this sentinel cannot know to be one of its
     /// nodes.
     pub(in crate::sim) puzzles: bool,
@@ -183,7 +185,12 @@ impl Ear {
                 self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
                 self.alive_at = Some(at);
             }
-            (Command::AskId { .. }, reply) => self.goes_by = reply.text().map(str::to_owned),
+            (Command::AskId { .. }, reply) => {
+                let told = reply.text().map(str::to_owned);
+                if told != self.goes_by {
+                    (self.goes_by, self.another_until) = (told, at);
+                }
+            }
             (Command::Info, reply) => self.read(at, reply.text()),
             (Command::Promote | Command::Follow { .. }, Value::Array(replies)) => {
                 let errs = |reply: &Value| match reply {

@@ -154,8 +154,11 @@ impl Checkers {
         let (Some(group), Some(ear)) = (known.filter(|_| !tuned), ears.get(&at)) else {
             return;
         };
-        // Nor does another sentinel in its place speak for it.
-        if kind == "sentinel" && ear.goes_by.as_ref().is_some_and(|id| id != name) {
+        // Nor does another sentinel in its place speak for it, and what that one said was heard
+        // until a moment ago.
+        let is_another = ear.goes_by.as_ref().is_some_and(|id| id != name);
+        let was_another = slack(speaker.at - ear.another_until) < group.settings.down_after_ms;
+        if kind == "sentinel" && (is_another || was_another) {
             return;
         }
         // Another group's process in our master's place is none, however well it answers.
