@@ -16,6 +16,10 @@ use crate::resp::Value;
 /// together, in one transaction.
 pub(super) const FOR_FAILOVER: &[&str] = &["MULTI", "SLAVEOF", "CONFIG", "CLIENT", "EXEC"];
 
+/// How the error begins that a node sends, before it closes the connection, to whom it has no place
+/// for (`maxclients`). It answers nothing that was asked.
+pub(crate) const FULL: &str = "ERR max number of clients";
+
 /// Why a command was refused, by what the error says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -27,6 +31,8 @@ pub(super) enum Refusal {
     NoPerm,
     /// It is in protected mode, and we come from elsewhere.
     Denied,
+    /// It has as many clients as its `maxclients` allows, and takes no more.
+    Full,
     /// It knows no command of that name.
     Unknown,
     /// One side does not trust the other's certificate, or they agree on no version of TLS.
@@ -38,12 +44,13 @@ pub(super) enum Refusal {
 impl Refusal {
     /// What an error reply says of our standing; `None` for all other errors.
     pub(super) fn of(error: &str) -> Option<Refusal> {
-        const STARTS: [(&str, Refusal); 6] = [
+        const STARTS: [(&str, Refusal); 7] = [
             ("NOAUTH", Refusal::NoAuth),
             ("WRONGPASS", Refusal::WrongPass),
             ("NOPERM", Refusal::NoPerm),
             ("ERR invalid password", Refusal::WrongPass),
             ("DENIED", Refusal::Denied),
+            (FULL, Refusal::Full),
             ("ERR unknown command", Refusal::Unknown),
         ];
         STARTS.iter().find(|(start, _)| error.starts_with(start)).map(|(_, refusal)| *refusal)
@@ -73,6 +80,7 @@ impl Refusal {
             Refusal::WrongPass => "WRONGPASS",
             Refusal::NoPerm => "NOPERM",
             Refusal::Denied => "DENIED",
+            Refusal::Full => "maxclients",
             Refusal::Unknown => "unknown-command",
             Refusal::Untrusted => "untrusted",
             Refusal::Misnamed => "not-a-pong",
@@ -86,6 +94,7 @@ impl Refusal {
             Refusal::WrongPass => "auth-pass or auth-user of this group is wrong".into(),
             Refusal::NoPerm => format!("the user of auth-user may not send {command}"),
             Refusal::Denied => "it is in protected mode: set its bind and a password".into(),
+            Refusal::Full => "raise its maxclients, or end connections that nobody needs".into(),
             Refusal::Unknown => format!(
                 "it does not know {command}: name it with sentinel rename-command, or let it have \
                  that command"

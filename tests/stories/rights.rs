@@ -197,6 +197,58 @@ fn a_master_in_protected_mode_is_not_down() {
     });
 }
 
+/// As many clients as its `maxclients` allows: whoever comes anew is turned away.
+#[test]
+fn a_master_that_takes_no_more_clients_is_not_down() {
+    let _slot = slots::one();
+    let mut master = Node::start(Nodes::Redis, &[]);
+    let replica = Node::replica_of(Nodes::Redis, master.port, &[]);
+    let watch = Watch { down_after_ms: 500, ..Watch::of(master.port) };
+    let sentinels: Vec<Sentinel> = (0..3).map(|_| sentinel(&watch, &[])).collect();
+    let ports: Vec<u16> = sentinels.iter().map(|sentinel| sentinel.port).collect();
+    let events = Recorder::start(&ports);
+    wait_until(30, "the sentinels know each other and the replica", || {
+        replica.follows(master.port)
+            && sentinels.iter().all(|s| {
+                s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK 3")
+                    && s.master("num-slaves").as_deref() == Some("1")
+            })
+    });
+    let began = Instant::now();
+    let mut client = master.client();
+    for words in [
+        &["CONFIG", "SET", "maxclients", "1"][..],
+        &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+        &["CLIENT", "KILL", "TYPE", "pubsub"],
+    ] {
+        client.call(words).expect("it answers");
+    }
+    wait_until(20, "it is named", || {
+        sentinels.iter().all(|s| errors(s).is_some_and(|why| why.contains("PING maxclients")))
+    });
+    holds_for(Duration::from_secs(8), "and is not called down", || {
+        events.since(began, "+sdown").is_empty() && events.since(began, "+odown").is_empty()
+    });
+    assert_eq!(client.call(&["SET", "key", "value"]).expect("it answers").text(), "OK");
+    client.call(&["CONFIG", "SET", "maxclients", "1000"]).expect("it answers");
+    wait_until(30, "nothing is wrong any more", || {
+        sentinels
+            .iter()
+            .all(|s| errors(s).is_none() && s.master("flags").as_deref() == Some("master"))
+    });
+    // Its death is another matter.
+    client.call(&["CONFIG", "SET", "maxclients", "1"]).expect("it answers");
+    client.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).expect("it answers");
+    wait_until(20, "it is named again", || {
+        sentinels.iter().all(|s| errors(s).is_some_and(|why| why.contains("PING maxclients")))
+    });
+    master.kill9();
+    wait_until(30, "the replica is promoted", || {
+        sentinels.iter().all(|s| s.master_port() == Some(replica.port))
+            && replica.replication("role").as_deref() == Some("master")
+    });
+}
+
 #[test]
 fn a_newcomer_without_a_right_to_the_channel_demotes_nobody() {
     let _slot = slots::one();

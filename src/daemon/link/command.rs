@@ -21,7 +21,7 @@ use super::meter::{Meter, Metered};
 use super::{COMMANDS_MAX, Connection, Reporter, actual, fit_for_log, greeting, name};
 use crate::net::Stream;
 use crate::resp::Value;
-use crate::sentinel::{Command, LinkEvent, LostReason, Target};
+use crate::sentinel::{Command, FULL, LinkEvent, LostReason, Target};
 
 /// Commands that may be sent and unanswered, as in Sentinel; the next one waits.
 const UNANSWERED_MAX: usize = COMMANDS_MAX;
@@ -172,7 +172,9 @@ impl Keeper {
         let command = match asked {
             Asked::Command(command) => command,
             greeting => {
-                let is_auth = matches!(greeting, Asked::Auth);
+                let is_full =
+                    |reply: &Value| matches!(reply, Value::Error(text) if text.starts_with(FULL));
+                let is_auth = matches!(greeting, Asked::Auth) && !replies.iter().any(is_full);
                 let error = replies.iter().find_map(|reply| match reply {
                     Value::Error(text) if is_auth => Some(without_words(text)),
                     Value::Error(text) => Some(fit_for_log(text, &self.target)),

@@ -118,6 +118,8 @@ struct Basis<'a> {
     disk_failed: bool,
     /// What others said of the master, and where they are.
     opinions: Vec<(&'a Address, &'a Opinion)>,
+    /// Who was told to live at an address.
+    told_ids: &'a BTreeMap<(usize, Address), String>,
 }
 
 impl Conduct {
@@ -211,9 +213,7 @@ impl Conduct {
                 event: LinkEvent::Reply { command: Command::IsMasterDown { master, .. }, reply },
                 ..
             } => {
-                let Some(from) = from.filter(|from| !self.is_another(speaker, from)) else {
-                    return;
-                };
+                let Some(from) = from else { return };
                 let key = (speaker.number, master.clone(), from.clone());
                 let opinion = self.opinions.entry(key).or_default();
                 opinion.stands = says_down(reply);
@@ -278,13 +278,6 @@ impl Conduct {
             && group.sentinels.contains_key(candidate)
             && !self.cloned
             && !self.may_hear_itself(speaker)
-    }
-
-    /// Somebody else answers this sentinel where another one should.
-    fn is_another(&self, speaker: &Speaker, at: &Address) -> bool {
-        let told = self.told_ids.get(&(speaker.number, at.clone()));
-        let mut peers = speaker.disk.groups.values().flat_map(|group| &group.sentinels);
-        told.is_some_and(|told| peers.any(|(id, of)| of == at && id.as_str() != told))
     }
 
     /// The connection to another sentinel is another one from now on.
@@ -355,6 +348,7 @@ impl Conduct {
                         sees_majority: sees_majority(ledger.page(number, name), group, leader),
                         disk_failed: failed > 0,
                         opinions: opinions.collect(),
+                        told_ids: &self.told_ids,
                     };
                     let found = member.votes(speaker, name, state, leader, &basis);
                     broken = broken.or(found);
@@ -457,6 +451,11 @@ impl Member {
             .filter(|(_, opinion)| opinion.stands)
             .filter_map(|(at, opinion)| Some((id_of(at)?, (*at).clone(), opinion.down_at?)))
             .filter(|(id, ..)| **id < state.my_id)
+            // Another one in its place does not stand for it.
+            .filter(|(id, at, _)| {
+                let told = basis.told_ids.get(&(speaker.number, at.clone()));
+                told.is_none_or(|told| told == id.as_str())
+            })
             .map(|(id, at, down_at)| (id.clone(), at, down_at))
             .collect();
         let late = |opinion: &Opinion| {
