@@ -1,7 +1,7 @@
 //! Requests answered: SENTINEL's subcommands over what the core knows, and those that change it.
 
 use super::Sentinel;
-use super::core::{ASKED_LEAP_PAUSE_MS, Core};
+use super::core::Core;
 use super::effect::Effect;
 use super::election::majority;
 use super::event::EventKind;
@@ -94,8 +94,8 @@ impl Sentinel {
         candidate: Option<String>,
     ) {
         let asked = epoch;
-        let reached = |epoch: &Epoch| self.core.reach(*epoch, ASKED_LEAP_PAUSE_MS) == *epoch;
-        let Some(epoch) = Epoch::try_from(epoch).ok().filter(reached) else {
+        let is_credible = |epoch: &Epoch| self.core.may_be_asked_for(*epoch);
+        let Some(epoch) = Epoch::try_from(epoch).ok().filter(is_credible) else {
             let whom = candidate.as_deref().and_then(RunId::parse);
             let whom = whom.map(|id| format!(" for {}", id.short())).unwrap_or_default();
             self.core.count_absurd_epoch(&format!("Refused a vote request{whom} in"), asked);

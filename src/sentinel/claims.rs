@@ -14,8 +14,6 @@ pub(super) type GroupNode = Arc<(GroupName, Address)>;
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     held: BTreeMap<Address, Vec<GroupName>>,
-    /// The master of each group, by its configured address.
-    masters: BTreeMap<GroupName, Address>,
     meant: BTreeMap<Address, BTreeMap<LinkId, GroupNode>>,
     /// Under which addresses each link stands in `meant`.
     meanings: BTreeMap<LinkId, Vec<Address>>,
@@ -61,20 +59,6 @@ impl Claims {
                 }
             }
         }
-    }
-
-    /// This is the master of the group from now on; `None`: the group is no more.
-    pub(super) fn leads(&mut self, group: &GroupName, master: Option<&Address>) {
-        match master {
-            Some(at) => self.masters.insert(group.clone(), at.clone()),
-            None => self.masters.remove(group),
-        };
-    }
-
-    /// A group other than this one has its master there.
-    pub(super) fn is_led_from(&self, address: &Address, but: &GroupName) -> bool {
-        let mut holders = self.held.get(address).into_iter().flatten();
-        holders.any(|group| group != but && self.masters.get(group) == Some(address))
     }
 
     /// This group has a node that is configured with this address.

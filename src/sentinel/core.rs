@@ -1,6 +1,7 @@
 //! What all groups of one sentinel share: time, identity, epoch, links to peers, the way out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use super::peer::PeerLink;
 use super::signed::sign;
 use super::tunables::Tunables;
 use super::types::{
-    Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_LEAP, EPOCH_MAX, Epoch, GroupName, Instant,
-    LinkId, RunId,
+    Address, Chance, Clock, EPOCH_JUMP_MAX, EPOCH_LEAP, EPOCH_MAX, EPOCH_STRIDE_MAX,
+    EPOCH_STRIDES_MAX, Epoch, GroupName, Instant, LinkId, RunId,
 };
 use crate::config::settings::{GroupSettings, HelloKey, SentinelSettings};
 
@@ -29,9 +30,9 @@ const LAST_WORDS_MS: u64 = 3 * HELLO_PERIOD_MS;
 const UNHEARD_MS: u64 = 5 * HELLO_PERIOD_MS;
 
 /// How long after a leap no other one is made, in ms, by a vote request and by the hello of one who
-/// is known.
-pub(super) const ASKED_LEAP_PAUSE_MS: u64 = 1_000;
-pub(super) const HEARD_LEAP_PAUSE_MS: u64 = 200;
+/// is known: who lags behind is faster than whoever leads others on.
+const ASKED_LEAP_PAUSE_MS: u64 = 1_000;
+const HEARD_LEAP_PAUSE_MS: u64 = 200;
 
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,21 +246,35 @@ impl Core {
         self.out.emit_in_order(Effect::Say { level, group, text });
     }
 
+    /// True for an epoch in which a vote may be asked for now.
+    pub(super) fn may_be_asked_for(&self, epoch: Epoch) -> bool {
+        self.reach(epoch, EPOCH_JUMP_MAX, ASKED_LEAP_PAUSE_MS) == epoch
+    }
+
+    /// How far we follow now to an epoch of which a sentinel that we know says hello.
+    pub(super) fn follow_to(&self, epoch: Epoch) -> Epoch {
+        let strides = epoch.saturating_sub(self.current_epoch) / EPOCH_STRIDE_MAX;
+        if strides > EPOCH_STRIDES_MAX && self.holds(Guard::CredibleEpoch) {
+            return self.current_epoch;
+        }
+        self.reach(epoch, EPOCH_STRIDE_MAX, HEARD_LEAP_PAUSE_MS)
+    }
+
     /// How much of the way to this epoch may be gone now. All of it, unless it lies absurdly far
     /// ahead, or beyond a leap and the last one was made within `pause_ms`. So a few words lead
     /// nobody to the end of all epochs, and who was left behind gets there in steps.
-    pub(super) fn reach(&self, epoch: Epoch, pause_ms: u64) -> Epoch {
+    fn reach(&self, epoch: Epoch, most: Epoch, pause_ms: u64) -> Epoch {
         if !self.holds(Guard::CredibleEpoch) {
             return epoch;
         }
         let rests = self.leapt_at.is_some_and(|at| self.now().since(at) < pause_ms);
-        let most = if rests { EPOCH_LEAP } else { EPOCH_JUMP_MAX };
+        let most = if rests { EPOCH_LEAP } else { most };
         epoch.min(self.current_epoch.saturating_add(most)).min(EPOCH_MAX)
     }
 
     /// Somebody speaks of an epoch that lies absurdly far from ours, or is none. `what`: the begin
     /// of the sentence.
-    pub(super) fn count_absurd_epoch(&mut self, what: &str, epoch: i64) {
+    pub(super) fn count_absurd_epoch(&mut self, what: &str, epoch: impl Display) {
         self.absurd_epochs += 1;
         if self.absurd_epochs.is_power_of_two() {
             let text = format!(

@@ -77,6 +77,11 @@ pub(super) struct Doubles {
     ignored: u64,
 }
 
+/// It is no sentinel, or one of Redis before 6.2: none of ours, which all know the question.
+fn knows_no_ids(error: &str) -> bool {
+    error.to_ascii_lowercase().starts_with("err unknown")
+}
+
 impl Core {
     /// True if somebody else was heard with our id lately: a vote for it may be meant for him.
     pub(super) fn may_be_double(&self) -> bool {
@@ -174,7 +179,7 @@ impl Sentinel {
                 match (reply, reply.text().and_then(RunId::parse)) {
                     (_, Some(id)) if id == self.core.my_id => Answer::Ours,
                     // Whoever does not let us ask may be anybody.
-                    (Value::Error(error), _) if !error.starts_with("ERR unknown") => {
+                    (Value::Error(error), _) if !knows_no_ids(error) => {
                         Answer::Unsure("it does not say who it is")
                     }
                     _ => Answer::Forged("whoever lives there has another id"),

@@ -256,10 +256,14 @@ impl Group {
             let why = "too late: the votes do not bind any more".to_owned();
             return self.abort(core, EventKind::AbortNotElected, why);
         }
-        let waiting = self.replicas.values().any(|node| {
-            let asked = node.health.up && node.sdown_since.is_none();
-            asked && node.info_at.is_none_or(|at| at < since)
-        });
+        let at = core.moment();
+        let waiting =
+            self.replicas.values().filter(|node| node.sdown_since.is_none()).any(|node| {
+                // Who promotes a node ends all its connections: another group that watches the same
+                // nodes may just have done that.
+                let is_back_soon = node.health.silent_ms(at) < FRESH_INFO_MS;
+                (node.health.up || is_back_soon) && node.info_at.is_none_or(|at| at < since)
+            });
         let unhurried = self.failover.as_ref().is_some_and(|f| f.forced);
         let patience_ms = match unhurried && self.master.sdown_since.is_none() {
             true => FRESH_INFO_FORCED_MS,

@@ -76,7 +76,6 @@ impl Group {
         let GroupState { settings, declared, config_epoch, leader_epoch, .. } = state;
         let now = core.now();
         let master = Node::new(core, &name, &settings, settings.master.clone());
-        core.claims.leads(&name, Some(&master.address));
         let mut group = Group {
             name,
             settings,
@@ -137,7 +136,6 @@ impl Group {
         core.disconnect(self.master.link());
         self.drop_replicas(core);
         core.origins.forget(&self.name);
-        core.claims.leads(&self.name, None);
         for id in std::mem::take(&mut self.peers).into_keys() {
             core.leave_peer(&id, &self.name);
         }
@@ -475,7 +473,6 @@ impl Group {
         old_master.forget_sdown();
         old_master.rebooted_at = None;
         self.replicas.insert(old_master.address.clone(), old_master);
-        core.claims.leads(&self.name, Some(&to));
         self.settings.master = to;
         self.confirm_master(core);
         let new = self.shown_master(core);

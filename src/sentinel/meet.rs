@@ -1,7 +1,7 @@
 //! What is done with a hello: getting to know other sentinels, taking over newer configurations.
 
 use super::Sentinel;
-use super::core::{Core, HEARD_LEAP_PAUSE_MS};
+use super::core::Core;
 use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
 use super::hello::{GiveUp, Hello};
@@ -127,10 +127,10 @@ impl Sentinel {
         peer.counter = counter.unwrap_or(peer.counter);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         let told = hello.current_epoch.max(hello.config_epoch);
-        let reached = self.core.reach(told, HEARD_LEAP_PAUSE_MS);
+        let reached = self.core.follow_to(told);
         if reached < told {
             let from = format!("{} ({}) says hello in", hello.id.short(), hello.sender);
-            self.core.count_absurd_epoch(&from, told as i64);
+            self.core.count_absurd_epoch(&from, told);
         }
         // Where somebody has led the others far on, who does not follow is lost to them; a stranger
         // leads nobody.

@@ -77,7 +77,7 @@ pub use view::{GroupView, NodeView, View};
 
 use self::core::{Core, Owner};
 use self::group::Group;
-use self::rights::Refusal;
+use self::rights::{Refusal, refusal_of_command};
 use self::timers::{Subject, Timers};
 use self::types::{Address, RunId};
 use crate::config::settings::{GroupSettings, LiveSettings, SentinelSettings};
@@ -437,15 +437,6 @@ impl Sentinel {
                 _ => {}
             }
         }
-    }
-}
-
-/// What an answer says of our right to that very command. Where nothing is allowed at all PING
-/// tells it, for all of them.
-fn refusal_of_command(reply: &Value) -> Option<Refusal> {
-    match reply {
-        Value::Error(error) => Refusal::of(error).filter(|refusal| refusal.is_of_command()),
-        _ => None,
     }
 }
 

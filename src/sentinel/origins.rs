@@ -218,6 +218,15 @@ impl Origins {
         })
     }
 
+    /// This process is certainly of both groups: they watch the same nodes.
+    pub(super) fn are_both(&self, one: &GroupName, other: &GroupName, run_id: &RunId) -> bool {
+        let is_of = |group: &GroupName| {
+            let mut known = self.families.get(group).into_iter().flat_map(faces);
+            known.any(|face| face.proven && face.run_id == *run_id)
+        };
+        is_of(one) && is_of(other)
+    }
+
     /// These groups have had a node in common, as far as is known.
     fn overlap(&self, one: &GroupName, other: &GroupName) -> bool {
         let families = self.families.get(one).zip(self.families.get(other));

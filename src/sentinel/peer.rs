@@ -9,7 +9,7 @@ use super::effect::Command;
 use super::event::Level;
 use super::health::Health;
 use super::mutant::Guard;
-use super::rights::Refusals;
+use super::rights::{MYID, Refusals, refusal_of_command};
 use super::types::{Address, Epoch, GroupName, Instant, RunId};
 use crate::resp::Value;
 
@@ -69,7 +69,7 @@ impl PeerLink {
     }
 
     /// It said who it is. Whoever does not know the question (Redis before 6.2), or does not let us
-    /// ask, is believed to be who he should be. True if that changes something.
+    /// ask, is believed to be who it should be. True if that changes something.
     fn identified(&mut self, id: &RunId, reply: &Value) -> bool {
         let other = reply.text().and_then(RunId::parse).filter(|told| told != id);
         let news = other != self.other;
@@ -90,6 +90,7 @@ impl PeerLink {
 impl Sentinel {
     /// Who lives at a peer's address has said who it is.
     pub(super) fn note_identity(&mut self, id: &RunId, reply: &Value) {
+        self.note_peer_right(id, MYID, refusal_of_command(reply));
         let holds = self.core.holds(Guard::PeerIsItself);
         let Some(link) = self.core.peers.get_mut(id) else { return };
         if !link.identified(id, reply) || !holds {

@@ -19,6 +19,8 @@ const SETTLED_MS: u64 = 4 * HELLO_PERIOD_MS;
 /// ms.
 const REFUSED_PAUSE_MS: u64 = 1_000;
 
+/// For so long, in ms, the hello of a sentinel shows what it knows now.
+const LATELY_MS: u64 = 5 * HELLO_PERIOD_MS;
 /// Said of a node that is somebody else's.
 pub(crate) const LEFT_ALONE: &str = "it is left alone";
 /// Said of a master that follows a stranger, with the stranger's address.
@@ -52,6 +54,9 @@ impl Group {
             // The others, if there are any, may know a newer configuration than ours.
             return;
         }
+        if self.lags_behind(core) {
+            return;
+        }
         self.watch_progress(core);
         if self.master_is_sane(core) || !core.holds(Guard::MasterSane) {
             let faulty = self.replicas.iter().filter(|(_, node)| self.fault(core, node).is_some());
@@ -60,6 +65,14 @@ impl Group {
             }
         }
         self.end_repoint(core);
+    }
+
+    /// A master was elected in an epoch that we have not reached: another one than ours, it may be.
+    fn lags_behind(&self, core: &Core) -> bool {
+        let known = self.config_epoch.max(core.current_epoch);
+        let said = self.peers.values().filter_map(|peer| peer.hello);
+        let lately = said.filter(|hello| core.now().since(hello.at) < LATELY_MS);
+        lately.map(|hello| hello.config_epoch).max() > Some(known)
     }
 
     /// The master says master, lately, and is not down: others may be sent to it.
@@ -150,11 +163,14 @@ impl Group {
     }
 
     /// A node that says master is foreign if it has replicas and none of them is ours, if another
-    /// group claims its address, too, or if its data are those of another group's master. One that
-    /// another group has for its master is that one's, whatever it was to us.
+    /// group claims its address, too, or if its data are those of another group's master.
     fn is_foreign_master(&self, core: &Core, node: &Node) -> bool {
-        let disputed = core.claims.holder(&node.address, &self.name).is_some()
-            && (!node.is_ours() || core.claims.is_led_from(&node.address, &self.name));
+        let holder = core.claims.holder(&node.address, &self.name);
+        let is_of_both = |holder: &GroupName| {
+            let run_id = node.run_id.as_ref();
+            run_id.is_some_and(|run_id| core.origins.are_both(&self.name, holder, run_id))
+        };
+        let disputed = holder.is_some_and(|holder| !node.is_ours() && !is_of_both(holder));
         let slaves = node.info.as_ref().map_or(&[][..], |info| &info.slaves);
         let others = !slaves.is_empty() && !slaves.iter().any(|at| self.holds_address(at));
         let of_others = others && core.holds(Guard::OthersReplicasTell);

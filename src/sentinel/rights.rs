@@ -12,6 +12,8 @@ use super::group::Group;
 use super::types::{Address, GroupName, RunId};
 use crate::resp::Value;
 
+/// The question to another sentinel who it is, as a right. Redis before 6.2 does not know it.
+pub(super) const MYID: &str = "SENTINEL|MYID";
 /// The commands without which a node can be neither promoted nor sent to another master: they go
 /// together, in one transaction.
 pub(super) const FOR_FAILOVER: &[&str] = &["MULTI", "SLAVEOF", "CONFIG", "CLIENT", "EXEC"];
@@ -117,6 +119,15 @@ impl Refusal {
     }
 }
 
+/// What an answer says of our right to that very command. Where nothing is allowed at all PING
+/// tells it, for all of them.
+pub(super) fn refusal_of_command(reply: &Value) -> Option<Refusal> {
+    match reply {
+        Value::Error(error) => Refusal::of(error).filter(|refusal| refusal.is_of_command()),
+        _ => None,
+    }
+}
+
 /// True for the answers that end a silence, as in Redis.
 pub(super) fn is_pong(text: &str) -> bool {
     ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good))
@@ -205,6 +216,7 @@ impl Group {
 impl Sentinel {
     /// Another sentinel let us do something, or did not.
     pub(super) fn note_peer_right(&mut self, id: &RunId, command: &str, refusal: Option<Refusal>) {
+        let refusal = refusal.filter(|why| command != MYID || *why != Refusal::Unknown);
         let Some(link) = self.core.peers.get_mut(id) else { return };
         if !link.refusals.note(command, refusal) {
             return;
@@ -217,9 +229,13 @@ impl Sentinel {
         let payload = payload(&details, command, refusal);
         self.core.announce(kind(refusal), first.as_ref(), payload);
         if let Some(refusal) = refusal.filter(|_| command != "AUTH") {
+            let follows = match command {
+                MYID => "another one in its place would not be noticed",
+                _ => "it does not count as one that can agree or vote",
+            };
             let text = format!(
-                "Sentinel {} ({address}) refuses {command} ({}): {}; until this is put right it \
-                 does not count as one that can agree or vote",
+                "Sentinel {} ({address}) refuses {command} ({}): {}; until this is put right \
+                 {follows}",
                 id.short(),
                 refusal.code(),
                 refusal.mend_for_peer(command)

@@ -24,7 +24,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{Address, EPOCH_JUMP_MAX, EPOCH_MAX};
+use super::types::{Address, EPOCH_JUMP_MAX, EPOCH_MAX, EPOCH_STRIDE_MAX, EPOCH_STRIDES_MAX};
 use super::*;
 use crate::config::settings::{GroupSettings, LogLevel};
 use crate::config::state::GroupState;

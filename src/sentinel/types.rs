@@ -43,9 +43,14 @@ pub struct Clock {
 /// `config-epoch`.
 pub type Epoch = u64;
 
-/// No word of others moves the own epoch further than this, wherever it comes from. Real ones grow
-/// by one with each election; in Redis a single request with epoch -1 ends all later ones.
+/// No vote request moves the own epoch further than this. Real ones grow by one with each
+/// election; in Redis a single request with epoch -1 ends all later ones.
 pub const EPOCH_JUMP_MAX: Epoch = 1 << 24;
+/// No hello moves it further than this: who is left behind must catch up, whatever stock sentinels
+/// were made to believe.
+pub const EPOCH_STRIDE_MAX: Epoch = 1 << 40;
+/// After so many strides nobody tries to catch up: there, no election is far from the last epoch.
+pub const EPOCH_STRIDES_MAX: u64 = 64;
 /// More than this at once is a leap, and leaps need a pause between them: who lags behind must be
 /// able to follow faster than others are led on.
 pub const EPOCH_LEAP: Epoch = 1 << 8;

@@ -92,22 +92,6 @@ pub(super) fn who_follows_a_master_that_another_group_claims_is_left_alone_and_s
 }
 
 #[test]
-fn another_groups_master_is_made_nobodys_replica_though_it_was_ours() {
-    let mut desk = Desk::new(1, 2);
-    desk.infos
-        .insert(at(REPLICA), format!("run_id:{}\r\n{}", id(4), replica_info(MASTER, 400, true)));
-    desk.pass(12_000);
-    desk.watches_another_group(REPLICA);
-    desk.infos.insert(at(REPLICA), format!("run_id:{}\r\nrole:master\r\n", id(4)));
-    desk.gives_time_for_repairs();
-    assert!(desk.orders_to(REPLICA).is_empty(), "{:?}", desk.sent);
-    assert!(desk.said.iter().any(|text| text.contains(repair::LEFT_ALONE)), "{:?}", desk.said);
-    desk.ask(Request::Remove("other".into()));
-    desk.gives_time_for_repairs();
-    assert!(!desk.orders_to(REPLICA).is_empty(), "{:?}", desk.said);
-}
-
-#[test]
 pub(super) fn a_master_whose_replicas_are_all_strangers_is_left_alone() {
     for (replica, is_ours) in [(9_999, false), (OTHER_REPLICA, true)] {
         let mut desk = Desk::new(1, 2);

@@ -406,6 +406,9 @@ impl Checkers {
         let master = seat.ears.get(&group.settings.master).and_then(|ear| ear.info.as_ref());
         // Who follows a stranger has a master already.
         let led_away = master.is_some_and(|info| !info.is_master);
+        // Whose data these are may have been seen where another group has forgotten since.
+        let of_another = |(n, of): &(usize, String)| *n == speaker.number && *of != place.1;
+        let led_away = led_away || self.shrunk.iter().any(of_another);
         if speaker.waited_ms > 0 || !seat.settled || led_away || self.is_tuned(speaker, &place.1) {
             return;
         }
