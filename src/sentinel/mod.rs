@@ -70,7 +70,7 @@ pub(crate) use mutant::{Guard, without};
 pub(crate) use origins::{NOT_THE_MASTER, THE_MASTER};
 pub(crate) use repair::{IF_THAT_IS_THE_MASTER, LEFT_ALONE};
 pub use request::Request;
-pub(crate) use rights::FULL;
+pub(crate) use rights::{FULL, MYID};
 pub use tunables::Tunables;
 pub use types::{Clock, Epoch, GroupName, Instant, LinkId, RequestId, Revision};
 pub use view::{GroupView, NodeView, View};

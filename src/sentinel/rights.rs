@@ -13,7 +13,7 @@ use super::types::{Address, GroupName, RunId};
 use crate::resp::Value;
 
 /// The question to another sentinel who it is, as a right. Redis before 6.2 does not know it.
-pub(super) const MYID: &str = "SENTINEL|MYID";
+pub(crate) const MYID: &str = "SENTINEL|MYID";
 /// The commands without which a node can be neither promoted nor sent to another master: they go
 /// together, in one transaction.
 pub(super) const FOR_FAILOVER: &[&str] = &["MULTI", "SLAVEOF", "CONFIG", "CLIENT", "EXEC"];

@@ -449,7 +449,8 @@ impl Checkers {
         if self.removed.contains(&(speaker.number, group.into())) {
             self.broken(speaker, Rule::WhatIsRemovedStaysSo, format!("says {payload}"));
         }
-        if current > CREDIBLE_EPOCH {
+        // Where stock sentinels were led on, ours follow.
+        if current > CREDIBLE_EPOCH && !self.mixed {
             self.broken(speaker, Rule::EpochsStayCredible, format!("shows epoch {current}"));
         }
         let before = self.current_epochs.insert(speaker.number, current);

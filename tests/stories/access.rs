@@ -61,6 +61,9 @@ fn peers_with_users_of_their_own_fail_over_together() {
     });
     for sentinel in &sentinels {
         doors(sentinel);
+        let others = call(sentinel, "reader", &format!("SENTINEL SENTINELS {GROUP}"));
+        let errors: Vec<_> = others.items().iter().map(|of| of.field("config-errors")).collect();
+        assert_eq!(errors, [None, None], "the documented rights are enough");
     }
     master.kill9();
     let replica_port = replica.port.to_string();

@@ -36,6 +36,47 @@ fn a_replica_disappears_and_another_appears(nodes: Nodes) {
 }
 
 #[test]
+fn two_names_for_the_same_nodes_end_with_one_master() {
+    let _slot = slots::one();
+    let mut master = Node::start(Nodes::Redis, &[]);
+    let replicas = [(); 2].map(|()| Node::replica_of(Nodes::Redis, master.port, &[]));
+    let names = [GROUP, "again"];
+    let config = |port: u16, dir: &std::path::Path| {
+        let group = |name: &str| {
+            format!(
+                "sentinel monitor {name} 127.0.0.1 {} 2\n\
+                 sentinel down-after-milliseconds {name} 1000\n",
+                master.port
+            )
+        };
+        let groups: String = names.iter().map(|name| group(name)).collect();
+        format!("port {port}\nbind 127.0.0.1\ndir {}\n{groups}", dir.display())
+    };
+    let start = |()| Sentinel::start_with(Program::under_test(), "sentinel.conf", config);
+    let sentinels = [(); 3].map(start);
+    let knows = |s: &Sentinel, name: &str, field: &str| {
+        s.call(&["SENTINEL", "MASTER", name]).field(field).unwrap_or_default()
+    };
+    wait_until(40, "all know all", || {
+        sentinels.iter().all(|s| {
+            names.iter().all(|name| {
+                knows(s, name, "num-slaves") == "2" && knows(s, name, "num-other-sentinels") == "2"
+            })
+        })
+    });
+    wait_until(20, "both follow", || replicas.iter().all(|of| of.follows(master.port)));
+    master.kill9();
+    wait_until(30, "both names mean one replica, which the other one follows", || {
+        let named: Vec<String> =
+            sentinels.iter().flat_map(|s| names.map(|name| knows(s, name, "port"))).collect();
+        let [a, b] = &replicas;
+        [(a, b), (b, a)].into_iter().any(|(new, other)| {
+            named.iter().all(|port| *port == new.port.to_string()) && other.follows(new.port)
+        })
+    });
+}
+
+#[test]
 fn groups_added_and_changed_at_run_time_survive_a_restart_conf() {
     run_time_changes_survive(Syntax::Conf);
 }

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::dial::Dialer;
 use super::{Outgoing, Reporter, actual, fit_for_log, greeting};
 use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
-use crate::sentinel::{Command, LinkEvent, Target, TargetKind};
+use crate::sentinel::{Command, LinkEvent, MYID, Target, TargetKind};
 
 /// Pause before the first look: the links themselves come first.
 const FIRST_AFTER: Duration = Duration::from_millis(500);
@@ -115,7 +115,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Look<'a, S> {
     /// A question about nobody's master, which changes nothing; hellos are tried every 2 s anyway.
     async fn over_sentinel(&mut self) -> Option<()> {
         let question = ["SENTINEL", "is-master-down-by-addr", "0.0.0.0", "1", "0", "*"];
-        self.ask_for("SENTINEL", &question).await.map(|_| ())
+        self.ask_for("SENTINEL", &question).await?;
+        self.ask_for(MYID, &["SENTINEL", "MYID"]).await.map(|_| ())
     }
 
     /// Asks, and notes whether that was refused. Errors of another kind say nothing of rights.

@@ -371,6 +371,11 @@ fn whoever_does_not_say_who_it_is_is_believed() {
         desk.pass(1_200);
         desk.answer_question(26_003, 1, "*", 0);
         assert!(desk.has(EventKind::Odown), "{:?}", desk.events);
+        // A right that is missing is told, by name.
+        let told = desk.events.iter().any(|(kind, payload)| {
+            *kind == EventKind::ConfigError && payload.ends_with(" SENTINEL|MYID NOPERM")
+        });
+        assert_eq!(told, answer.starts_with("NOPERM"), "{:?}", desk.events);
     }
 }
 

@@ -291,6 +291,7 @@ impl Checkers {
         if page.fails_over()
             || self.prompt.alone.contains(place)
             || page.master_down().is_some()
+            || seat.hellos.lead_far(speaker.at)
             || !seat.ears.get(&group.settings.master)?.info.as_ref().is_some_and(sane)
         {
             return None;

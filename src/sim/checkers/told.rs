@@ -13,6 +13,9 @@ use crate::sentinel::{Command, Effect, EventKind};
 /// be.
 const UPTIME_SLACK_S: i64 = 60;
 
+/// So long after a hello of an absurd epoch, in ms, whoever heard it may hold back.
+const FAR_MS: Ms = 20_000;
+
 /// What came over all links of a sentinel's life to one address.
 #[derive(Debug, Clone, Default)]
 pub(in crate::sim) struct Ear {
@@ -278,7 +281,11 @@ impl Ear {
 
 /// All that one sentinel heard of the other sentinels: the last hello of each for each group.
 #[derive(Debug, Clone, Default)]
-pub(in crate::sim) struct Hellos(Vec<Heard>);
+pub(in crate::sim) struct Hellos {
+    last: Vec<Heard>,
+    /// When one of an epoch was heard that lies absurdly far ahead.
+    absurd_at: Option<Ms>,
+}
 
 #[derive(Debug, Clone)]
 struct Heard {
@@ -300,22 +307,27 @@ impl Hellos {
         let config = fields.nth(2).and_then(|epoch| epoch.parse().ok());
         let (Ok(current), Some(config)) = (current.parse(), config) else { return };
         if current > CREDIBLE_EPOCH {
-            // A stock sentinel's, and believed by nobody.
-            return;
+            // A stock sentinel's, which nobody believes, or not all can follow.
+            self.absurd_at = Some(at);
         }
-        match self.0.iter_mut().find(|last| last.id == id && last.group == group) {
+        match self.last.iter_mut().find(|last| last.id == id && last.group == group) {
             Some(last) => (last.at, last.current, last.config) = (at, current, config),
             None => {
                 let (group, id) = (group.to_owned(), id.to_owned());
-                self.0.push(Heard { group, id, at, current, config });
+                self.last.push(Heard { group, id, at, current, config });
             }
         }
+    }
+
+    /// Others have elected masters in epochs that this sentinel may not have reached.
+    pub(super) fn lead_far(&self, now: Ms) -> bool {
+        self.absurd_at.is_some_and(|at| now - at < FAR_MS)
     }
 
     /// How many others have said after `since` that they know this configuration of the group, and
     /// no epoch after it.
     pub(super) fn confirm(&self, group: &str, config: Epoch, own: &RunId, since: Ms) -> usize {
-        let others = self.0.iter().filter(|last| last.group == group && last.id != own.as_str());
+        let others = self.last.iter().filter(|last| last.group == group && last.id != own.as_str());
         let same = |last: &&Heard| last.current == config && last.config == config;
         others.filter(|last| last.at >= since).filter(same).count()
     }
