@@ -20,6 +20,8 @@ const BELIEVED_MS: u64 = 30_000;
 /// Said of a stranger in the place of a group's master, and when that is over.
 pub(crate) const NOT_THE_MASTER: &str = "is not the master of";
 pub(crate) const THE_MASTER: &str = "is the master of";
+/// So many histories are remembered for each group.
+const HISTORIES_MAX: usize = 8;
 /// So many processes are remembered for each address.
 const FACES_MAX: usize = 4;
 
@@ -27,6 +29,8 @@ const FACES_MAX: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     families: BTreeMap<GroupName, Family>,
+    /// The last histories of each group's masters, oldest first, also of those that a RESET forgot.
+    data: BTreeMap<GroupName, Vec<RunId>>,
 }
 
 type Family = BTreeMap<Address, Place>;
@@ -129,6 +133,11 @@ impl Origins {
             face.proven |= is_proven;
             if is_master && info.role == Role::Master {
                 face.histories = [info.replid.clone(), info.replid_before.clone()];
+                let data = self.data.entry(group.clone()).or_default();
+                if let Some(history) = info.replid.as_ref().filter(|of| !data.contains(of)) {
+                    data.drain(..(data.len() + 1).saturating_sub(HISTORIES_MAX));
+                    data.push(history.clone());
+                }
             }
         }
     }
@@ -143,7 +152,7 @@ impl Origins {
 
     /// What was known of the group was wrong, and so was whose this process is.
     fn unlearn(&mut self, group: &GroupName, info: &Info) {
-        self.families.remove(group);
+        self.forget(group);
         for place in self.families.values_mut().flat_map(|family| family.values_mut()) {
             place.faces.retain(|face| !face.is_of(info));
         }
@@ -152,6 +161,7 @@ impl Origins {
     /// An operator has removed the group.
     pub(super) fn forget(&mut self, group: &GroupName) {
         self.families.remove(group);
+        self.data.remove(group);
     }
 
     /// The group has no such node any more.
@@ -189,7 +199,9 @@ impl Origins {
                 seen.faces.iter().any(|face| face.proven && is_it(face))
             };
             let process = held().find(|(_, seen)| proven(seen, &by_process));
-            let history = || held().find(|(_, seen)| proven(seen, &by_history));
+            // Whose master has not been seen yet cannot tell others' data from its own.
+            let knows_own = self.data.contains_key(group);
+            let history = || held().find(|(_, seen)| knows_own && proven(seen, &by_history));
             let (place, _) = process.or_else(history)?;
             // It may have restarted since.
             let is_known = was_sure && (before.is_some() || process.is_none());
@@ -233,6 +245,13 @@ impl Origins {
         families.is_some_and(|(one, other)| overlap(one, other))
     }
 
+    /// One of these histories is or was that of a master of the group.
+    fn is_own_data(&self, group: &GroupName, data: &[&RunId]) -> bool {
+        let of_group = self.families.get(group).into_iter().flat_map(faces);
+        let mut masters = self.data.get(group).into_iter().flatten();
+        masters.any(|own| data.contains(&own)) || of_group.into_iter().any(|f| f.is_of_any(data))
+    }
+
     /// The other group of whose masters' histories one of these is, if none is of this one's.
     fn holder_of_data(
         &self,
@@ -241,8 +260,7 @@ impl Origins {
         data: &[&RunId],
     ) -> Option<&GroupName> {
         let own = self.families.get(group)?;
-        let has_seen_master = faces(own).any(|face| face.histories[0].is_some());
-        if !has_seen_master || faces(own).any(|face| face.is_of_any(data)) {
+        if !self.data.contains_key(group) || self.is_own_data(group, data) {
             return None;
         }
         let of_other = |(name, other): &(&GroupName, &Family)| {
@@ -308,7 +326,9 @@ impl Group {
         let replica = || self.replicas.get(at).filter(|node| node.is_ours());
         let node = if is_master { Some(&self.master) } else { replica() };
         if let Some(info) = node.and_then(|node| node.info.as_ref()) {
-            let is_proven = !is_master || !self.is_no_history_of(info);
+            // One that has restarted goes on from what it was.
+            let goes_on = || core.origins.is_own_data(&self.name, &info.histories());
+            let is_proven = !is_master || !self.is_no_history_of(info) || goes_on();
             core.origins.note(&self.name, at, info, (is_master, is_proven), core.now());
         }
     }

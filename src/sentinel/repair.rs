@@ -54,11 +54,9 @@ impl Group {
             // The others, if there are any, may know a newer configuration than ours.
             return;
         }
-        if self.lags_behind(core) {
-            return;
-        }
         self.watch_progress(core);
-        if self.master_is_sane(core) || !core.holds(Guard::MasterSane) {
+        let sane = self.master_is_sane(core) || !core.holds(Guard::MasterSane);
+        if sane && !self.lags_behind(core) {
             let faulty = self.replicas.iter().filter(|(_, node)| self.fault(core, node).is_some());
             for address in faulty.map(|(address, _)| address.clone()).collect::<Vec<_>>() {
                 self.repair_node(core, &address);

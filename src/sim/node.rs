@@ -212,6 +212,11 @@ impl Node {
         &self.run_id
     }
 
+    /// It runs since the beginning, or for so long, in ms.
+    pub(super) fn has_run_for(&self, ms: Ms, now: Ms) -> bool {
+        self.started_at == 0 || now - self.started_at > ms
+    }
+
     /// It goes on where it is from here on, under a history of its own.
     fn begin_history(&mut self) {
         self.offset = self.history.last().map_or(1, |entry| entry.end);

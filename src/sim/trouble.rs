@@ -17,6 +17,10 @@ use crate::sentinel::Request;
 use crate::sentinel::hello::GiveUp;
 use crate::sentinel::types::Address;
 
+/// By so long after its start, in ms, a node has been asked who it is: an INFO period and
+/// a little more.
+const KNOWN_MS: Ms = 11_000;
+
 impl World {
     pub(super) fn begin_fault(&mut self, number: usize) {
         let fault = self.plan.faults[number].clone();
@@ -344,7 +348,9 @@ impl World {
             })
         };
         let (Some(a), Some(b)) = (master(groups[0]), master(groups[1])) else { return };
-        if a == b || self.plan.shape.named {
+        // Of one that has just started nobody knows yet whose it is.
+        let is_known = |n: usize| self.nodes[n].has_run_for(KNOWN_MS, self.net.now());
+        if a == b || self.plan.shape.named || !is_known(a) || !is_known(b) {
             return;
         }
         self.traded.extend([a, b]);
