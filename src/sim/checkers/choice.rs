@@ -483,6 +483,13 @@ impl Checkers {
 fn others_data(speaker: &Speaker, group: &GroupState, ear: &Ear, seat: &Seat) -> Option<Broken> {
     let info = ear.info.as_ref().filter(|_| speaker.waited_ms == 0)?;
     let how = || "it has copied the data of another group".to_owned();
+    // The master, a node of this group, had them already when it was promoted: it copied them
+    // between its last INFO and the order.
+    let master = seat.ears.get(&group.settings.master).and_then(|ear| ear.info.as_ref());
+    let master = master.filter(|of| of.is_master && !is_of_others(group, seat, &of.run_id));
+    if master.is_some_and(|of| of.histories.iter().any(|data| info.histories.contains(data))) {
+        return None;
+    }
     has_data_of_others(group, seat, info).then(|| (Rule::OthersDataAreNotPromoted, how()))
 }
 
