@@ -30,7 +30,7 @@ impl Instant {
 
 /// Both clocks, read together by the daemon or made by the simulator. `mono` drives every timer;
 /// `wall_ms` (Unix time in ms)
-/// decides nothing; it is there for what is shown to people.
+/// decides nothing but whether a signed hello is an old one; it is there for what people are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
     /// The monotonic clock.

@@ -94,7 +94,7 @@ pub(super) struct Node {
     shape: NodeShape,
     dice: Dice,
     run_id: RunId,
-    started_at: Ms,
+    pub(super) started_at: Ms,
     loading_until: Ms,
     following: Option<Address>,
     /// What its file says about that.
@@ -210,11 +210,6 @@ impl Node {
     /// Who this process is.
     pub(super) fn run_id(&self) -> &RunId {
         &self.run_id
-    }
-
-    /// It runs since the beginning, or for so long, in ms.
-    pub(super) fn has_run_for(&self, ms: Ms, now: Ms) -> bool {
-        self.started_at == 0 || now - self.started_at > ms
     }
 
     /// It goes on where it is from here on, under a history of its own.

@@ -349,7 +349,10 @@ impl World {
         };
         let (Some(a), Some(b)) = (master(groups[0]), master(groups[1])) else { return };
         // Of one that has just started nobody knows yet whose it is.
-        let is_known = |n: usize| self.nodes[n].has_run_for(KNOWN_MS, self.net.now());
+        let is_known = |n: usize| {
+            let since = self.nodes[n].started_at;
+            since == 0 || self.net.now() - since > KNOWN_MS
+        };
         if a == b || self.plan.shape.named || !is_known(a) || !is_known(b) {
             return;
         }

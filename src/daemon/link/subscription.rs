@@ -16,9 +16,9 @@ use crate::net::Stream;
 use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
 use crate::sentinel::{LinkEvent, Target, hello};
 
-/// A subscription that hears nothing for so long is made anew: three hello periods, and our own
-/// hellos come back over it.
-const SILENCE_MAX: Duration = Duration::from_secs(6);
+/// A subscription that hears nothing for so long is made anew. Where our own hellos do not come
+/// back the core notices it after three of them; this is for where we may not publish.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Longest hello that is passed on; an honest one has some 200 bytes.
 const HELLO_BYTES_MAX: usize = 4096;
 /// What the node may send at a time.

@@ -249,6 +249,23 @@ fn count(desk: &mut Desk, port: u16, ms: u64, kind: fn(&Command) -> bool) -> usi
 }
 
 #[test]
+fn info_is_asked_for_every_10_s_and_every_second_in_trouble() {
+    let mut desk = Desk::settled();
+    let infos = |desk: &mut Desk, ms: u64| {
+        let told = |desk: &Desk| desk.sentinel.groups["mymaster"].replicas[&at(REPLICA)].infos;
+        let before = told(desk);
+        desk.pass(ms);
+        told(desk) - before
+    };
+    let calm = infos(&mut desk, 100_000);
+    assert!((9..=11).contains(&calm), "{calm}");
+    desk.infos.remove(&at(MASTER));
+    desk.pass(5_000);
+    let trouble = infos(&mut desk, 20_000);
+    assert!((18..=22).contains(&trouble), "{trouble}");
+}
+
+#[test]
 fn the_times_of_debug_are_those_in_force() {
     let mut desk = Desk::settled();
     let debug = |desk: &mut Desk, line: &str| {

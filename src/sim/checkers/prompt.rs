@@ -228,6 +228,7 @@ impl Checkers {
         let silent_ms =
             |since: Ms| Some(look.speaker.at.saturating_sub(since)).filter(|ms| *ms > limit_ms);
         let since = ear.alive_at.unwrap_or_default().max(ear.met_at).max(look.woke);
+        let since = since.max(ear.odd_at);
         silent_ms(since)?;
         let met = self.prompt.met.get(&(look.speaker.number, at.clone())).copied();
         let met = met.unwrap_or_default().max(self.prompt.named_at(look.place));

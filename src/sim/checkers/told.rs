@@ -30,6 +30,8 @@ pub(in crate::sim) struct Ear {
     pub(super) met_at: Ms,
     /// When it last answered a PING: well, or that we may not ask.
     pub(super) alive_at: Option<Ms>,
+    /// When it last answered a PING as no PING is answered: that may pass for a sign of life.
+    pub(super) odd_at: Ms,
     /// When the last PINGs were answered by a node that is well, the latest first.
     pub(super) pongs: [Option<Ms>; 3],
     /// Its last INFO.
@@ -188,6 +190,8 @@ impl Ear {
                 self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
                 self.alive_at = Some(at);
             }
+            (Command::Ping, Value::Error(_)) => {}
+            (Command::Ping, _) => self.odd_at = at,
             (Command::AskId { .. }, reply) => {
                 let told = reply.text().map(str::to_owned);
                 if told != self.goes_by {
