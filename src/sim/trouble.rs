@@ -368,11 +368,6 @@ impl World {
         self.net.remind(gap_ms, Note::Trades(number));
     }
 
-    /// A master answers at another one's address.
-    pub(super) fn has_misplaced(&self) -> bool {
-        !self.trades.is_empty() || !self.trading.is_empty()
-    }
-
     /// Now both live at each other's address.
     pub(super) fn end_trade_gap(&mut self, number: usize) {
         let Some([a, b]) = self.trading.remove(&number) else { return };

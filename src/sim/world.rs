@@ -349,7 +349,8 @@ impl World {
         match proc {
             Proc::Sentinel(n) => {
                 self.hosts[n].start(net, watch);
-                self.watch.checkers.is_misled(n, self.has_misplaced());
+                // A master that is back in its place still shows replicas of where it was.
+                self.watch.checkers.is_misled(n, !self.traded.is_empty());
                 self.after_sentinel(n);
             }
             Proc::Node(n) => self.nodes[n].start(net),
