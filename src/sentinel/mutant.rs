@@ -32,6 +32,7 @@ macro_rules! guards {
                 Guard::RefusedWaits,
                 Guard::PromotedHasTime,
                 Guard::RightsNeeded,
+                Guard::OpinionsExpire,
                 Guard::StolenNotAdopted,
             ];
         }
