@@ -251,8 +251,13 @@ impl Core {
         self.reach(epoch, EPOCH_JUMP_MAX, ASKED_LEAP_PAUSE_MS) == epoch
     }
 
-    /// How far we follow now to an epoch of which a sentinel that we know says hello.
-    pub(super) fn follow_to(&self, epoch: Epoch) -> Epoch {
+    /// How far we follow now to an epoch of which a sentinel says hello. One that we do not know yet
+    /// (`is_new`) leads nobody far.
+    pub(super) fn follow_to(&self, epoch: Epoch, is_new: bool) -> Epoch {
+        if is_new {
+            let reached = self.reach(epoch, EPOCH_JUMP_MAX, ASKED_LEAP_PAUSE_MS);
+            return if reached == epoch { epoch } else { self.current_epoch };
+        }
         let strides = epoch.saturating_sub(self.current_epoch) / EPOCH_STRIDE_MAX;
         if strides > EPOCH_STRIDES_MAX && self.holds(Guard::CredibleEpoch) {
             return self.current_epoch;

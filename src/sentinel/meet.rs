@@ -127,16 +127,12 @@ impl Sentinel {
         peer.counter = counter.unwrap_or(peer.counter);
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         let told = hello.current_epoch.max(hello.config_epoch);
-        let reached = self.core.follow_to(told);
+        let reached = self.core.follow_to(told, !is_known);
         if reached < told {
             let from = format!("{} ({}) says hello in", hello.id.short(), hello.sender);
             self.core.count_absurd_epoch(&from, told);
         }
-        // Where somebody has led the others far on, who does not follow is lost to them; a stranger
-        // leads nobody.
-        if reached == told || is_known {
-            self.core.adopt_epoch(reached, &name);
-        }
+        self.core.adopt_epoch(reached, &name);
         let owner = self.owner_elsewhere(&name, &hello.master);
         let Some(group) = self.groups.get_mut(&name) else { return };
         let news = group.take_hello(&mut self.core, &hello, owner);

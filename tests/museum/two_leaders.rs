@@ -35,11 +35,16 @@ fn story(kind: Kind, seed: u64) -> Plan {
     plan(kind, seed, &shape, faults)
 }
 
-/// Two sentinels are elected to fail over the same master within one tenure.
+/// Two sentinels are elected to fail over the same master within one tenure, and the first of them
+/// has not said meanwhile that it gives up.
 fn shows_two_leaders(outcome: &Outcome) -> bool {
     let elected: Vec<_> = lines(outcome, "sentinel", "+elected-leader").collect();
+    let gave_up: Vec<_> = lines(outcome, "sentinel", "\"I gave up epoch").collect();
     elected.windows(2).any(|two| {
-        two[0].who != two[1].who
+        let between = two[0].at_ms..=two[1].at_ms;
+        let gave_up = gave_up.iter().any(|l| l.who == two[0].who && between.contains(&l.at_ms));
+        !gave_up
+            && two[0].who != two[1].who
             && two[0].what == two[1].what
             && two[1].at_ms - two[0].at_ms < TENURE_MS
     })
