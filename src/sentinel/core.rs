@@ -251,8 +251,8 @@ impl Core {
         self.reach(epoch, EPOCH_JUMP_MAX, ASKED_LEAP_PAUSE_MS) == epoch
     }
 
-    /// How far we follow now to an epoch of which a sentinel says hello. One that we do not know yet
-    /// (`is_new`) leads nobody far.
+    /// How far we follow now to an epoch of which a sentinel says hello. One that we do not know
+    /// yet (`is_new`) leads nobody far.
     pub(super) fn follow_to(&self, epoch: Epoch, is_new: bool) -> Epoch {
         if is_new {
             let reached = self.reach(epoch, EPOCH_JUMP_MAX, ASKED_LEAP_PAUSE_MS);
