@@ -88,6 +88,20 @@ fn a_failover_that_nobody_could_be_promoted_in_is_refused_at_once() {
 }
 
 #[test]
+fn what_the_master_said_before_it_was_the_master_makes_it_no_candidate() {
+    let mut desk = Desk::new(1, 2);
+    let info = replica_info(MASTER, 7, true).replace("slave_priority:100", "slave_priority:0");
+    desk.infos.insert(at(OTHER_REPLICA), info);
+    desk.pass(12_000);
+    // Others have promoted it, and it has not told us anything since.
+    desk.infos.remove(&at(REPLICA));
+    desk.hello(2, 5, REPLICA, 5);
+    assert!(desk.has(EventKind::SwitchMaster), "{:?}", desk.events);
+    let refused = Value::error("NOGOODSLAVE No suitable replica to promote");
+    assert_eq!(desk.ask(failover()), Some(refused));
+}
+
+#[test]
 fn offsets_beyond_4_gib_rank_right() {
     // As 32 bits the first would be 1, or none.
     for (offset, other, promoted) in [
