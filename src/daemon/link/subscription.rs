@@ -19,6 +19,8 @@ use crate::sentinel::{LinkEvent, Target, hello};
 /// A subscription that hears nothing for so long is made anew. Where our own hellos do not come
 /// back the core notices it after three of them; this is for where we may not publish.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// The same while the answer to SUBSCRIBE is awaited.
+const ANSWER_MAX: Duration = Duration::from_secs(6);
 /// Longest hello that is passed on; an honest one has some 200 bytes.
 const HELLO_BYTES_MAX: usize = 4096;
 /// What the node may send at a time.
@@ -78,11 +80,12 @@ impl Listener {
         let mut decoder = ReplyDecoder::new(LIMITS);
         loop {
             bytes.reserve(READ_BYTES);
-            match timeout(SILENCE_MAX, stream.read_buf(&mut bytes)).await {
+            let patience = if unanswered > 0 { ANSWER_MAX } else { SILENCE_MAX };
+            match timeout(patience, stream.read_buf(&mut bytes)).await {
                 Ok(Ok(0)) => return "Server closed the connection".to_owned(),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return lost_reason(&error).to_string(),
-                Err(_) => return format!("silent for {} s", SILENCE_MAX.as_secs()),
+                Err(_) => return format!("silent for {} s", patience.as_secs()),
             }
             let mut refused = 0;
             loop {
