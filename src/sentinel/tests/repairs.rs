@@ -80,6 +80,19 @@ fn nodes_that_follow_each_other_get_a_master_however_long_their_links_are_down()
 }
 
 #[test]
+fn a_master_that_says_slave_is_down_after_down_after_and_two_infos() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.insert(at(MASTER), replica_info(REPLICA, 500, true));
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    // Its next INFO tells within 10 s.
+    desk.pass(19_500);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.pass(12_500);
+    assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+}
+
+#[test]
 pub(super) fn a_circle_of_replicas_gets_its_master_back() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);

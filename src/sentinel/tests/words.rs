@@ -287,6 +287,18 @@ fn a_group_takes_in_so_many_sentinels_and_no_more() {
 }
 
 #[test]
+fn a_group_takes_in_so_many_replicas_and_no_more() {
+    let mut desk = Desk::new(1, 2);
+    let slave = |n: u16| {
+        format!("slave{n}:ip=127.0.0.1,port={},state=online,offset=1,lag=0\r\n", 30_000 + n)
+    };
+    let slaves: String = (0..1_100).map(slave).collect();
+    desk.infos.insert(at(MASTER), format!("role:master\r\n{slaves}"));
+    desk.pass(12_000);
+    assert_eq!(field(&desk.master(), "num-slaves"), "1024");
+}
+
+#[test]
 fn a_replica_that_has_said_nothing_yet_has_the_defaults_of_redis() {
     let mut desk = Desk::new(1, 2);
     desk.pass(2_000);
