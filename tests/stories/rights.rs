@@ -25,6 +25,21 @@ fn sentinel(watch: &Watch, lines: &[String]) -> Sentinel {
     Sentinel::start_with(Program::Watchfire, "sentinel.conf", text)
 }
 
+/// Three of them that know each other and the one replica, and what they announce.
+fn three(watch: &Watch, lines: &[String], replica: &Node) -> (Vec<Sentinel>, Recorder) {
+    let sentinels: Vec<Sentinel> = (0..3).map(|_| sentinel(watch, lines)).collect();
+    let ports: Vec<u16> = sentinels.iter().map(|sentinel| sentinel.port).collect();
+    let events = Recorder::start(&ports);
+    wait_until(30, "the sentinels know each other and the replica", || {
+        replica.follows(watch.master)
+            && sentinels.iter().all(|s| {
+                s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK 3")
+                    && s.master("num-slaves").as_deref() == Some("1")
+            })
+    });
+    (sentinels, events)
+}
+
 fn logs_in(password: &str) -> Vec<String> {
     vec![
         format!("sentinel auth-user {GROUP} watch"),
@@ -168,16 +183,7 @@ fn a_master_in_protected_mode_is_not_down() {
     let watch = Watch { down_after_ms: 500, ..Watch::of(master.port) };
     // Only who comes from 127.0.0.1 is at home for Redis.
     let from_elsewhere = ["bind-source-addr 127.0.0.2\nbind 127.0.0.1 127.0.0.2".to_owned()];
-    let sentinels: Vec<Sentinel> = (0..3).map(|_| sentinel(&watch, &from_elsewhere)).collect();
-    let ports: Vec<u16> = sentinels.iter().map(|sentinel| sentinel.port).collect();
-    let events = Recorder::start(&ports);
-    wait_until(30, "the sentinels know each other and the replica", || {
-        replica.follows(master.port)
-            && sentinels.iter().all(|s| {
-                s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK 3")
-                    && s.master("num-slaves").as_deref() == Some("1")
-            })
-    });
+    let (sentinels, events) = three(&watch, &from_elsewhere, &replica);
     let began = Instant::now();
     master.call(&["CONFIG", "SET", "protected-mode", "yes"]);
     master.call(&["CLIENT", "KILL", "TYPE", "normal"]);
@@ -204,16 +210,7 @@ fn a_master_that_takes_no_more_clients_is_not_down() {
     let mut master = Node::start(Nodes::Redis, &[]);
     let replica = Node::replica_of(Nodes::Redis, master.port, &[]);
     let watch = Watch { down_after_ms: 500, ..Watch::of(master.port) };
-    let sentinels: Vec<Sentinel> = (0..3).map(|_| sentinel(&watch, &[])).collect();
-    let ports: Vec<u16> = sentinels.iter().map(|sentinel| sentinel.port).collect();
-    let events = Recorder::start(&ports);
-    wait_until(30, "the sentinels know each other and the replica", || {
-        replica.follows(master.port)
-            && sentinels.iter().all(|s| {
-                s.call(&["SENTINEL", "CKQUORUM", GROUP]).text().starts_with("OK 3")
-                    && s.master("num-slaves").as_deref() == Some("1")
-            })
-    });
+    let (sentinels, events) = three(&watch, &[], &replica);
     let began = Instant::now();
     let mut client = master.client();
     for words in [
