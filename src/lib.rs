@@ -13,12 +13,14 @@
 //! * [`wall_clock`]: the time since 1970, for `daemon`, `api` and `server`.
 //! * [`sim`]: a simulated world around the very same core, with its faults and checkers.
 //! * [`demo`]: a whole group as child processes on this machine, told as a story.
+//! * [`bench`]: measures Watchfire beside `redis-sentinel`; plays thousands of nodes.
 //! * [`cli`]: the command line, one file per subcommand.
 //!
 //! ARCHITECTURE.md tells which way the arrows run; `tests/tidy.rs` holds the walls.
 
 pub mod acl;
 pub mod api;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -13,8 +13,12 @@ const LINES_MAX: usize = 700;
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["demo", "api", "sim", "daemon", "server", "net", "sentinel", "config", "resp"]),
+    (
+        "cli",
+        &["demo", "bench", "api", "sim", "daemon", "server", "net", "sentinel", "config", "resp"],
+    ),
     ("demo", &[]),
+    ("bench", &["demo", "resp"]),
     ("api", &["acl", "daemon", "net", "sentinel", "config", "resp", "wall_clock"]),
     ("sim", &["sentinel", "config", "resp"]),
     ("daemon", &["net", "sentinel", "config", "resp", "wall_clock"]),

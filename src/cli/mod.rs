@@ -1,6 +1,7 @@
 //! The command line: which subcommand is meant, also when the program was started under one of
 //! Redis's own names. One file per subcommand.
 
+mod bench;
 mod check;
 mod demo;
 mod process;
@@ -30,6 +31,7 @@ enum Command {
     Demo(demo::Args),
     Check(check::Args),
     Sim(sim::Args),
+    Bench(bench::Args),
 }
 
 /// Runs the program. `argv` includes the program's name, by which a symlink called
@@ -42,6 +44,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 
