@@ -20,8 +20,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
@@ -94,12 +93,13 @@ pub enum StartError {
         /// Who has it, as far as that is known: ` (pid 7)`.
         holder: String,
     },
-    /// The thread that writes the state cannot be started.
-    #[error("Can't start the thread that writes the state: {}", os_words(.0))]
+    /// A thread cannot be started.
+    #[error("Can't start a thread: {}", os_words(.0))]
     Thread(io::Error),
 }
 
-/// A sentinel that runs, in tasks of the tokio runtime that started it.
+/// A sentinel that runs: its core on a thread of its own, all else in the tokio runtime that
+/// started it.
 pub struct Running {
     /// How to ask it and listen to it.
     pub handle: Handle,
@@ -107,15 +107,15 @@ pub struct Running {
     pub id: RunId,
     /// Has certificates and keys read again at once: SIGHUP.
     pub reload: Arc<Notify>,
-    task: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Running {
     /// Waits until the sentinel has ended: some time after the token given to [`start`] is
     /// cancelled, at most 2 s even if the disk hangs.
     pub async fn ended(self) {
-        // A panic of the task has been told by the panic hook.
-        let _ = self.task.await;
+        // A panic of the thread has been told by the panic hook.
+        let _ = self.ended.await;
     }
 }
 
@@ -161,11 +161,34 @@ pub fn start(loaded: &Loaded, stop: CancellationToken) -> Result<(Running, Doors
         source: settings.transport.bind_source,
         names: Names::default(),
     };
-    let core = |clock| Sentinel::new(clock, settings, state, rand::random());
-    let (driver, inbox) = Driver::new(core, handle.clone(), store, outgoing, requests, stored);
     tokio::spawn(scripts::run(handle.clone(), stop.clone()));
-    let task = tokio::spawn(driver.run(inbox, stop));
-    Ok((Running { handle, id, reload, task }, doors))
+    let core = |clock| Sentinel::new(clock, settings, state, rand::random());
+    let drive = {
+        let handle = handle.clone();
+        async move {
+            let (driver, inbox) = Driver::new(core, handle, store, outgoing, requests, stored);
+            driver.run(inbox, stop).await;
+        }
+    };
+    let ended = on_a_thread(drive).map_err(StartError::Thread)?;
+    Ok((Running { handle, id, reload, ended }, doors))
+}
+
+/// Runs the core with all its links on one thread of its own: they hand each other thousands of
+/// small things a second, which costs next to nothing within one thread. The receiver ends when
+/// that does.
+fn on_a_thread(
+    drive: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (until, ended) = oneshot::channel::<()>();
+    std::thread::Builder::new().name("core".into()).spawn(move || {
+        let _until = until;
+        runtime.block_on(drive);
+        // A name server that hangs is not waited for.
+        runtime.shutdown_background();
+    })?;
+    Ok(ended)
 }
 
 /// Reads certificates and keys; an error names the line that is to blame.

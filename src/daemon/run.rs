@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{Asked, Handle};
-use super::link::{Link, NEWS_MAX, News, Outgoing};
+use super::link::{Link, Looks, NEWS_MAX, News, Outgoing};
 use super::store::Store;
 use crate::resp::Value;
 use crate::sentinel::{
@@ -20,6 +20,9 @@ use crate::wall_clock::unix_ms;
 
 /// How long the end waits for a write of the state that is in flight.
 const LAST_WRITE_MAX: Duration = Duration::from_secs(2);
+
+/// News that are taken one after another before anything else is looked at.
+const NEWS_AT_ONCE: usize = 64;
 
 /// How a process ends that was told to by `SENTINEL SIMULATE-FAILURE`: Redis's exit code.
 const SIMULATED_CRASH: i32 = 99;
@@ -40,6 +43,7 @@ pub(super) struct Driver {
     store: Store,
     links: BTreeMap<LinkId, Link>,
     outgoing: Outgoing,
+    looks: Looks,
     /// For the links to come.
     news: mpsc::Sender<News>,
     /// Who waits for an answer.
@@ -52,7 +56,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// A driver whose core is made by `core`, and its inbox.
+    /// A driver whose core is made by `core`, and its inbox; inside a tokio runtime.
     pub(super) fn new(
         core: impl FnOnce(Clock) -> Sentinel,
         handle: Handle,
@@ -70,6 +74,7 @@ impl Driver {
             store,
             links: BTreeMap::new(),
             outgoing,
+            looks: Looks::start(),
             news: sender,
             asking: HashMap::new(),
             last_request: 0,
@@ -92,7 +97,13 @@ impl Driver {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(input) = inbox.stored.recv() => self.stored(input),
-                Some(news) = inbox.news.recv() => self.take_news(news),
+                Some(news) = inbox.news.recv() => {
+                    self.take_news(news);
+                    for _ in 1..NEWS_AT_ONCE {
+                        let Ok(news) = inbox.news.try_recv() else { break };
+                        self.take_news(news);
+                    }
+                }
                 Some((request, answer)) = inbox.requests.recv() => self.ask(request, answer),
                 () = &mut alarm, if due.is_some() => self.give(Input::Wake),
             }
@@ -152,7 +163,8 @@ impl Driver {
                 Err(failed) => self.more.push_back(failed),
             },
             Effect::Connect { link, target } => {
-                let opened = Link::open(link, *target, &self.outgoing, self.news.clone());
+                let opened =
+                    Link::open(link, *target, &self.outgoing, &self.looks, self.news.clone());
                 self.links.insert(link, opened);
             }
             Effect::Disconnect { link } => {

@@ -142,7 +142,12 @@ impl Sentinel {
     /// The group whose master is meant by an address: what a connection told comes before what was
     /// only looked up, and that must be plain.
     fn asked_after(&self, address: &Address) -> Option<GroupName> {
-        let known = self.groups.values().find(|group| group.master.is_at(address));
+        let at = self.core.claims.groups_at(address);
+        let mut at = at.iter().filter_map(|name| self.groups.get(name));
+        // Names may be written in other letters than ours.
+        let known = at.find(|group| group.master.is_at(address));
+        let known =
+            known.or_else(|| self.groups.values().find(|group| group.master.is_at(address)));
         let group = known.or_else(|| {
             let mut likely = self.groups.values().filter(|group| group.master.may_be_at(address));
             likely.next().filter(|_| likely.next().is_none())

@@ -2,7 +2,7 @@
 //! it, by the last connection, or by the last lookup where none has told. Mostly that is one group;
 //! but addresses are given away, and names lie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::types::{Address, GroupName, LinkId};
@@ -59,6 +59,14 @@ impl Claims {
                 }
             }
         }
+    }
+
+    /// All groups that have a node at this address, by its configuration or by what its name means,
+    /// in their order.
+    pub(super) fn groups_at(&self, address: &Address) -> BTreeSet<GroupName> {
+        let held = self.held.get(address).into_iter().flatten().cloned();
+        let meant = self.meant.get(address).into_iter().flat_map(BTreeMap::values);
+        held.chain(meant.map(|node| node.0.clone())).collect()
     }
 
     /// This group has a node that is configured with this address.

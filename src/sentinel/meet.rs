@@ -8,7 +8,7 @@ use super::hello::{GiveUp, Hello};
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::HELLO_PERIOD_MS;
-use super::peer::{Heard, Peer};
+use super::peer::Heard;
 use super::signed;
 use super::timers::Subject;
 use super::types::{Address, GroupName, RunId};
@@ -133,7 +133,12 @@ impl Sentinel {
             self.core.count_absurd_epoch(&from, told);
         }
         self.core.adopt_epoch(reached, &name);
-        let owner = self.owner_elsewhere(&name, &hello.master);
+        // To be looked up among all groups, and only of interest where it may be taken over.
+        let config = self.groups.get(&name).map(|group| group.config_epoch);
+        let owner = match config == Some(hello.config_epoch) {
+            true => None,
+            false => self.owner_elsewhere(&name, &hello.master),
+        };
         let Some(group) = self.groups.get_mut(&name) else { return };
         let news = group.take_hello(&mut self.core, &hello, owner);
         if news || !group.is_quiet(&self.core) {
@@ -256,10 +261,9 @@ impl Sentinel {
 
     /// Somebody else whom a group has at this address.
     fn holder_of(&self, address: &Address, id: &RunId) -> Option<(GroupName, RunId)> {
-        self.groups.iter().find_map(|(name, group)| {
-            let holds = |(old, peer): &(&RunId, &Peer)| peer.address == *address && *old != id;
-            group.peers.iter().find(holds).map(|(old, _)| (name.clone(), old.clone()))
-        })
+        let at =
+            self.core.peers.iter().filter(|(old, link)| link.address == *address && *old != id);
+        at.filter_map(|(old, link)| Some((link.groups.first()?.clone(), old.clone()))).min()
     }
 
     /// Another id says to live at this address: the old one is gone from all groups, which are

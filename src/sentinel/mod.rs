@@ -416,26 +416,31 @@ impl Sentinel {
         if let Some(used) = used {
             self.note_peer_right(id, used, refusal_of_command(reply));
         }
-        let names = self.core.peers.get(id).map(|link| link.groups.clone()).unwrap_or_default();
-        for name in names {
-            let Some(group) = self.groups.get_mut(&name) else { continue };
-            match command {
-                Command::IsMasterDown { master, epoch, candidate } => {
-                    let question = (master, *epoch, candidate.is_some());
-                    group.take_opinion(&self.core, id, question, reply);
+        match command {
+            Command::IsMasterDown { master, epoch, candidate } => {
+                // Two groups may watch the same master.
+                for name in self.core.claims.groups_at(master) {
+                    let Some(group) = self.groups.get_mut(&name) else { continue };
+                    group.take_opinion(
+                        &self.core,
+                        id,
+                        (master, *epoch, candidate.is_some()),
+                        reply,
+                    );
                     self.touch(Subject::Group(name));
                 }
-                Command::Hello { payload } => {
-                    let mine = hello::Hello::parse(signed::inner(payload))
-                        .is_ok_and(|h| *h.group == *name);
-                    let Some(peer) = group.peers.get_mut(id).filter(|_| mine) else { continue };
-                    peer.hello_in_flight = false;
-                    if self.core.now() >= peer.next_hello {
-                        self.touch(Subject::Group(name));
-                    }
-                }
-                _ => {}
             }
+            Command::Hello { payload } => {
+                let Ok(said) = hello::Hello::parse(signed::inner(payload)) else { return };
+                let Some(group) = self.groups.get_mut(said.group.as_str()) else { return };
+                let Some(peer) = group.peers.get_mut(id) else { return };
+                peer.hello_in_flight = false;
+                if self.core.now() >= peer.next_hello {
+                    let name = group.name.clone();
+                    self.touch(Subject::Group(name));
+                }
+            }
+            _ => {}
         }
     }
 }

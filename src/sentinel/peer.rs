@@ -192,5 +192,6 @@ impl Peer {
         self.master_down_at = None;
         self.master_up_at = None;
         self.asked_at = None;
+        self.questions_open = 0;
     }
 }

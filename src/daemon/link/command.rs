@@ -1,55 +1,63 @@
-//! The command connection of a link.
+//! The connection of a link, over which it asks, and over which a node that speaks RESP3 tells the
+//! hellos, too.
 //!
 //! No answer is waited for with a time limit: the core's own timers judge a silent node, and a late
 //! answer is news to it. For the same reason a connection counts as up as soon as TCP stands and
 //! the greeting is on its way; a node that accepts and never answers must show as silent, not as
 //! absent.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, RedisResult};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::dial::{Dialer, Outgoing};
-use super::meter::{Meter, Metered};
-use super::{COMMANDS_MAX, Connection, Reporter, actual, fit_for_log, greeting, name};
+use super::wire::Wire;
+use super::{
+    COMMANDS_MAX, Complaint, Connection, HELLOS_DROPPED, Reporter, actual, fit_for_log, greeting,
+    name, subscription,
+};
 use crate::net::Stream;
 use crate::resp::Value;
-use crate::sentinel::{Command, FULL, LinkEvent, LostReason, Target};
+use crate::sentinel::{Command, FULL, LinkEvent, LostReason, Target, TargetKind, hello};
 
 /// Commands that may be sent and unanswered, as in Sentinel; the next one waits.
 const UNANSWERED_MAX: usize = COMMANDS_MAX;
 
-/// Keeps the command connection of a link up for ever.
+/// A command and the connection that it is for.
+pub(super) type Order = (Connection, Box<Command>);
+
+/// Keeps the connection of a link up for ever. `up` tells whether it stands.
 pub(super) async fn keep(
     target: Arc<Target>,
     outgoing: Outgoing,
     reporter: Reporter,
-    commands: mpsc::Receiver<(Connection, Command)>,
+    orders: mpsc::Receiver<Order>,
+    up: Arc<AtomicBool>,
 ) {
-    let mut dialer = Dialer::new(target.address.clone(), outgoing);
-    let (auth_error, tls_error) = (None, None);
-    let mut keeper = Keeper { target, reporter, commands, connection: 0, auth_error, tls_error };
+    let mut dialer = Dialer::new(target.address.clone(), outgoing.clone());
+    let mut keeper = Keeper::new(target, outgoing, reporter, orders);
     loop {
         let found = dialer.resolve().await;
         if let Some(ips) = dialer.news() {
             keeper.reporter.tell(LinkEvent::Resolved { ips }, None).await;
         }
         let stream = match found {
-            Ok(()) => dialer.dial().await,
+            // Boxed: its state is large, and nobody needs it once the connection stands.
+            Ok(()) => Box::pin(dialer.dial()).await,
             Err(reason) => Err(reason),
         };
         let (reason, stood) = match stream {
             Ok(stream) => {
                 keeper.connection += 1;
                 let since = Instant::now();
+                up.store(true, Ordering::Relaxed);
                 let talk = dialer.unless_moved(keeper.talk(stream)).await;
+                up.store(false, Ordering::Relaxed);
                 let reason = talk.unwrap_or_else(|moved| moved);
                 // A node that breaks the protocol is not asked again soon, however long it took.
                 let broken = matches!(reason, LostReason::Other(_) | LostReason::Untrusted(_));
@@ -57,33 +65,68 @@ pub(super) async fn keep(
             }
             Err(reason) => (reason, None),
         };
-        keeper.judge_tls(&reason);
-        keeper.reporter.tell(LinkEvent::Down { reason }, None).await;
+        keeper.lost(reason).await;
         keeper.wait(dialer.pause(stood)).await;
     }
 }
 
 struct Keeper {
     target: Arc<Target>,
+    outgoing: Outgoing,
     reporter: Reporter,
-    commands: mpsc::Receiver<(Connection, Command)>,
+    orders: mpsc::Receiver<Order>,
     connection: Connection,
+    /// What waits for its reply on the present connection, in the order in which it was asked.
+    asked: VecDeque<Asked>,
+    /// What the node said to the greeting if that was an error and nothing better came since.
+    refusal: Option<String>,
+    /// The subscription of a node that does not speak RESP3, or does not let us subscribe: a
+    /// connection of its own.
+    apart: Option<AbortOnDropHandle<()>>,
+    /// Why there is no subscription, as the core was last told; `None` while there is one.
+    unsubscribed: Option<String>,
+    dropped: Complaint,
     /// What the node last said about the password.
     auth_error: Option<String>,
     /// What was last wrong with TLS.
     tls_error: Option<String>,
 }
 
-/// What an answer belongs to.
+/// What a reply belongs to.
 enum Asked {
     Auth,
     Name,
-    Command(Command),
+    /// HELLO 3.
+    Resp3,
+    Subscribe,
+    /// A command with the replies so far, and how many are missing.
+    Command(Box<Command>, Vec<Value>, usize),
 }
 
-type Answer = (Asked, RedisResult<Vec<redis::Value>>);
-
 impl Keeper {
+    fn new(
+        target: Arc<Target>,
+        outgoing: Outgoing,
+        reporter: Reporter,
+        orders: mpsc::Receiver<Order>,
+    ) -> Keeper {
+        let dropped = Complaint::new(&target, HELLOS_DROPPED);
+        Keeper {
+            target,
+            outgoing,
+            reporter,
+            orders,
+            connection: 0,
+            asked: VecDeque::new(),
+            refusal: None,
+            apart: None,
+            unsubscribed: None,
+            dropped,
+            auth_error: None,
+            tls_error: None,
+        }
+    }
+
     /// Lets time pass; what was to go over a connection that is gone is thrown away.
     async fn wait(&mut self, pause: Duration) {
         let pause = tokio::time::sleep(pause);
@@ -91,7 +134,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = &mut pause => return,
-                Some(_) = self.commands.recv() => {}
+                Some(_) = self.orders.recv() => {}
             }
         }
     }
@@ -101,104 +144,169 @@ impl Keeper {
         let (Some(local), Some(remote)) = (stream.local_addr(), stream.peer_addr()) else {
             return LostReason::Closed;
         };
-        let meter = Arc::new(Meter::default());
-        let metered = Metered::new(stream, meter.clone());
-        let made = MultiplexedConnection::new_with_config(&quiet(), metered, patient()).await;
-        let (client, driver) = match made {
-            Ok(made) => made,
-            Err(error) => return self.broken(&error),
-        };
-        let mut driver = Box::pin(driver);
-        let mut answers = FuturesOrdered::new();
-        for words in greeting(&self.target, "-cmd") {
-            let is_auth = words[0] == actual("AUTH", &self.target.rename_commands).as_bytes();
-            let asked = if is_auth { Asked::Auth } else { Asked::Name };
-            answers.push_back(ask(client.clone(), asked, vec![packed(&words)]));
-        }
         let up = LinkEvent::Up {
             local_ip: local.ip().to_canonical().to_string(),
             remote_ip: remote.ip().to_canonical().to_string(),
         };
+        let mut wire = Wire::new(stream);
+        self.greet(&mut wire);
         self.reporter.tell(up, Some(self.connection)).await;
-        // What the node said to the greeting if that was an error and nothing better came since.
-        let mut refusal = None;
-        let mut failure = None;
-        loop {
+        let reason = loop {
             tokio::select! {
-                Some(answer) = answers.next() => {
-                    meter.answered();
-                    match self.take(answer, &mut refusal).await {
-                        Ok(()) => {}
-                        Err(error) => { failure = Some(error); break }
-                    }
+                biased;
+                Some(order) = self.orders.recv(), if self.asked.len() < UNANSWERED_MAX => {
+                    self.order(&mut wire, order);
                 }
-                () = &mut driver => break,
-                Some((connection, command)) = self.commands.recv(),
-                    if answers.len() < UNANSWERED_MAX =>
-                {
-                    if connection == self.connection {
-                        let requests = command.requests(&self.target.rename_commands);
-                        let requests = requests.iter().map(|words| packed(words)).collect();
-                        answers.push_back(ask(client.clone(), Asked::Command(command), requests));
+                received = wire.exchange() => {
+                    let taken = match received {
+                        Ok(()) => self.take_all(&mut wire).await,
+                        Err(reason) => Err(reason),
+                    };
+                    if let Err(reason) = taken {
+                        break reason;
                     }
                 }
             }
-        }
-        drop(driver);
-        // What came whole before the end still counts.
-        while failure.is_none()
-            && let Some(answer) = answers.next().await
-        {
-            failure = self.take(answer, &mut refusal).await.err();
-        }
-        let reason = match (meter.ended(), failure) {
-            (Some(reason), _) => reason,
-            (None, Some(error)) => self.broken(&error),
-            (None, None) => LostReason::Closed,
         };
-        match (reason, refusal) {
+        match (reason, self.refusal.take()) {
             (LostReason::Closed, Some(refusal)) => LostReason::Rejected(refusal),
             (reason, _) => reason,
         }
     }
 
-    /// Passes an answer on; an error means that the connection is no more.
-    async fn take(
-        &mut self,
-        (asked, answer): Answer,
-        refusal: &mut Option<String>,
-    ) -> Result<(), RedisError> {
-        let mut replies: Vec<Value> = answer?.into_iter().map(value).collect();
-        let command = match asked {
-            Asked::Command(command) => command,
-            greeting => {
-                let is_full =
-                    |reply: &Value| matches!(reply, Value::Error(text) if text.starts_with(FULL));
-                let is_auth = matches!(greeting, Asked::Auth) && !replies.iter().any(is_full);
-                let error = replies.iter().find_map(|reply| match reply {
-                    Value::Error(text) if is_auth => Some(without_words(text)),
-                    Value::Error(text) => Some(fit_for_log(text, &self.target)),
-                    _ => None,
-                });
-                if is_auth {
-                    let (command, refused) = ("AUTH".to_owned(), error.clone());
-                    let right = LinkEvent::Right { command, refused };
-                    self.reporter.tell(right, Some(self.connection)).await;
-                    self.judge_auth(error.clone());
-                }
-                *refusal = refusal.take().or(error);
-                return Ok(());
+    fn greet(&mut self, wire: &mut Wire) {
+        (self.asked, self.refusal) = (VecDeque::new(), None);
+        for words in greeting(&self.target, "-cmd") {
+            let is_auth = words[0] == self.actual("AUTH");
+            wire.say(&words);
+            self.asked.push_back(if is_auth { Asked::Auth } else { Asked::Name });
+        }
+        if self.target.kind == TargetKind::Node {
+            wire.say(&[self.actual("HELLO"), b"3".to_vec()]);
+            self.asked.push_back(Asked::Resp3);
+        }
+    }
+
+    /// Says a command, if it is for this connection.
+    fn order(&mut self, wire: &mut Wire, (connection, command): Order) {
+        if connection == self.connection {
+            let requests = command.requests(&self.target.rename_commands);
+            requests.iter().for_each(|words| wire.say(words));
+            self.asked.push_back(Asked::Command(command, Vec::new(), requests.len()));
+        }
+    }
+
+    fn actual(&self, command: &str) -> Vec<u8> {
+        actual(command, &self.target.rename_commands).into_bytes()
+    }
+
+    async fn take_all(&mut self, wire: &mut Wire) -> Result<(), LostReason> {
+        while let Some(reply) = wire.reply()? {
+            match reply {
+                Value::Push(items) => self.take_push(&items).await,
+                reply => self.take(wire, reply).await?,
             }
-        };
-        *refusal = None;
-        self.tls_error = None;
-        let reply = match replies.len() {
-            1 => replies.remove(0),
-            _ => Value::Array(replies),
-        };
-        let event = LinkEvent::Reply { command, reply };
-        self.reporter.tell(event, Some(self.connection)).await;
+        }
         Ok(())
+    }
+
+    async fn take(&mut self, wire: &mut Wire, reply: Value) -> Result<(), LostReason> {
+        match self.asked.pop_front() {
+            None => {
+                let text = "Protocol error: a reply came that nothing was asked for";
+                return Err(LostReason::Other(text.to_owned()));
+            }
+            Some(Asked::Auth) => self.take_auth(reply).await,
+            Some(Asked::Name) => self.take_name(&reply),
+            Some(Asked::Resp3) => match reply {
+                Value::Map(_) => {
+                    let channel = hello::CHANNEL.as_bytes().to_vec();
+                    wire.say(&[self.actual("SUBSCRIBE"), channel]);
+                    self.asked.push_back(Asked::Subscribe);
+                }
+                // An old node, or a user who may not say HELLO.
+                _ => self.listen_apart(),
+            },
+            Some(Asked::Subscribe) => self.listen_apart(),
+            Some(Asked::Command(command, mut replies, missing)) => {
+                self.refusal = None;
+                self.tls_error = None;
+                if missing > 1 {
+                    replies.push(reply);
+                    self.asked.push_front(Asked::Command(command, replies, missing - 1));
+                    return Ok(());
+                }
+                let reply = match replies.is_empty() {
+                    true => reply,
+                    false => {
+                        replies.push(reply);
+                        Value::Array(replies)
+                    }
+                };
+                let event = LinkEvent::Reply { command: *command, reply };
+                self.reporter.tell(event, Some(self.connection)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_auth(&mut self, reply: Value) {
+        let error = match &reply {
+            Value::Error(text) if text.starts_with(FULL) => return self.take_name(&reply),
+            Value::Error(text) => Some(without_words(text)),
+            _ => None,
+        };
+        let right = LinkEvent::Right { command: "AUTH".to_owned(), refused: error.clone() };
+        self.reporter.tell(right, Some(self.connection)).await;
+        self.judge_auth(error.clone());
+        self.refusal = self.refusal.take().or(error);
+    }
+
+    fn take_name(&mut self, reply: &Value) {
+        if let Value::Error(text) = reply {
+            self.refusal.get_or_insert_with(|| fit_for_log(text, &self.target));
+        }
+    }
+
+    /// What a node says of itself: that we are subscribed, and the hellos.
+    async fn take_push(&mut self, items: &[Value]) {
+        match items.first().and_then(Value::text) {
+            Some("message") => {
+                if !self.reporter.hear(items) {
+                    self.dropped.add(1);
+                }
+            }
+            Some("subscribe") if matches!(self.asked.front(), Some(Asked::Subscribe)) => {
+                self.asked.pop_front();
+                self.apart = None;
+                self.unsubscribed = None;
+                self.reporter.tell(LinkEvent::Subscribed, None).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Subscribes over a connection of its own.
+    fn listen_apart(&mut self) {
+        self.apart.get_or_insert_with(|| {
+            let (target, outgoing) = (self.target.clone(), self.outgoing.clone());
+            let keep = subscription::keep(target, outgoing, self.reporter.clone());
+            AbortOnDropHandle::new(tokio::spawn(keep))
+        });
+    }
+
+    /// Tells that the connection is lost, and the subscription with it.
+    async fn lost(&mut self, reason: LostReason) {
+        self.judge_tls(&reason);
+        let text = reason.to_string();
+        if self.target.kind == TargetKind::Node
+            && self.apart.is_none()
+            && self.unsubscribed.as_ref() != Some(&text)
+        {
+            self.unsubscribed = Some(text.clone());
+            self.reporter.tell(LinkEvent::Unsubscribed { reason: text }, None).await;
+        }
+        self.reporter.tell(LinkEvent::Down { reason }, None).await;
     }
 
     /// Says once what is wrong with the password, and once that it is right again.
@@ -228,15 +336,6 @@ impl Keeper {
             self.tls_error = error;
         }
     }
-
-    fn broken(&self, error: &RedisError) -> LostReason {
-        // In the middle of a pipeline the client keeps the words to itself.
-        let text = match error.kind() {
-            ErrorKind::Parse => fit_for_log(&error.to_string(), &self.target),
-            _ => "the answer is not RESP".to_owned(),
-        };
-        LostReason::Other(format!("Protocol error: {text}"))
-    }
 }
 
 /// The error that AUTH was answered with, without what it may repeat of the password.
@@ -249,73 +348,5 @@ fn without_words(text: &str) -> String {
     match KNOWN.iter().find(|known| text.starts_with(**known)) {
         Some(known) => (*known).to_owned(),
         None => text.split(' ').next().unwrap_or_default().chars().take(20).collect(),
-    }
-}
-
-/// The greeting is ours, so that nothing is waited for: the client itself sends nothing.
-fn quiet() -> RedisConnectionInfo {
-    RedisConnectionInfo::default().set_skip_set_lib_name()
-}
-
-fn patient() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        // More than are ever sent at a time, so that none waits and the order stays.
-        .set_pipeline_buffer_size(UNANSWERED_MAX + 8)
-}
-
-/// Sends requests as one pipeline and waits for all answers.
-async fn ask(
-    mut client: MultiplexedConnection,
-    asked: Asked,
-    mut commands: Vec<redis::Cmd>,
-) -> Answer {
-    let answer = if commands.len() == 1 {
-        client.send_packed_command(&commands.remove(0)).await.map(|reply| vec![reply])
-    } else {
-        let count = commands.len();
-        let mut pipeline = redis::Pipeline::with_capacity(count);
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        client.send_packed_commands(&pipeline, 0, count).await
-    };
-    (asked, answer)
-}
-
-fn packed(words: &[impl AsRef<[u8]>]) -> redis::Cmd {
-    let mut command = redis::Cmd::new();
-    for word in words {
-        command.arg(word.as_ref());
-    }
-    command
-}
-
-/// The client's value in our own words; nothing a node can say has no place.
-fn value(value: redis::Value) -> Value {
-    let values = |items: Vec<redis::Value>| items.into_iter().map(self::value).collect();
-    match value {
-        redis::Value::Nil => Value::Null,
-        redis::Value::Int(number) => Value::Integer(number),
-        redis::Value::BulkString(bytes) => Value::Bulk(Bytes::from(bytes)),
-        redis::Value::Array(items) => Value::Array(values(items)),
-        redis::Value::SimpleString(text) => Value::Simple(text),
-        redis::Value::Okay => Value::ok(),
-        redis::Value::Map(pairs) => {
-            Value::Map(pairs.into_iter().map(|(k, v)| (self::value(k), self::value(v))).collect())
-        }
-        redis::Value::Attribute { data, .. } => self::value(*data),
-        redis::Value::Set(items) => Value::Set(values(items)),
-        redis::Value::Double(number) => Value::Double(number),
-        redis::Value::Boolean(yes) => Value::Boolean(yes),
-        redis::Value::VerbatimString { text, .. } => Value::Verbatim(text),
-        redis::Value::BigNumber(digits) => Value::Bulk(Bytes::from(digits)),
-        redis::Value::Push { data, .. } => Value::Push(values(data)),
-        redis::Value::ServerError(error) => Value::Error(match error.details() {
-            Some(details) => format!("{} {details}", error.code()),
-            None => error.code().to_owned(),
-        }),
-        other => Value::Simple(format!("{other:?}")),
     }
 }

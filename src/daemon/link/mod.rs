@@ -1,23 +1,26 @@
-//! Links to nodes and other sentinels. A link is a few tasks that keep its connections up and tell
-//! the core what they see; whatever a node does, it can fill only the places that its own link
-//! has.
+//! Links to nodes and other sentinels. A link is a task that keeps its connection up and tells the
+//! core what it sees; whatever a node does, it can fill only the places that its own link has.
 
 mod command;
 mod dial;
-mod meter;
 mod rights;
 mod subscription;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::command::Order;
 pub(super) use self::dial::{Names, Outgoing};
+pub(super) use self::rights::Looks;
 use crate::config::bytes;
+use crate::resp::Value;
 use crate::sentinel::{Command, LinkEvent, LinkId, Target, TargetKind};
 
 /// News of all links that may wait for the core; a link with more to say waits itself.
@@ -29,6 +32,11 @@ const HELLOS_MAX: usize = 64;
 const COMMANDS_MAX: usize = 100;
 /// Repeated complaints about one link come no faster than this.
 const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
+
+/// Longest hello that is passed on; an honest one has some 200 bytes.
+const HELLO_BYTES_MAX: usize = 4096;
+/// The complaint about hellos that are not passed on.
+const HELLOS_DROPPED: &str = "hellos dropped: not UTF-8, too long, or too many at once";
 
 /// Numbers the connections of one link, from 1.
 type Connection = u64;
@@ -45,38 +53,32 @@ pub(super) struct News {
 
 /// The end of a link that the core's task holds; dropping it closes the connections.
 pub(super) struct Link {
-    commands: mpsc::Sender<(Connection, Command)>,
+    orders: mpsc::Sender<Order>,
     /// The connection that the core knows of. A command belongs to it and is never sent on a later
     /// one: a promotion that waited through a reconnection might be obsolete.
     connection: Option<Connection>,
     dropped: Complaint,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Link {
-    /// Starts the link's tasks, inside a tokio runtime.
+    /// Starts the link's task, inside a tokio runtime; `looks` find out what we may do there.
     pub(super) fn open(
         id: LinkId,
         target: Target,
         outgoing: &Outgoing,
+        looks: &Looks,
         news: mpsc::Sender<News>,
     ) -> Link {
         let target = Arc::new(target);
         let reporter = Reporter { link: id, news, places: Arc::new(Semaphore::new(HELLOS_MAX)) };
-        let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-        let keep = command::keep(target.clone(), outgoing.clone(), reporter.clone(), queue);
-        let mut tasks = vec![tokio::spawn(keep)];
-        if target.kind == TargetKind::Node {
-            let keep = subscription::keep(target.clone(), outgoing.clone(), reporter.clone());
-            tasks.push(tokio::spawn(keep));
-        }
-        tasks.push(tokio::spawn(rights::keep(target.clone(), outgoing.clone(), reporter)));
-        Link {
-            commands,
-            connection: None,
-            dropped: Complaint::new(&target, "commands dropped, too many are unanswered"),
-            _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect(),
-        }
+        let (orders, queue) = mpsc::channel(COMMANDS_MAX);
+        let up = Arc::new(AtomicBool::new(false));
+        looks.begin(&target, outgoing, &reporter, &up);
+        let dropped = Complaint::new(&target, "commands dropped, too many are unanswered");
+        let keep = command::keep(target, outgoing.clone(), reporter, queue, up);
+        let _task = AbortOnDropHandle::new(tokio::spawn(keep));
+        Link { orders, connection: None, dropped, _task }
     }
 
     /// Takes note of what the core is told about the command connection.
@@ -90,7 +92,7 @@ impl Link {
     /// Sends a command if the connection that the core knows of still stands.
     pub(super) fn send(&mut self, command: Command) {
         if let Some(connection) = self.connection
-            && self.commands.try_send((connection, command)).is_err()
+            && self.orders.try_send((connection, Box::new(command))).is_err()
         {
             self.dropped.add(1);
         }
@@ -113,10 +115,18 @@ impl Reporter {
         let _ = self.news.send(news).await;
     }
 
-    /// Hands a hello over if there is a place for it.
-    fn hello(&self, payload: String) -> bool {
+    /// Hands a Pub/Sub message over if it is fit and there is a place for it; false if it had to be
+    /// dropped. What is no message is passed over.
+    fn hear(&self, items: &[Value]) -> bool {
+        let [kind, _channel, payload] = items else { return true };
+        if kind.text() != Some("message") {
+            return true;
+        }
+        let Some(payload) = payload.text().filter(|text| text.len() <= HELLO_BYTES_MAX) else {
+            return false;
+        };
         let Ok(place) = self.places.clone().try_acquire_owned() else { return false };
-        let event = LinkEvent::Hello { payload };
+        let event = LinkEvent::Hello { payload: payload.to_owned() };
         let news = News { link: self.link, event, connection: None, _place: Some(place) };
         self.news.try_send(news).is_ok()
     }

@@ -6,13 +6,17 @@
 //! does not queue. Redis's sentinels learn of a missing right when the promotion fails.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rand::RngExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::dial::Dialer;
 use super::{Outgoing, Reporter, actual, fit_for_log, greeting};
@@ -25,39 +29,123 @@ const FIRST_AFTER: Duration = Duration::from_millis(500);
 const PERIOD: Duration = Duration::from_secs(60);
 /// Pause after a look that came to nothing, or found something wrong: somebody may be mending it.
 const RETRY: Duration = Duration::from_secs(5);
+/// Looks under way at a time: those at nodes that hang must not keep all others waiting.
+const AT_ONCE: usize = 16;
+/// Over a long time one look begins in so long: it costs some ten round trips, and with thousands
+/// of nodes, each then less often, a hundredth of a core.
+const PACE: Duration = Duration::from_millis(100);
+/// So many may begin at once before that.
+const BURST: u32 = 32;
 /// Longest wait for all answers.
 const ANSWERS_MAX: Duration = Duration::from_secs(5);
 /// What the other side may send at a time.
 const LIMITS: ReplyLimits =
     ReplyLimits { max_bulk: 64 << 10, max_line: 4 << 10, max_reply: 128 << 10, max_depth: 4 };
 
-/// Looks again and again, and tells what changed.
-pub(super) async fn keep(target: Arc<Target>, outgoing: Outgoing, reporter: Reporter) {
-    let mut dialer = Dialer::new(target.address.clone(), outgoing);
-    let mut known = BTreeMap::new();
-    let mut pause = FIRST_AFTER;
+/// Looks at whatever links lead to, again and again, and tells what changed. Cheap to clone.
+#[derive(Clone)]
+pub(in super::super) struct Looks(mpsc::UnboundedSender<Look>);
+
+impl Looks {
+    /// Starts the one task that looks, inside a tokio runtime; it ends with the last clone of this.
+    pub(in super::super) fn start() -> Looks {
+        let (sender, looks) = mpsc::unbounded_channel();
+        tokio::spawn(look_at_all(looks));
+        Looks(sender)
+    }
+
+    /// Looks at this target from now on, whenever its link is `up`, as long as there is one.
+    pub(super) fn begin(
+        &self,
+        target: &Arc<Target>,
+        outgoing: &Outgoing,
+        reporter: &Reporter,
+        up: &Arc<AtomicBool>,
+    ) {
+        let look = Look {
+            target: target.clone(),
+            dialer: Dialer::new(target.address.clone(), outgoing.clone()),
+            reporter: reporter.clone(),
+            up: Arc::downgrade(up),
+            known: BTreeMap::new(),
+        };
+        // The task ends only with the runtime.
+        let _ = self.0.send(look);
+    }
+}
+
+async fn look_at_all(mut news: mpsc::UnboundedReceiver<Look>) {
+    let mut waiting: BTreeMap<(Instant, u64), Look> = BTreeMap::new();
+    let mut looking = FuturesUnordered::new();
+    let mut number = 0;
+    // What was begun is paid for up to here.
+    let mut paid = longest_credit();
     loop {
+        let now = Instant::now();
+        paid = paid.max(longest_credit());
+        let next = waiting.first_key_value().map(|((due, _), _)| (*due).max(paid));
+        let (look, pause) = tokio::select! {
+            look = news.recv() => match look {
+                Some(look) => (look, FIRST_AFTER),
+                None => return,
+            },
+            Some(done) = looking.next() => done,
+            () = sleep_until(next.unwrap_or(now)), if next.is_some() && looking.len() < AT_ONCE => {
+                if let Some((_, look)) = waiting.pop_first()
+                    && let Some(up) = look.up.upgrade()
+                {
+                    if up.load(Ordering::Relaxed) {
+                        paid += PACE;
+                        looking.push(look.once());
+                        continue;
+                    }
+                    (look, RETRY)
+                } else {
+                    continue;
+                }
+            }
+        };
+        number += 1;
         let some_time = pause.mul_f64(rand::rng().random_range(0.75..1.25));
-        sleep(some_time).await;
-        pause = RETRY;
-        let Ok(stream) = dialer.connect().await else { continue };
-        let mut look = Look::new(stream, &target);
-        let answers = dialer.unless_moved(timeout(ANSWERS_MAX, look.over())).await;
-        let whole = matches!(answers, Ok(Ok(Some(()))));
-        if whole && look.found.values().all(Option::is_none) {
-            pause = PERIOD;
-        }
-        for (command, refused) in look.found {
-            if known.insert(command, refused.clone()) != Some(refused.clone()) {
+        waiting.insert((Instant::now() + some_time, number), look);
+    }
+}
+
+fn longest_credit() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(BURST * PACE).unwrap_or(now)
+}
+
+/// Whom to look at, and what was found when that was last done.
+struct Look {
+    target: Arc<Target>,
+    dialer: Dialer,
+    reporter: Reporter,
+    up: Weak<AtomicBool>,
+    known: BTreeMap<&'static str, Option<String>>,
+}
+
+impl Look {
+    /// Looks once; gives the pause before the next time.
+    async fn once(mut self) -> (Look, Duration) {
+        let Ok(stream) = self.dialer.connect().await else { return (self, RETRY) };
+        let mut questions = Questions::new(stream, &self.target);
+        let answers = timeout(ANSWERS_MAX, questions.over());
+        let whole = matches!(self.dialer.unless_moved(answers).await, Ok(Ok(Some(()))));
+        let found = std::mem::take(&mut questions.found);
+        let fine = whole && found.values().all(Option::is_none);
+        for (command, refused) in found {
+            if self.known.insert(command, refused.clone()) != Some(refused.clone()) {
                 let command = command.to_owned();
-                reporter.tell(LinkEvent::Right { command, refused }, None).await;
+                self.reporter.tell(LinkEvent::Right { command, refused }, None).await;
             }
         }
+        (self, if fine { PERIOD } else { RETRY })
     }
 }
 
 /// One look, over one connection.
-struct Look<'a, S> {
+struct Questions<'a, S> {
     stream: S,
     target: &'a Target,
     bytes: BytesMut,
@@ -66,10 +154,10 @@ struct Look<'a, S> {
     found: BTreeMap<&'static str, Option<String>>,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Look<'a, S> {
-    fn new(stream: S, target: &'a Target) -> Look<'a, S> {
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Questions<'a, S> {
+    fn new(stream: S, target: &'a Target) -> Questions<'a, S> {
         let decoder = ReplyDecoder::new(LIMITS);
-        Look { stream, target, bytes: BytesMut::new(), decoder, found: BTreeMap::new() }
+        Questions { stream, target, bytes: BytesMut::new(), decoder, found: BTreeMap::new() }
     }
 
     /// `None` if it could not be looked at everything.

@@ -1,7 +1,5 @@
-//! The hello subscription of a link to a node: a connection of its own.
-//!
-//! It reads with our own decoder. The Redis client's subscription can neither name its connection
-//! nor call SUBSCRIBE by another name, and it queues what it hears without bound.
+//! The hello subscription over a connection of its own: for nodes that do not speak RESP3 (Redis
+//! before 6.0), for users who may not say HELLO, and where SUBSCRIBE was refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::dial::{Dialer, Outgoing, lost_reason};
-use super::{Complaint, Reporter, actual, fit_for_log, greeting};
+use super::{Complaint, HELLOS_DROPPED, Reporter, actual, fit_for_log, greeting};
 use crate::net::Stream;
 use crate::resp::{ReplyDecoder, ReplyLimits, Value, encode_command};
 use crate::sentinel::{LinkEvent, Target, hello};
@@ -21,8 +19,6 @@ use crate::sentinel::{LinkEvent, Target, hello};
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The same while the answer to SUBSCRIBE is awaited.
 const ANSWER_MAX: Duration = Duration::from_secs(6);
-/// Longest hello that is passed on; an honest one has some 200 bytes.
-const HELLO_BYTES_MAX: usize = 4096;
 /// What the node may send at a time.
 const LIMITS: ReplyLimits =
     ReplyLimits { max_bulk: 64 << 10, max_line: 4 << 10, max_reply: 128 << 10, max_depth: 4 };
@@ -32,8 +28,7 @@ const READ_BYTES: usize = 16 << 10;
 /// Keeps the subscription of a link up for ever.
 pub(super) async fn keep(target: Arc<Target>, outgoing: Outgoing, reporter: Reporter) {
     let mut dialer = Dialer::new(target.address.clone(), outgoing);
-    let dropped =
-        Complaint::new(&target, "hellos dropped: not UTF-8, too long, or too many at once");
+    let dropped = Complaint::new(&target, HELLOS_DROPPED);
     let mut listener = Listener { target, reporter, dropped, told: None };
     loop {
         let (reason, stood) = match dialer.connect().await {
@@ -95,7 +90,7 @@ impl Listener {
                     Err(error) => return error.to_string(),
                 };
                 match unanswered {
-                    0 => refused += u64::from(!self.hear(reply)),
+                    0 => refused += u64::from(!self.hear(&reply)),
                     1 => match reply {
                         Value::Error(text) => return fit_for_log(&text, &self.target),
                         _ => {
@@ -114,15 +109,10 @@ impl Listener {
     }
 
     /// Passes a message on; false if it had to be dropped.
-    fn hear(&self, reply: Value) -> bool {
-        let (Value::Array(items) | Value::Push(items)) = reply else { return true };
-        let [kind, _channel, payload] = items.as_slice() else { return true };
-        if kind.text() != Some("message") {
-            return true;
-        }
-        match payload.text() {
-            Some(text) if text.len() <= HELLO_BYTES_MAX => self.reporter.hello(text.to_owned()),
-            _ => false,
+    fn hear(&self, reply: &Value) -> bool {
+        match reply {
+            Value::Array(items) | Value::Push(items) => self.reporter.hear(items),
+            _ => true,
         }
     }
 
