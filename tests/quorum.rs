@@ -161,7 +161,7 @@ impl Lab {
             },
             Effect::Reply { reply, .. } => self.replies.push(reply),
             Effect::Disconnect { .. } | Effect::Say { .. } => {}
-            Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
+            Effect::Show { .. } | Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
             Effect::SetLogLevel(_) | Effect::Crash => {}
         }
     }

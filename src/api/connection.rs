@@ -27,10 +27,13 @@ use super::{Api, Pause};
 use crate::net::tls::{Tls, Trouble, trouble};
 use crate::net::{Permit, Stream, set_keepalive};
 use crate::resp::{Decoder, Limits, ProtocolError, Request, Value, encode};
-use crate::sentinel::Event;
+use crate::sentinel::{self, Event};
 
 /// Requests to the core that one connection may have under way.
 const IN_FLIGHT_MAX: usize = 32;
+/// The same while all of them have short answers: other sentinels ask for the votes of all their
+/// groups at once, and each waits for the disk.
+const SHORT_IN_FLIGHT_MAX: usize = 1024;
 /// Bytes that wait to be sent at which no further command is started.
 const OUTPUT_HIGH: usize = 64 << 10;
 /// Bytes that wait to be sent at which a subscriber is cut off (`client-output-buffer-limit
@@ -173,6 +176,8 @@ struct Answer {
     alone: bool,
     /// What is announced meanwhile is told after it.
     leads: bool,
+    /// It takes next to no memory.
+    short: bool,
 }
 
 struct Connection {
@@ -184,8 +189,10 @@ struct Connection {
     decoder: Decoder,
     input: BytesMut,
     output: BytesMut,
-    /// In the order of their requests; at most [`IN_FLIGHT_MAX`].
+    /// In the order of their requests.
     answers: VecDeque<Answer>,
+    /// How many of them are not short.
+    long: usize,
     /// A request that must wait for the answers before it.
     held: Option<Request>,
     pause: watch::Receiver<Pause>,
@@ -223,6 +230,7 @@ impl Connection {
             input: BytesMut::new(),
             output: BytesMut::new(),
             answers: VecDeque::new(),
+            long: 0,
             held: None,
             closing: None,
         }
@@ -275,9 +283,14 @@ impl Connection {
     fn is_ready(&self) -> bool {
         self.closing.is_none()
             && self.output.len() < OUTPUT_HIGH
-            && self.answers.len() < IN_FLIGHT_MAX
+            && self.has_room()
             && self.paused_until().is_none()
             && !self.is_held()
+    }
+
+    /// True if a further request may be under way.
+    fn has_room(&self) -> bool {
+        self.long < IN_FLIGHT_MAX && self.answers.len() < SHORT_IN_FLIGHT_MAX
     }
 
     /// True while the held request has to wait. (It is tried again after every answer.)
@@ -304,10 +317,22 @@ impl Connection {
             self.session.api.counters.commands.fetch_add(1, Relaxed);
         }
         match plan {
-            Plan::Answer(value) => self.await_reply(Box::pin(std::future::ready(value))),
+            Plan::Answer(value) => self.await_reply(Box::pin(std::future::ready(value)), true),
             Plan::Core(request) => {
-                let answer = self.session.api.handle.submit(request).await;
-                self.await_reply(Box::pin(answer));
+                let handle = &self.session.api.handle;
+                // What is under way may change the answer.
+                let known = match self.answers.is_empty() {
+                    true => handle.masters().answer(&request),
+                    false => None,
+                };
+                if let Some(value) = known {
+                    self.tell_events_first()?;
+                    self.reply(&value, self.session.silent);
+                    return Ok(());
+                }
+                let short = is_short(&request);
+                let answer = handle.submit(request).await;
+                self.await_reply(Box::pin(answer), short);
             }
             Plan::Here(run) => {
                 let outcome = run(&mut self.session, args);
@@ -317,9 +342,10 @@ impl Connection {
         Ok(())
     }
 
-    fn await_reply(&mut self, reply: Later) {
+    fn await_reply(&mut self, reply: Later, short: bool) {
+        self.long += usize::from(!short);
         let silent = self.session.silent;
-        self.answers.push_back(Answer { reply, silent, alone: false, leads: false });
+        self.answers.push_back(Answer { reply, silent, alone: false, leads: false, short });
     }
 
     fn apply(&mut self, outcome: Outcome) {
@@ -327,10 +353,24 @@ impl Connection {
         match outcome {
             Outcome::Reply(values) => values.iter().for_each(|value| self.reply(value, silent)),
             Outcome::Later(reply) => {
-                self.answers.push_back(Answer { reply, silent, alone: true, leads: false });
+                self.long += 1;
+                self.answers.push_back(Answer {
+                    reply,
+                    silent,
+                    alone: true,
+                    leads: false,
+                    short: false,
+                });
             }
             Outcome::LaterThenEvents(reply) => {
-                self.answers.push_back(Answer { reply, silent, alone: true, leads: true });
+                self.long += 1;
+                self.answers.push_back(Answer {
+                    reply,
+                    silent,
+                    alone: true,
+                    leads: true,
+                    short: false,
+                });
             }
             Outcome::Close(value) => {
                 value.iter().for_each(|value| self.reply(value, silent));
@@ -359,7 +399,7 @@ impl Connection {
     fn refuse(&mut self, error: ProtocolError) {
         tracing::debug!(peer = %self.session.client.addr, "{error}");
         self.session.silent = false;
-        self.await_reply(Box::pin(std::future::ready(error.reply())));
+        self.await_reply(Box::pin(std::future::ready(error.reply())), true);
         self.close();
     }
 
@@ -377,7 +417,7 @@ impl Connection {
         let reads = self.closing.is_none()
             && self.held.is_none()
             && self.output.len() < OUTPUT_HIGH
-            && self.answers.len() < IN_FLIGHT_MAX
+            && self.has_room()
             && self.paused_until().is_none();
         self.input.reserve(READ_SIZE);
         let events = self.session.events.as_mut();
@@ -425,6 +465,7 @@ impl Connection {
                     self.tell_events_first()?;
                 }
                 if let Some(answer) = self.answers.pop_front() {
+                    self.long -= usize::from(!answer.short);
                     self.reply(&value, answer.silent);
                 }
                 if self.session.client.leave.is_cancelled() && self.closing.is_none() {
@@ -531,6 +572,12 @@ accepting connections from the outside.\r\n";
 
 /// First words of an HTTP request that carries someone else's commands in its body.
 const ATTACKS: [&[u8]; 2] = [b"post", b"host:"];
+
+/// What other sentinels ask for each group.
+fn is_short(request: &sentinel::Request) -> bool {
+    use sentinel::Request::{Hello, IsMasterDown, MasterAddress};
+    matches!(request, Hello(_) | IsMasterDown { .. } | MasterAddress(_))
+}
 
 async fn next_event(
     events: Option<&mut broadcast::Receiver<Arc<Event>>>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::history::History;
+use super::masters::Masters;
 use super::scripts::Scripts;
 use crate::resp::Value;
 use crate::sentinel::{Event, Request};
@@ -27,6 +28,7 @@ pub struct Handle {
     events: broadcast::Sender<Arc<Event>>,
     scripts: Scripts,
     history: Arc<History>,
+    masters: Arc<Masters>,
 }
 
 impl Handle {
@@ -34,8 +36,8 @@ impl Handle {
     pub(crate) fn new() -> (Handle, mpsc::Receiver<Asked>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let events = broadcast::Sender::new(EVENTS_MAX);
-        let (scripts, history) = (Scripts::new(), Arc::default());
-        (Handle { requests, events, scripts, history }, receiver)
+        let (scripts, history, masters) = (Scripts::new(), Arc::default(), Arc::default());
+        (Handle { requests, events, scripts, history, masters }, receiver)
     }
 
     /// The core's answer. While the sentinel stops it is an error reply.
@@ -60,6 +62,11 @@ impl Handle {
     /// The scripts that wait and run.
     pub fn scripts(&self) -> &Scripts {
         &self.scripts
+    }
+
+    /// Where the masters are.
+    pub fn masters(&self) -> &Masters {
+        &self.masters
     }
 
     /// The last events before now.

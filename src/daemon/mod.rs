@@ -9,6 +9,7 @@ mod handle;
 mod history;
 mod link;
 pub mod log;
+mod masters;
 mod run;
 mod scripts;
 mod store;

@@ -181,6 +181,7 @@ impl Driver {
                     let _ = answer.send(reply);
                 }
             }
+            Effect::Show { group, master } => self.handle.masters().show(&group, master),
             Effect::Announce(event) => announce(&self.handle, event),
             Effect::SetLogLevel(level) => super::log::set_level(level),
             Effect::Crash => {

@@ -254,6 +254,7 @@ impl Sentinel {
             self.core.announce(EventKind::Unmonitor, Some(&name), details);
         }
         self.core.note_scripts(&name, None);
+        self.core.out.emit(Effect::Show { group: name.clone(), master: None });
         group.close(&mut self.core);
         if let Some(declared) = group.declared
             && self.core.holds(Guard::RemovedStays)

@@ -48,6 +48,15 @@ pub enum Effect {
         /// The answer.
         reply: Value,
     },
+    /// From now on clients that ask for this group's master are told this one; `None`: that there
+    /// is no such group. [`Request::MasterAddress`](super::Request::MasterAddress) is answered the
+    /// same; this is for whoever answers many clients at once.
+    Show {
+        /// The group.
+        group: GroupName,
+        /// Its master, as it is shown to clients.
+        master: Option<Address>,
+    },
     /// Tell everybody: Pub/Sub and the log hang on this.
     Announce(Event),
     /// From now on the log tells this much: `SENTINEL CONFIG SET loglevel`.

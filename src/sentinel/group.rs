@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::core::Core;
-use super::effect::Command;
+use super::effect::{Command, Effect};
 use super::event::{EventKind, Level};
 use super::failover::Failover;
 use super::hello::Hello;
@@ -35,6 +35,8 @@ pub(super) struct Group {
     /// What the configuration file declares; `None` for a group added at run time.
     pub(super) declared: Option<GroupSettings>,
     pub(super) master: Node,
+    /// What clients are told that the master is; see [`Effect::Show`].
+    shown: Option<Address>,
     pub(super) replicas: BTreeMap<Address, Node>,
     pub(super) peers: BTreeMap<RunId, Peer>,
     pub(super) config_epoch: Epoch,
@@ -81,6 +83,7 @@ impl Group {
             settings,
             declared,
             master,
+            shown: None,
             replicas: BTreeMap::new(),
             peers: BTreeMap::new(),
             config_epoch,
@@ -189,7 +192,24 @@ impl Group {
                 break;
             }
         }
+        self.show(core);
         core.end_step()
+    }
+
+    /// Clients are told where the master is, if that is news.
+    fn show(&mut self, core: &mut Core) {
+        if !self.is_shown(core) {
+            let master = Some(self.shown_master(core));
+            self.shown.clone_from(&master);
+            core.out.emit(Effect::Show { group: self.name.clone(), master });
+        }
+    }
+
+    /// What clients are told is so.
+    pub(super) fn is_shown(&self, core: &Core) -> bool {
+        let port = self.master.address.port;
+        let host = core.shown_host(&self.master.address, self.master.resolved.as_deref());
+        self.shown.as_ref().is_some_and(|shown| shown.host == host && shown.port == port)
     }
 
     fn tend_links(&mut self, core: &mut Core) {
@@ -474,6 +494,8 @@ impl Group {
         old_master.rebooted_at = None;
         self.replicas.insert(old_master.address.clone(), old_master);
         self.settings.master = to;
+        // Whoever hears of it and asks at once is told the same.
+        self.show(core);
         self.confirm_master(core);
         let new = self.shown_master(core);
         let payload = format!("{} {} {} {} {}", self.name, old.host, old.port, new.host, new.port);

@@ -144,6 +144,7 @@ impl Sentinel {
         while let Some(subject) = self.timers.pop_due(self.core.now()) {
             self.run(subject);
         }
+        debug_assert!(self.groups.values().all(|group| group.is_shown(&self.core)));
     }
 
     /// The next thing to do; `None` once all are taken.

@@ -191,7 +191,7 @@ impl Desk {
                 let argv = std::iter::once(script.display().to_string()).chain(args);
                 self.scripts.push((self.events.len(), argv.collect()));
             }
-            Effect::TimeScripts(_) => {}
+            Effect::Show { .. } | Effect::TimeScripts(_) => {}
             Effect::SetLogLevel(level) => self.loglevel = Some(level),
             Effect::Crash => self.crashed.push(self.events.len()),
         }

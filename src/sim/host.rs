@@ -456,7 +456,7 @@ impl Host {
             Effect::Crash => self.doomed = true,
             Effect::Announce(_) | Effect::Say { .. } | Effect::SetLogLevel(_) => {}
             // No group of these worlds has any.
-            Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
+            Effect::Show { .. } | Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
         }
         if trap.is_some() {
             self.doomed = true;

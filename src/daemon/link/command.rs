@@ -18,15 +18,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::dial::{Dialer, Outgoing};
 use super::wire::Wire;
 use super::{
-    COMMANDS_MAX, Complaint, Connection, HELLOS_DROPPED, Reporter, actual, fit_for_log, greeting,
+    Complaint, Connection, HELLOS_DROPPED, Reporter, actual, commands_max, fit_for_log, greeting,
     name, subscription,
 };
 use crate::net::Stream;
 use crate::resp::Value;
 use crate::sentinel::{Command, FULL, LinkEvent, LostReason, Target, TargetKind, hello};
-
-/// Commands that may be sent and unanswered, as in Sentinel; the next one waits.
-const UNANSWERED_MAX: usize = COMMANDS_MAX;
 
 /// A command and the connection that it is for.
 pub(super) type Order = (Connection, Box<Command>);
@@ -151,10 +148,11 @@ impl Keeper {
         let mut wire = Wire::new(stream);
         self.greet(&mut wire);
         self.reporter.tell(up, Some(self.connection)).await;
+        let unanswered_max = commands_max(self.target.kind);
         let reason = loop {
             tokio::select! {
                 biased;
-                Some(order) = self.orders.recv(), if self.asked.len() < UNANSWERED_MAX => {
+                Some(order) = self.orders.recv(), if self.asked.len() < unanswered_max => {
                     self.order(&mut wire, order);
                 }
                 received = wire.exchange() => {

@@ -27,9 +27,11 @@ use crate::sentinel::{Command, LinkEvent, LinkId, Target, TargetKind};
 pub(super) const NEWS_MAX: usize = 4096;
 /// Hellos of one link that may wait for the core; more are dropped.
 const HELLOS_MAX: usize = 64;
-/// Commands of one link that may wait to be sent; more are dropped. As many again may be sent and
-/// not answered, as in Sentinel.
+/// Commands of one link to a node that may wait to be sent; more are dropped. As many again may be
+/// sent and not answered, as in Sentinel.
 const COMMANDS_MAX: usize = 100;
+/// The same of a link to another sentinel, over which all groups speak.
+const PEER_COMMANDS_MAX: usize = 64 << 10;
 /// Repeated complaints about one link come no faster than this.
 const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 
@@ -72,7 +74,7 @@ impl Link {
     ) -> Link {
         let target = Arc::new(target);
         let reporter = Reporter { link: id, news, places: Arc::new(Semaphore::new(HELLOS_MAX)) };
-        let (orders, queue) = mpsc::channel(COMMANDS_MAX);
+        let (orders, queue) = mpsc::channel(commands_max(target.kind));
         let up = Arc::new(AtomicBool::new(false));
         looks.begin(&target, outgoing, &reporter, &up);
         let dropped = Complaint::new(&target, "commands dropped, too many are unanswered");
@@ -152,6 +154,13 @@ impl Complaint {
             tracing::warn!("{}: {} {}", self.whom, self.count, self.what);
             self.told = Some(Instant::now());
         }
+    }
+}
+
+fn commands_max(kind: TargetKind) -> usize {
+    match kind {
+        TargetKind::Node => COMMANDS_MAX,
+        TargetKind::Sentinel => PEER_COMMANDS_MAX,
     }
 }
 

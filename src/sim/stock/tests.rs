@@ -137,7 +137,10 @@ impl Desk {
             }
             Effect::Reply { reply, .. } => self.replies.push(reply),
             Effect::Announce(event) => self.events.push((event.kind, event.payload)),
-            Effect::Say { .. } | Effect::RunScript { .. } | Effect::TimeScripts(_) => {}
+            Effect::Say { .. }
+            | Effect::Show { .. }
+            | Effect::RunScript { .. }
+            | Effect::TimeScripts(_) => {}
             Effect::SetLogLevel(_) | Effect::Crash => {}
         }
     }
