@@ -116,9 +116,15 @@ impl Sentinel {
             return self.core.out.emit(Effect::Reply { id, reply });
         };
         let down = group.master.sdown_since.is_some();
+        group.ask_again();
         let unvoted = reply(down, "*", 0);
         let Some(candidate) = candidate else {
-            return self.core.out.emit(Effect::Reply { id, reply: unvoted });
+            self.core.out.emit(Effect::Reply { id, reply: unvoted });
+            if down {
+                let name = group.name.clone();
+                self.touch(Subject::Group(name));
+            }
+            return;
         };
         if candidate == self.core.my_id.as_str() {
             // Our own question came back, over a port that is forwarded wrongly, or a double asks:

@@ -34,6 +34,9 @@ const UNHEARD_MS: u64 = 5 * HELLO_PERIOD_MS;
 const ASKED_LEAP_PAUSE_MS: u64 = 1_000;
 const HEARD_LEAP_PAUSE_MS: u64 = 200;
 
+/// Masters that go down for a quorum within so long, in ms, do so at once.
+const ODOWNS_MS: u64 = 1_000;
+
 /// Whose link it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -91,6 +94,8 @@ pub(super) struct Core {
     leapt_at: Option<Instant>,
     /// How often an epoch was heard that lies absurdly far ahead.
     absurd_epochs: u64,
+    /// How many masters went down for a quorum within a second, and since when that is counted.
+    odowns: (u32, Instant),
     /// The counter of our last signed hello.
     said: u64,
     next_link: u64,
@@ -132,6 +137,7 @@ impl Core {
             unsigned_hellos: 0,
             leapt_at: None,
             absurd_epochs: 0,
+            odowns: (0, clock.mono),
             said: 0,
             next_link: 1,
             alarm: None,
@@ -161,6 +167,21 @@ impl Core {
 
     pub(super) fn moment(&self) -> Moment {
         Moment { now: self.now(), watched: self.watched() }
+    }
+
+    /// A master went down for a quorum.
+    pub(super) fn note_odown(&mut self) {
+        let (count, since) = self.odowns;
+        self.odowns = match self.now().since(since) > ODOWNS_MS {
+            true => (1, self.now()),
+            false => (count.saturating_add(1), since),
+        };
+    }
+
+    /// How many did so of late, at the same time.
+    pub(super) fn odowns(&self) -> u32 {
+        let (count, since) = self.odowns;
+        if self.now().since(since) > 2 * ODOWNS_MS { 0 } else { count }
     }
 
     /// True if `at` has come or will within `slack_ms`: regular work that can as well be done in a

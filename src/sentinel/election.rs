@@ -17,6 +17,8 @@ pub(super) const TENURE_MS: u64 = 5_000;
 /// Each sentinel that also sees the master down and has a smaller id is given at least this lead,
 /// in ms, so that candidates rarely compete.
 const RANK_STEP_MS: u64 = 50;
+/// Elections at once for which a lead of a ms each is given.
+const ELECTIONS_MAX: u32 = 1_000;
 /// After the first lost election the next attempt comes after half to all of this, in ms; it
 /// doubles up to the maximum.
 const RETRY_MS: u64 = 200;
@@ -43,9 +45,10 @@ pub(super) fn retry_ms(attempts: u32, max_ms: u64) -> u64 {
 }
 
 /// The lead that is given to each sentinel of a smaller rank, in ms: time for it to make its own
-/// vote durable and for us to hear of it, on a disk like ours.
-pub(super) fn rank_step_ms(write_ms: u64) -> u64 {
-    RANK_STEP_MS.max(3 * write_ms)
+/// vote durable and for us to hear of it, on a disk like ours, and where `at_once` groups want
+/// their elections, to come to this one.
+pub(super) fn rank_step_ms(write_ms: u64, at_once: u32) -> u64 {
+    RANK_STEP_MS.max(3 * write_ms).max(u64::from(at_once.min(ELECTIONS_MAX)))
 }
 
 /// Where an election stands.

@@ -128,7 +128,7 @@ impl Group {
             return false;
         }
         let rank = if core.holds(Guard::Rank) { self.rank(core) } else { 0 };
-        let lead_ms = u64::from(rank) * rank_step_ms(core.out.write_ms());
+        let lead_ms = u64::from(rank) * rank_step_ms(core.out.write_ms(), core.odowns());
         let free = self.not_before.max(self.held_back.unwrap_or(self.not_before));
         let turn = down_since.max(free).plus(lead_ms);
         if !core.due(turn) {

@@ -36,7 +36,9 @@ pub(super) struct Group {
     pub(super) declared: Option<GroupSettings>,
     pub(super) master: Node,
     /// What clients are told that the master is; see [`Effect::Show`].
-    shown: Option<Address>,
+    pub(super) shown: Option<Address>,
+    /// [`is_quiet`](Group::is_quiet), as of the last step: whatever may change it leads to one.
+    pub(super) quiet: bool,
     pub(super) replicas: BTreeMap<Address, Node>,
     pub(super) peers: BTreeMap<RunId, Peer>,
     pub(super) config_epoch: Epoch,
@@ -84,6 +86,7 @@ impl Group {
             declared,
             master,
             shown: None,
+            quiet: false,
             replicas: BTreeMap::new(),
             peers: BTreeMap::new(),
             config_epoch,
@@ -193,6 +196,7 @@ impl Group {
             }
         }
         self.show(core);
+        self.quiet = self.is_quiet(core);
         core.end_step()
     }
 
@@ -316,7 +320,7 @@ impl Group {
     }
 
     /// Nothing is under way, and nothing has to be put right: what is regular changes nothing.
-    pub(super) fn is_quiet(&self, core: &Core) -> bool {
+    fn is_quiet(&self, core: &Core) -> bool {
         self.failover.is_none()
             && self.repoint.is_none()
             && self.master.sdown_since.is_none()
@@ -415,6 +419,7 @@ impl Group {
         self.odown_since = agreed.then(|| core.now());
         let details = self.master_details(core);
         if agreed {
+            core.note_odown();
             let payload = format!("{details} #quorum {opinions}/{quorum}");
             core.announce(EventKind::Odown, Some(&self.name), payload);
         } else {
@@ -447,6 +452,15 @@ impl Group {
         if self.said.as_ref() != Some(&why) {
             core.say(Level::Warning, Some(&self.name), why.clone());
             self.said = Some(why);
+        }
+    }
+
+    /// Somebody asks about the master, which is down for us and not for a quorum: whoever asks sees it
+    /// down, too, and those who did not yet say so are asked at once, not when it is their turn.
+    pub(super) fn ask_again(&mut self) {
+        if self.master.sdown_since.is_some() && self.odown_since.is_none() {
+            let silent = self.peers.values_mut().filter(|peer| peer.master_down_at.is_none());
+            silent.for_each(|peer| peer.asked_at = None);
         }
     }
 

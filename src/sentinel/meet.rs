@@ -8,7 +8,7 @@ use super::hello::{GiveUp, Hello};
 use super::info::Role;
 use super::mutant::Guard;
 use super::node::HELLO_PERIOD_MS;
-use super::peer::Heard;
+use super::peer::{Heard, Peer};
 use super::signed;
 use super::timers::Subject;
 use super::types::{Address, GroupName, RunId};
@@ -84,6 +84,9 @@ impl Sentinel {
 
     /// `counter`: of a signed hello.
     fn hear_words(&mut self, payload: &str, counter: Option<u64>) {
+        if counter.is_none() && self.is_echo(payload) {
+            return;
+        }
         if let Some(given_up) = GiveUp::parse(payload) {
             let group: GroupName = given_up.group.as_str().into();
             if counter.is_none_or(|counter| !self.is_said_again(&group, &given_up.id, counter)) {
@@ -125,6 +128,7 @@ impl Sentinel {
         // Who is not taken in, since the group is full, moves nothing.
         let Some(peer) = peer else { return };
         peer.counter = counter.unwrap_or(peer.counter);
+        peer.echo = None;
         // No sentinel says so, but nothing may be configured in an epoch that is still to come.
         let told = hello.current_epoch.max(hello.config_epoch);
         let reached = self.core.follow_to(told, !is_known);
@@ -141,9 +145,40 @@ impl Sentinel {
         };
         let Some(group) = self.groups.get_mut(&name) else { return };
         let news = group.take_hello(&mut self.core, &hello, owner);
-        if news || !group.is_quiet(&self.core) {
+        if news || !group.quiet {
             self.touch(Subject::Group(name));
+        } else if counter.is_none() && group.agrees(&self.core, &hello) {
+            let shown = group.shown.clone();
+            if let Some(peer) = group.peers.get_mut(&hello.id) {
+                peer.echo = shown.map(|shown| (payload.into(), shown));
+            }
         }
+    }
+
+    /// True for what its sender said before, word for word, and what changed nothing then. Each
+    /// hello is heard on all nodes of its group, again and again; so this is what most of them are.
+    fn is_echo(&mut self, payload: &str) -> bool {
+        let Some(group) = payload.split(',').nth(4).and_then(|name| self.groups.get_mut(name))
+        else {
+            return false;
+        };
+        let (quiet, shown) = (group.quiet, &group.shown);
+        let echoes = |peer: &&mut Peer| {
+            peer.echo
+                .as_ref()
+                .is_some_and(|(said, with)| **said == *payload && shown.as_ref() == Some(with))
+        };
+        let Some(peer) = group.peers.values_mut().find(echoes).filter(|_| quiet) else {
+            return false;
+        };
+        let now = self.core.now();
+        let Some(heard) = &mut peer.hello else { return false };
+        if heard.config_epoch != group.config_epoch || self.core.is_own_address(&peer.address) {
+            return false;
+        }
+        heard.at = now;
+        peer.last_hello = now;
+        true
     }
 
     /// True for a signed hello that was said before one that we know: it is late, or a repetition
@@ -311,6 +346,14 @@ impl Sentinel {
 }
 
 impl Group {
+    /// True for a hello that says nothing but what is so for us, too.
+    fn agrees(&self, core: &Core, hello: &Hello) -> bool {
+        hello.config_epoch == self.config_epoch
+            && hello.current_epoch <= core.current_epoch
+            && self.master.is_at(&hello.master)
+            && self.peers.get(&hello.id).is_some_and(|peer| peer.address == hello.sender)
+    }
+
     /// True if a step must follow, whatever else is under way.
     /// `owner`: another group, whose node the master is that is named.
     fn take_hello(&mut self, core: &mut Core, hello: &Hello, owner: Option<GroupName>) -> bool {

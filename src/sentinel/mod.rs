@@ -275,7 +275,7 @@ impl Sentinel {
         }
         let core = &mut self.core;
         let Some(group) = self.groups.get_mut(name) else { return };
-        let quiet = group.is_quiet(core);
+        let quiet = group.quiet;
         let Some(node) = group.node_mut(address) else { return };
         match event {
             LinkEvent::Up { local_ip, remote_ip } => {

@@ -133,6 +133,9 @@ pub(super) struct Peer {
     /// Questions without an answer over the present connection.
     pub(super) questions_open: u32,
     pub(super) hello: Option<Heard>,
+    /// Its last hello, if that said nothing but what is so, and what we show as the master with it:
+    /// while both are the same it is a sign of life, and no more.
+    pub(super) echo: Option<(Box<str>, Address)>,
     /// The counter of its last signed hello of this group.
     pub(super) counter: u64,
     pub(super) last_hello: Instant,
@@ -161,6 +164,7 @@ impl Peer {
             asked_at: None,
             questions_open: 0,
             hello: None,
+            echo: None,
             counter: 0,
             last_hello: now,
             hello_in_flight: false,
@@ -180,6 +184,7 @@ impl Peer {
     /// process, which would count twice once it is known by an id of its own.
     pub(super) fn moved(&mut self, address: Address) {
         self.address = address;
+        self.echo = None;
         self.connection_changed();
         self.forget_opinion();
         self.vote = None;
