@@ -140,7 +140,8 @@ fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
     };
     enter_directory(&mut loaded)?;
     let wanted = loaded.settings.maxclients;
-    loaded.settings.maxclients = process::make_room_for(wanted);
+    let room = process::make_room_for(wanted, links_of(&loaded));
+    loaded.settings.maxclients = room.clients;
     let settings = &loaded.settings;
     let syslog = Syslog::of(settings);
     log::init_with(settings.loglevel, settings.logfile.as_deref(), syslog).map_err(|error| {
@@ -153,6 +154,14 @@ fn try_run(arguments: &[String]) -> Result<ExitCode, String> {
             "maxclients is {} instead of {wanted}: the limit of open files is too low (raise it \
              by 'ulimit -n', or LimitNOFILE in a systemd unit)",
             settings.maxclients
+        );
+    }
+    if let (false, Some(limit)) = (room.is_enough, room.limit) {
+        tracing::warn!(
+            "{} groups need more open files than the limit of {limit} allows: nodes that cannot be \
+             connected to are neither watched nor failed over (raise it by 'ulimit -n', or \
+             LimitNOFILE in a systemd unit)",
+            loaded.groups.len()
         );
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -195,6 +204,12 @@ fn enter_directory(loaded: &mut Loaded) -> Result<(), String> {
         loaded.settings.dir = std::path::absolute(&dir).map_err(error)?;
         Ok(())
     }
+}
+
+/// How many links its groups will take, as far as that can be said before they are asked: a master
+/// and two replicas each.
+fn links_of(loaded: &Loaded) -> u64 {
+    3 * loaded.groups.len() as u64
 }
 
 /// Runs until a signal or SHUTDOWN comes.

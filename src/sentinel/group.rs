@@ -13,6 +13,7 @@ use super::mutant::Guard;
 use super::node::{INFO_PERIOD_AWAITED_MS, INFO_PERIOD_TROUBLE_MS, Node};
 use super::peer::Peer;
 use super::repair::Repoint;
+use super::replicas::Replicas;
 use super::types::{Address, Epoch, GroupName, Instant, Revision, RunId};
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
@@ -39,7 +40,7 @@ pub(super) struct Group {
     pub(super) shown: Option<Address>,
     /// [`is_quiet`](Group::is_quiet), as of the last step: whatever may change it leads to one.
     pub(super) quiet: bool,
-    pub(super) replicas: BTreeMap<Address, Node>,
+    pub(super) replicas: Replicas,
     pub(super) peers: BTreeMap<RunId, Peer>,
     pub(super) config_epoch: Epoch,
     /// Holds the present configuration: nobody is sent to its master before.
@@ -87,7 +88,7 @@ impl Group {
             master,
             shown: None,
             quiet: false,
-            replicas: BTreeMap::new(),
+            replicas: Replicas::default(),
             peers: BTreeMap::new(),
             config_epoch,
             config_in: core.out.newest(),

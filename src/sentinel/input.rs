@@ -109,6 +109,9 @@ pub enum LostReason {
     /// The node is there, and TLS is not agreed on: one side does not accept the other's
     /// certificate or terms, which only an operator can put right.
     Untrusted(String),
+    /// This system has no room for another connection (descriptors, ports, memory), in its own
+    /// words: that says nothing of the node.
+    OwnLimit(String),
     /// Anything else, in the system's words.
     Other(String),
 }
@@ -121,6 +124,7 @@ impl std::fmt::Display for LostReason {
             LostReason::TimedOut => f.write_str("Connection timed out"),
             LostReason::Unresolved(why) => write!(f, "Can't resolve hostname: {why}"),
             LostReason::Untrusted(why) => write!(f, "TLS handshake failed: {why}"),
+            LostReason::OwnLimit(why) => write!(f, "No connection from here: {why}"),
             LostReason::Rejected(why) | LostReason::Other(why) => f.write_str(why),
         }
     }

@@ -41,6 +41,7 @@ mod outbox;
 mod peer;
 mod promote;
 mod repair;
+mod replicas;
 mod request;
 mod rights;
 mod scripts;
@@ -298,6 +299,7 @@ impl Sentinel {
                 let refusal = match &reason {
                     LostReason::Rejected(error) => Refusal::of(error),
                     LostReason::Untrusted(_) => Some(Refusal::Untrusted),
+                    LostReason::OwnLimit(_) => Some(Refusal::OwnLimit),
                     _ => None,
                 };
                 match (&reason, refusal) {

@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
-
 use super::core::{Core, Moment};
 use super::effect::Command;
 use super::event::Level;
 use super::health::Health;
-use super::info::{Info, Role};
+use super::info::{Info, Packed, Role};
 use super::input::LostReason;
 use super::mutant::Guard;
 use super::origins::Stranger;
@@ -54,7 +52,7 @@ pub(super) struct Node {
     pub(super) run_id: Option<RunId>,
     pub(super) info: Option<Info>,
     /// The text of that, for `SENTINEL INFO-CACHE`.
-    pub(super) info_text: Bytes,
+    pub(super) info_text: Packed,
     pub(super) info_at: Option<Instant>,
     info_asked_at: Option<Instant>,
     info_in_flight: bool,
@@ -129,7 +127,7 @@ impl Node {
             local_ip: None,
             run_id: None,
             info: None,
-            info_text: Bytes::new(),
+            info_text: Packed::default(),
             info_at: None,
             info_asked_at: None,
             info_in_flight: false,
@@ -260,6 +258,7 @@ impl Node {
         let (at, mend) = (&self.address, refusal.mend("PING"));
         let what = match lost {
             Some(LostReason::Untrusted(_)) => lost.map(|why| format!("{at}: {why}")),
+            Some(LostReason::OwnLimit(_)) => lost.map(|why| format!("{at}: {why} ({mend})")),
             other => other.map(|why| format!("{at} ends our connections: {why} ({mend})")),
         };
         let what = what.unwrap_or_else(|| format!("{at} answers PING with {code} ({mend})"));

@@ -41,6 +41,8 @@ pub(super) enum Refusal {
     Untrusted,
     /// The command has another meaning there: PING is not answered as PING is.
     Misnamed,
+    /// Nobody refuses us but our own system, which has no room for another connection.
+    OwnLimit,
 }
 
 impl Refusal {
@@ -86,6 +88,7 @@ impl Refusal {
             Refusal::Unknown => "unknown-command",
             Refusal::Untrusted => "untrusted",
             Refusal::Misnamed => "not-a-pong",
+            Refusal::OwnLimit => "own-limit",
         }
     }
 
@@ -102,6 +105,10 @@ impl Refusal {
                  that command"
             ),
             Refusal::Untrusted => "check tls-ca-cert-file and tls-cert-file on both sides".into(),
+            Refusal::OwnLimit => {
+                "raise the limit of this sentinel: ulimit -n, or LimitNOFILE in a systemd unit"
+                    .into()
+            }
             Refusal::Misnamed => {
                 format!("sentinel rename-command names another command than {command}")
             }

@@ -1,13 +1,11 @@
 //! What a node's INFO tells: compared with what it said before, announced where it changed, and
 //! kept whole for `SENTINEL INFO-CACHE`.
 
-use bytes::Bytes;
-
 use super::Sentinel;
 use super::core::Core;
 use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
-use super::info::{Info, Role};
+use super::info::{Info, Packed, Role};
 use super::node::Node;
 use super::types::Address;
 use crate::config::rules::valid_host;
@@ -18,13 +16,13 @@ use crate::resp::Value;
 const INFO_TEXT_MAX: usize = 256 << 10;
 
 /// What is kept of an INFO: a copy of its own, since the reply may be a part of something larger.
-fn kept(text: &str) -> Bytes {
+fn kept(text: &str) -> &[u8] {
     let whole_lines = |max: usize| {
         let end = text.as_bytes()[..max].iter().rposition(|byte| *byte == b'\n');
         end.map_or(0, |at| at + 1)
     };
     let length = if text.len() > INFO_TEXT_MAX { whole_lines(INFO_TEXT_MAX) } else { text.len() };
-    Bytes::copy_from_slice(&text.as_bytes()[..length])
+    &text.as_bytes()[..length]
 }
 
 impl Sentinel {
@@ -51,7 +49,7 @@ fn said(core: &Core, node: &Node) -> Value {
     match node.info_at {
         Some(at) => {
             let age_ms = Value::Integer(core.now().since(at) as i64);
-            Value::Array(vec![age_ms, Value::Bulk(node.info_text.clone())])
+            Value::Array(vec![age_ms, Value::Bulk(node.info_text.text())])
         }
         None => Value::Array(vec![Value::Integer(0), Value::Null]),
     }
@@ -65,7 +63,7 @@ impl Group {
             return;
         };
         if let Some(node) = self.node_mut(address) {
-            node.info_text = kept(text);
+            node.info_text = Packed::new(kept(text));
         }
         let is_master = *address == self.master.address;
         let found =

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt;
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinError;
@@ -280,6 +281,9 @@ pub(super) fn lost_reason(error: &io::Error) -> LostReason {
         Some(Trouble::Broken(why)) => return LostReason::Other(format!("TLS: {why}")),
         None => {}
     }
+    if error.raw_os_error().is_some_and(is_own_limit) {
+        return LostReason::OwnLimit(os_words(error));
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => LostReason::Refused,
         io::ErrorKind::ConnectionReset
@@ -289,6 +293,12 @@ pub(super) fn lost_reason(error: &io::Error) -> LostReason {
         io::ErrorKind::TimedOut => LostReason::TimedOut,
         _ => LostReason::Other(os_words(error)),
     }
+}
+
+/// No descriptor, port or memory is left here for another connection.
+fn is_own_limit(code: i32) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL]
+        .contains(&Errno::from_raw_os_error(code))
 }
 
 #[cfg(test)]
