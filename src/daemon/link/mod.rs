@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -113,8 +114,11 @@ impl Reporter {
     /// Tells what must not be lost; waits while the core has too much to do.
     async fn tell(&self, event: LinkEvent, connection: Option<Connection>) {
         let news = News { link: self.link, event, connection, _place: None };
-        // Fails only when the core is gone, and this task with it in a moment.
-        let _ = self.news.send(news).await;
+        if let Err(TrySendError::Full(news)) = self.news.try_send(news) {
+            // Fails only when the core is gone, and this task with it in a moment. Boxed, since it
+            // is seldom needed and would make each of thousands of tasks larger.
+            let _ = Box::pin(self.news.send(news)).await;
+        }
     }
 
     /// Hands a Pub/Sub message over if it is fit and there is a place for it; false if it had to be
