@@ -292,11 +292,12 @@ impl Loaded {
         let read = |statements: &[_]| sentinel_conf::read(nothing(), statements, &executable);
         let (settings, state, diagnostics) = read(&reading.statements);
         let from_files = (settings.clone(), state.clone(), diagnostics);
+        let own = reading.statements.iter().filter(|statement| !statement.aside);
         self.declared = Declared {
             settings,
             groups: group_settings(&state),
             overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
-            own: conf::parse(&self.text).0.iter().map(sentinel_conf::plain).collect(),
+            own: own.map(|statement| sentinel_conf::plain(&statement.line)).collect(),
             user_lines: self.declared.user_lines.clone(),
         };
         let has_options = !options.statements.is_empty();
