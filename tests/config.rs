@@ -59,7 +59,7 @@ fn state_of(loaded: &Loaded) -> State {
     State {
         my_id: conf.my_id.unwrap_or_else(|| RunId::parse(ID).unwrap()),
         current_epoch: conf.current_epoch,
-        groups: conf.groups,
+        groups: conf.groups.into(),
         removed: Default::default(),
         live: None,
     }
@@ -173,7 +173,7 @@ fn included_files_and_the_command_line() {
     let loaded = good(&main, "--maxclients 6 --loglevel debug");
     assert_eq!(loaded.path, main);
     assert_eq!((loaded.settings.port, loaded.settings.maxclients), (5001, 6));
-    let written = loaded.render(&loaded.text, &loaded.settings, &state_of(&loaded));
+    let written = loaded.render(&loaded.text, &loaded.settings, &state_of(&loaded), None);
     assert!(!written.contains("hunter2"), "{written}");
     assert!(written.contains("maxclients 6\n") && written.contains("loglevel debug\n"));
     let bad = load_sentinel(&main, &args("--port 1 --bnd x --sentinel monitor n x 1 1"));
@@ -207,7 +207,7 @@ fn a_group_of_the_command_line_that_the_file_has_meanwhile() {
     let mut loaded = good(&main, &options);
     let mut state = state_of(&loaded);
     state.groups.get_mut("n").unwrap().settings.master.port = 3;
-    let written = loaded.render(&loaded.text, &loaded.settings, &state);
+    let written = loaded.render(&loaded.text, &loaded.settings, &state, None);
     let file = dir.write("main", &written);
     let found = shown(&load_sentinel(&file, &args(&options)).unwrap_err());
     assert!(found.contains("Duplicate master name.") && found.contains("leave the"), "{found}");
@@ -473,7 +473,7 @@ fn redis_sentinel_and_watchfire_read_each_others_file() {
     let mut now = loaded.settings.clone();
     (now.announce_ip, now.announce_port) = (Some("127.0.0.1".to_owned()), Some(5));
     now.sentinel_pass = Some(Secret::new("a b"));
-    fs::write(&file, loaded.render(&loaded.text, &now, &state)).unwrap();
+    fs::write(&file, loaded.render(&loaded.text, &now, &state, None)).unwrap();
     assert_eq!(state_of(&good(&file, "")), state);
 
     // Redis reads it and writes it. Values with blanks it would write as it does not read them, so

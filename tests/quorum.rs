@@ -95,8 +95,8 @@ impl Lab {
         let state = State {
             my_id: id(0),
             current_epoch: 0,
-            groups: BTreeMap::from([(GROUP.to_owned(), group)]),
-            removed: BTreeMap::new(),
+            groups: [(GROUP, group)].into(),
+            removed: Default::default(),
             live: None,
         };
         let sentinel = Sentinel::new(clock(0), SentinelSettings::default(), state, 1);

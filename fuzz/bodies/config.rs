@@ -1,8 +1,7 @@
 //! Configuration and state: whatever a file holds, it is read or refused with words; and what is
 //! written is read back as it was.
 
-use std::collections::BTreeMap;
-
+use watchfire::config::by_name::ByName;
 use watchfire::config::diagnostic::Diagnostic;
 use watchfire::config::fuzz as config;
 use watchfire::config::load::Loaded;
@@ -69,8 +68,8 @@ pub(crate) fn sentinel_conf(data: &[u8]) {
     let mut state = State {
         my_id: found.my_id.unwrap_or_else(|| RunId::from_bytes([1; 20])),
         current_epoch: found.current_epoch,
-        groups: found.groups,
-        removed: BTreeMap::new(),
+        groups: found.groups.into(),
+        removed: Default::default(),
         live: None,
     };
     let first = rewritten(&loaded, text, &state);
@@ -78,7 +77,7 @@ pub(crate) fn sentinel_conf(data: &[u8]) {
     for group in state.groups.values_mut() {
         happened(group, state.current_epoch);
     }
-    state.groups.insert("new".into(), GroupState::fresh(group(), None));
+    state.groups.insert("new", GroupState::fresh(group(), None));
     let second = rewritten(&loaded, &first, &state);
     // Written by a process that was started on the file as it is by then.
     let mut again = config::sentinel_conf(&first).expect("still one").expect("still good");
@@ -117,7 +116,7 @@ fn happened(group: &mut GroupState, epoch: u64) {
 
 /// The text with this state, which must hold just that, and whatever was not ours.
 pub(crate) fn rewritten(loaded: &Loaded, text: &str, state: &State) -> String {
-    let written = loaded.render(text, &loaded.settings, state);
+    let written = loaded.render(text, &loaded.settings, state, None);
     let read = config::sentinel_conf(&written).unwrap_or_else(|| panic!("not a conf: {written}"));
     let read = read.unwrap_or_else(|found| panic!("refused: {found:?}\n{written}"));
     let mut settings = loaded.settings.clone();
@@ -126,20 +125,19 @@ pub(crate) fn rewritten(loaded: &Loaded, text: &str, state: &State) -> String {
     let found = read.conf_state.clone().expect("a sentinel.conf has state");
     assert_eq!(found.my_id.as_ref(), Some(&state.my_id));
     assert_eq!(found.current_epoch, state.current_epoch, "{written}");
-    assert_eq!(sorted(&found.groups), sorted(&state.groups), "groups of\n{written}");
+    assert_eq!(sorted(found.groups.into()), sorted(state.groups.clone()), "groups of\n{written}");
     let kept = comments(&written);
     let mut kept = kept.iter();
     for comment in comments(text) {
         assert!(kept.any(|line| *line == comment), "lost: {comment:?}\n{written}");
     }
-    let again = read.render(&written, &read.settings, state);
+    let again = read.render(&written, &read.settings, state, None);
     assert_eq!(again, written, "a rewrite changes nothing where nothing has changed");
     written
 }
 
 /// The order of replicas means nothing.
-fn sorted(groups: &BTreeMap<String, GroupState>) -> BTreeMap<String, GroupState> {
-    let mut groups = groups.clone();
+fn sorted(mut groups: ByName<GroupState>) -> ByName<GroupState> {
     groups.values_mut().for_each(|group| group.replicas.sort());
     groups
 }

@@ -169,7 +169,7 @@ impl Desk {
         }
         self.disk(true);
         assert!(self.open.is_empty(), "not answered: {:?}", self.open);
-        let names: Vec<String> = self.latest.groups.keys().cloned().collect();
+        let names: Vec<String> = self.latest.groups.keys().map(|name| name.to_string()).collect();
         for name in names.into_iter().chain(["no such group".into()]) {
             let id = self.ask(Request::Master(name));
             assert!(!self.open.contains_key(&id), "answered at once");
@@ -181,7 +181,7 @@ impl Desk {
 
     fn judge(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist { revision, state } => {
+            Effect::Persist { revision, state, .. } => {
                 assert!(self.in_flight.is_none(), "two writes in flight");
                 self.judge_state(&state);
                 self.latest = (*state).clone();
@@ -234,7 +234,7 @@ impl Desk {
     fn judge_state(&self, state: &State) {
         let (old, new) = (self.latest.current_epoch, state.current_epoch);
         assert!((old..=EPOCH_MAX).contains(&new), "epoch {new} after {old}");
-        for (name, new) in &state.groups {
+        for (name, new) in state.groups.iter() {
             let highest = new.config_epoch.max(new.leader_epoch);
             assert!(state.current_epoch >= highest, "an epoch that is still to come");
             assert!(!new.replicas.contains(&new.settings.master), "its own replica");

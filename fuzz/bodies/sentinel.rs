@@ -1,8 +1,6 @@
 //! The decision core under hostile input: whoever may speak to it says what he likes, the disk and
 //! the clock do what they like, and the rules of `desk` hold.
 
-use std::collections::BTreeMap;
-
 use bytes::{Bytes, BytesMut};
 use watchfire::api::fuzz::request;
 use watchfire::config::rules::valid_host;
@@ -122,8 +120,8 @@ fn watch(source: &mut Source<'_>) -> Desk {
     let mut state = State {
         my_id: id(1),
         current_epoch: source.pick(&[0, 5, 1 << 32, EPOCH_MAX - 1]),
-        groups: BTreeMap::new(),
-        removed: BTreeMap::new(),
+        groups: Default::default(),
+        removed: Default::default(),
         live: None,
     };
     let mut settings =

@@ -189,6 +189,7 @@ fn sentinel_files(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
             if let Err(why) = replaceable.and_then(|()| not_mounted(file)) {
                 found.push(unwritable(loaded, &why));
             }
+            found.extend(daemon::journal_left(loaded));
             working_folder(&settings.dir, found);
             base.clone_from(&settings.dir);
         }

@@ -7,6 +7,11 @@ const RAW: u32 = 0x10_ff00;
 /// These bytes as text. Different bytes give different texts: characters that stand for bytes are
 /// themselves taken for the bytes that they are made of.
 pub fn decode(bytes: &[u8]) -> String {
+    if !begins_raw(bytes)
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return text.to_owned();
+    }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -22,6 +27,9 @@ pub fn decode(bytes: &[u8]) -> String {
 
 /// The bytes of a text that comes from [`decode`].
 pub fn encode(text: &str) -> Vec<u8> {
+    if !begins_raw(text.as_bytes()) {
+        return text.as_bytes().to_vec();
+    }
     let mut bytes = Vec::with_capacity(text.len());
     text.chars().for_each(|c| push(&mut bytes, c));
     bytes
@@ -42,7 +50,13 @@ pub(super) fn raw(c: char) -> Option<u8> {
 
 /// Whether a text of [`decode`] was UTF-8.
 pub fn is_utf8(text: &str) -> bool {
-    !text.chars().any(|c| raw(c).is_some())
+    !begins_raw(text.as_bytes()) || !text.chars().any(|c| raw(c).is_some())
+}
+
+/// Whether there may be a character that stands for a byte: each begins with this one. A quick look
+/// for the many texts that have none.
+fn begins_raw(bytes: &[u8]) -> bool {
+    memchr::memchr(0xf4, bytes).is_some()
 }
 
 fn stand_in(byte: u8) -> Option<char> {

@@ -1,6 +1,7 @@
 //! The syntax of `redis.conf` and `sentinel.conf`: lines of words, Redis's quoting, comments; and
 //! the same from the command line (`--port 7000`). What the words mean is decided elsewhere.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -167,7 +168,7 @@ pub fn from_args(args: &[String]) -> Result<Vec<Line>, Diagnostic> {
                 wants_value = false;
             }
             // Redis takes words that no option precedes for a line of their own.
-            (_, None) => options.push(quote(arg)),
+            (_, None) => options.push(quote(arg).into_owned()),
         }
     }
     let mut lines = Vec::new();
@@ -181,11 +182,11 @@ pub fn from_args(args: &[String]) -> Result<Vec<Line>, Diagnostic> {
 
 /// Writes a word so that [`parse`] and Redis read it back as one word: quoted only where it must
 /// be.
-pub fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> Cow<'_, str> {
     let must =
         |c: char| matches!(c, ' ' | '"' | '\'') || c.is_ascii_control() || bytes::raw(c).is_some();
     if !word.is_empty() && !word.starts_with('#') && !word.contains(must) {
-        return word.to_owned();
+        return word.into();
     }
     let mut quoted = String::with_capacity(word.len() + 2);
     quoted.push('"');
@@ -203,7 +204,7 @@ pub fn quote(word: &str) -> String {
         }
     }
     quoted.push('"');
-    quoted
+    quoted.into()
 }
 
 /// A line that cannot be split, and the column (counted from 0) of what is wrong.
@@ -246,8 +247,29 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 
+/// The words of a line that has nothing to be unquoted or decoded, as most lines are, each with the
+/// column, counted from 0, at which it begins; `None` for any other line.
+pub(super) fn plain_words(text: &str) -> Option<impl Iterator<Item = (usize, &str)>> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    let is_plain = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\'';
+    let words = text.split(' ').scan(0, |next, word| {
+        let begins = *next;
+        *next += word.len() + 1;
+        Some((begins, word))
+    });
+    text.bytes().all(is_plain).then(|| words.filter(|(_, word)| !word.is_empty()))
+}
+
 /// Redis's `sdssplitargs`.
 fn split(text: &str) -> Result<Vec<Word>, Fault> {
+    if let Some(words) = plain_words(text) {
+        let word = |(at, word): (usize, &str)| Word {
+            text: word.to_owned(),
+            column: at + 1,
+            width: word.len(),
+        };
+        return Ok(words.map(word).collect());
+    }
     let chars: Vec<char> = text.chars().collect();
     let mut words = Vec::new();
     let mut at = 0;

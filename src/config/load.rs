@@ -119,13 +119,20 @@ impl fmt::Debug for Loaded {
 impl Loaded {
     /// The text of a `sentinel.conf` with these settings and this state, whose
     /// [`live`](State::live) settings count where it has some: comments, order and unknown lines of
-    /// `original` (the file as it is now) stay, and Redis Sentinel can read it.
-    pub fn render(&self, original: &str, settings: &SentinelSettings, state: &State) -> String {
+    /// `original` (the file as it is now) stay, and Redis Sentinel can read it. `journal` is the id
+    /// of a journal that will add to it.
+    pub fn render(
+        &self,
+        original: &str,
+        settings: &SentinelSettings,
+        state: &State,
+        journal: Option<&str>,
+    ) -> String {
         let mut settings = settings.clone();
         if let Some(live) = &state.live {
             settings.set_live(live.settings.clone());
         }
-        sentinel_conf::render(original, &self.declared, &settings, state)
+        sentinel_conf::render(original, &self.declared, &settings, state, journal)
     }
 
     /// Gives a finding the place of the directive that it is about (its last line counts), or of
@@ -167,6 +174,21 @@ impl Loaded {
         });
         self.declared = after.declared;
         Ok(!same)
+    }
+
+    /// The id of the journal that adds to this `sentinel.conf`, if the file names one.
+    pub fn journal(&self) -> Option<&str> {
+        own::journal(&self.text)
+    }
+
+    /// The same with text and state of a `sentinel.conf` as they are by now; `None` if the file is
+    /// as it was read, or cannot be read any more.
+    pub fn again(&self) -> Option<Loaded> {
+        let text = read_text(&self.path).ok().filter(|text| *text != self.text)?;
+        let options = Options::New(&self.overrides);
+        let again = load_in(&self.base, &self.path, text, options).ok()?;
+        let Loaded { text, conf_state, syntax, .. } = again;
+        (syntax == Syntax::Conf).then(|| Loaded { text, conf_state, ..self.clone() })
     }
 
     /// Where users that change at run time are told to whoever writes the file.
@@ -267,17 +289,23 @@ impl Loaded {
         let dir = reading.statements.iter().chain(&options.statements).rev().find_map(dir_of);
         let home = self.base.join(dir.unwrap_or_default());
         let executable = |script: &Path| is_executable(&home.join(script));
-        let (settings, state, _) = sentinel_conf::read(nothing(), &reading.statements, &executable);
+        let read = |statements: &[_]| sentinel_conf::read(nothing(), statements, &executable);
+        let (settings, state, diagnostics) = read(&reading.statements);
+        let from_files = (settings.clone(), state.clone(), diagnostics);
+        let own = reading.statements.iter().filter(|statement| !statement.aside);
         self.declared = Declared {
             settings,
             groups: group_settings(&state),
             overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
-            own: conf::parse(&self.text).0.iter().map(sentinel_conf::words).collect(),
+            own: own.map(|statement| sentinel_conf::plain(&statement.line)).collect(),
             user_lines: self.declared.user_lines.clone(),
         };
+        let has_options = !options.statements.is_empty();
         reading.statements.extend(options.statements);
-        let (mut settings, mut state, diagnostics) =
-            sentinel_conf::read(nothing(), &reading.statements, &executable);
+        let (mut settings, mut state, diagnostics) = match has_options {
+            true => read(&reading.statements),
+            false => from_files,
+        };
         if settings.requirepass != self.declared.settings.requirepass {
             give_password(&mut settings);
         }

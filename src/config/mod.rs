@@ -4,6 +4,7 @@
 //! Begin at [`load::load_sentinel`]: it yields [`settings`] and [`state`], made of [`types`], by
 //! the rules in [`rules`]; whatever is wrong is a [`diagnostic::Diagnostic`].
 
+pub mod by_name;
 pub mod bytes;
 pub mod ciphers;
 pub mod conf;

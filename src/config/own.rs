@@ -13,6 +13,8 @@ use super::types::Secret;
 pub(super) const SECRET_MIN: usize = 16;
 
 const PREFIX: &str = "watchfire-";
+/// Names the journal that adds to the file. Not for operators.
+pub(super) const JOURNAL: &str = "watchfire-journal";
 pub(super) const SECRET_FILE: &str = "watchfire-hello-secret-file";
 pub(super) const SIGNED_ONLY: &str = "watchfire-hello-signed-only";
 
@@ -32,7 +34,7 @@ pub(super) fn read(
             found.push(at_line(index, finding.help("a blank belongs between '#' and the name")));
         }
         let ["#", name, values @ ..] = &words[..] else { continue };
-        if !name.starts_with(PREFIX) || *name == VOTE {
+        if !name.starts_with(PREFIX) || [VOTE, JOURNAL].contains(name) {
             continue;
         }
         let at = |finding: Diagnostic| at_line(index, finding);
@@ -70,6 +72,17 @@ pub(super) fn read(
     }
     let key = |(secret, file)| HelloKey { secret, file, signed_only: wanted.is_some() };
     (secret.map(key), found)
+}
+
+/// The id of the journal that adds to the file with this text.
+pub(super) fn journal(text: &str) -> Option<&str> {
+    text.lines().rev().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        match [words.next()?, words.next()?, words.next()?] {
+            ["#", JOURNAL, id] => Some(id),
+            _ => None,
+        }
+    })
 }
 
 fn at_line(index: usize, finding: Diagnostic) -> Diagnostic {

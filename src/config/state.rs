@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_name::ByName;
 use super::settings::{GroupSettings, LiveSettings};
 use super::types::{Address, RunId};
 
@@ -16,12 +17,12 @@ pub struct State {
     /// `sentinel current-epoch`.
     pub current_epoch: u64,
     /// The watched groups by name.
-    pub groups: BTreeMap<String, GroupState>,
+    pub groups: ByName<GroupState>,
     /// Groups that the configuration declares but an operator removed (`SENTINEL REMOVE`), with the
     /// declaration as it was then. They stay removed until the declaration changes. Always empty
     /// for a `sentinel.conf`, which is rewritten instead.
     #[serde(default)]
-    pub removed: BTreeMap<String, GroupSettings>,
+    pub removed: ByName<GroupSettings>,
     /// What `SENTINEL CONFIG SET` changed; `None` while all is as the configuration says.
     #[serde(default)]
     pub live: Option<LiveState>,

@@ -11,7 +11,7 @@ use crate::config::state::State;
 /// # Errors
 /// There is no state that cannot be written.
 pub fn encode(state: &State) -> Result<String, String> {
-    state_file::encode(state).map_err(|error| error.to_string())
+    state_file::encode(state, None).map_err(|error| error.to_string())
 }
 
 /// The state that a state file with this content holds.
@@ -19,5 +19,5 @@ pub fn encode(state: &State) -> Result<String, String> {
 /// # Errors
 /// The content is damaged, or of another version.
 pub fn decode(content: &[u8]) -> Result<State, StateFileError> {
-    state_file::decode(Path::new("state.json"), content)
+    state_file::decode(Path::new("state.json"), content).map(|(state, _)| state)
 }

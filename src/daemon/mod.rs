@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use handle::Handle;
 pub use history::{HISTORY_MAX, History, Past};
 pub use scripts::{Pending, Scripts};
-pub use store::{StateFileError, state_folders};
+pub use store::{StateFileError, journal_left, state_folders};
 
 use self::link::{Names, Outgoing};
 use self::run::Driver;

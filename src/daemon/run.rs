@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Asked, Handle};
 use super::link::{Link, Looks, NEWS_MAX, News, Outgoing};
-use super::store::Store;
+use super::store::{Job, Store};
 use crate::resp::Value;
 use crate::sentinel::{
     self, Clock, Effect, Event, Input, Level, LinkId, RequestId, Revision, Sentinel,
@@ -158,10 +158,12 @@ impl Driver {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist { revision, state } => match self.store.persist(revision, state) {
-                Ok(()) => self.writing = Some(revision),
-                Err(failed) => self.more.push_back(failed),
-            },
+            Effect::Persist { revision, state, whole } => {
+                match self.store.persist(Job { revision, state, whole }) {
+                    Ok(()) => self.writing = Some(revision),
+                    Err(failed) => self.more.push_back(failed),
+                }
+            }
             Effect::Connect { link, target } => {
                 let opened =
                     Link::open(link, *target, &self.outgoing, &self.looks, self.news.clone());

@@ -194,7 +194,7 @@ impl Sentinel {
     fn change(&mut self, request: Request) -> Value {
         match request {
             Request::FlushConfig => {
-                self.core.out.touch();
+                self.core.out.touch_file();
                 Value::ok()
             }
             Request::Monitor { name, host, port, quorum } => {
@@ -267,8 +267,8 @@ impl Sentinel {
         {
             self.removed.insert(name.to_string(), declared);
         }
+        self.core.out.touch_group(&name);
         self.timers.set(Subject::Group(name), None);
-        self.core.out.touch();
         Value::ok()
     }
 
@@ -308,7 +308,7 @@ impl Sentinel {
         if relink {
             group.reopen_links(&mut self.core);
         }
-        self.core.out.touch();
+        self.core.out.touch_group(&name);
         self.pace_peers(&name);
         self.touch(Subject::Group(name));
         Value::ok()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::types::RunId;
+use crate::config::by_name::ByName;
 use crate::config::settings::GroupSettings;
 use crate::config::state::{GroupState, State};
 
@@ -18,44 +19,66 @@ pub fn reconcile(
     fresh_id: RunId,
 ) -> (State, Vec<String>) {
     let mut notes = Vec::new();
+    let state = join(declared, remembered, fresh_id, &mut notes);
+    (state, notes.into_iter().map(|(_, note)| note).collect())
+}
+
+/// Why there is something to say.
+#[derive(PartialEq)]
+enum Why {
+    /// What is remembered differs from the file, since it came about later.
+    Later,
+    /// Somebody changed the file since.
+    Edited,
+}
+
+fn join(
+    declared: BTreeMap<String, GroupSettings>,
+    remembered: Option<State>,
+    fresh_id: RunId,
+    notes: &mut Vec<(Why, String)>,
+) -> State {
     let mut old = remembered.unwrap_or_else(|| State {
         my_id: fresh_id,
         current_epoch: 0,
-        groups: BTreeMap::new(),
-        removed: BTreeMap::new(),
+        groups: ByName::new(),
+        removed: Default::default(),
         live: None,
     });
-    let mut groups = BTreeMap::new();
-    let mut removed = BTreeMap::new();
+    let mut groups = ByName::new();
+    let mut removed = ByName::new();
     for (name, settings) in declared {
         if let Some(then) = old.removed.remove(&name) {
             if then == settings {
-                notes.push(format!(
+                let note = format!(
                     "Group {name} stays removed (SENTINEL REMOVE); change its declaration, or use \
                      SENTINEL MONITOR, to watch it again"
-                ));
+                );
+                notes.push((Why::Later, note));
                 removed.insert(name, settings);
                 continue;
             }
-            notes.push(format!(
-                "Group {name} was removed; its declaration has changed: watched again"
-            ));
+            let note =
+                format!("Group {name} was removed; its declaration has changed: watched again");
+            notes.push((Why::Edited, note));
         }
         let group = match old.groups.remove(&name) {
             None => GroupState::fresh(settings.clone(), Some(settings)),
-            Some(group) => declared_again(&name, group, settings, &mut notes),
+            Some(group) => declared_again(&name, group, settings, notes),
         };
         groups.insert(name, group);
     }
     for (name, group) in std::mem::take(&mut old.groups) {
         if group.declared.is_some() {
-            notes.push(format!("Group {name} is not declared any more: no longer watched"));
+            let note = format!("Group {name} is not declared any more: no longer watched");
+            notes.push((Why::Edited, note));
         } else {
-            notes.push(format!("Group {name} was added by SENTINEL MONITOR: watched on"));
+            let note = format!("Group {name} was added by SENTINEL MONITOR: watched on");
+            notes.push((Why::Later, note));
             groups.insert(name, group);
         }
     }
-    (State { groups, removed, ..old }, notes)
+    State { groups, removed, ..old }
 }
 
 /// The same for a `sentinel.conf`, which says more: `found` is what it holds, state included. Where
@@ -65,8 +88,21 @@ pub fn reconcile(
 /// wrote the file since (Redis Sentinel, say): a newer configuration or a newer vote in the file
 /// does then, and what it knows of nodes is added.
 pub fn reconcile_conf(found: State, remembered: Option<State>) -> (State, Vec<String>) {
+    let (state, notes) = join_conf(found, remembered);
+    (state, notes.into_iter().map(|(_, note)| note).collect())
+}
+
+/// The same where what is remembered is what the file says with what its journal adds. That the
+/// journal was ahead of the file is no news, and the file is about to follow.
+pub fn reconcile_journal(found: State, remembered: State) -> (State, Vec<String>) {
+    let (state, notes) = join_conf(found, Some(remembered));
+    let edited = notes.into_iter().filter(|(why, _)| *why == Why::Edited);
+    (state, edited.map(|(_, note)| note).collect())
+}
+
+fn join_conf(found: State, remembered: Option<State>) -> (State, Vec<(Why, String)>) {
     let declared: BTreeMap<_, _> =
-        found.groups.iter().map(|(name, group)| (name.clone(), group.settings.clone())).collect();
+        found.groups.iter().map(|(name, g)| (name.to_string(), g.settings.clone())).collect();
     let Some(remembered) = remembered else {
         let mut state = found;
         for (group, settings) in state.groups.values_mut().zip(declared.into_values()) {
@@ -82,7 +118,8 @@ pub fn reconcile_conf(found: State, remembered: Option<State>) -> (State, Vec<St
             (name.clone(), (epochs, group.settings.master.clone()))
         })
         .collect();
-    let (mut state, mut notes) = reconcile(declared, Some(remembered), found.my_id);
+    let mut notes = Vec::new();
+    let mut state = join(declared, Some(remembered), found.my_id, &mut notes);
     state.current_epoch = state.current_epoch.max(found.current_epoch);
     for (name, in_file) in found.groups {
         let Some(group) = state.groups.get_mut(&name) else { continue };
@@ -98,9 +135,9 @@ pub fn reconcile_conf(found: State, remembered: Option<State>) -> (State, Vec<St
         let newer = in_file.config_epoch > *config_epoch;
         if newer {
             let epoch = in_file.config_epoch;
-            notes.push(format!(
-                "The configuration file has a newer configuration of {name}, {epoch}"
-            ));
+            let note =
+                format!("The configuration file has a newer configuration of {name}, {epoch}");
+            notes.push((Why::Edited, note));
         }
         // The very configuration that is remembered has been written into the file meanwhile.
         if newer || (in_file.config_epoch == *config_epoch && in_file.settings.master == *master) {
@@ -127,26 +164,29 @@ fn declared_again(
     name: &str,
     mut group: GroupState,
     settings: GroupSettings,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<(Why, String)>,
 ) -> GroupState {
     if group.declared.as_ref() == Some(&settings) {
         if group.settings.master != settings.master {
-            notes.push(format!(
+            let note = format!(
                 "Master of {name} is {}, as remembered; the configuration file says {}",
                 group.settings.master, settings.master
-            ));
+            );
+            notes.push((Why::Later, note));
         }
         let mut same_place = settings.clone();
         same_place.master.clone_from(&group.settings.master);
         if group.settings != same_place {
-            notes.push(format!(
+            let note = format!(
                 "Settings of {name} were changed by SENTINEL SET and differ from the \
                  configuration file"
-            ));
+            );
+            notes.push((Why::Later, note));
         }
         return group;
     }
-    notes.push(format!("The declaration of {name} has changed: its settings are taken anew"));
+    let note = format!("The declaration of {name} has changed: its settings are taken anew");
+    notes.push((Why::Edited, note));
     // A failover since then stands, unless it is the master's address that was edited. What is
     // edited was elected by nobody: where other sentinels know a configuration that was, it wins.
     let edited = match &group.declared {
@@ -210,7 +250,7 @@ mod tests {
     fn what_was_removed_stays_removed_until_it_is_declared_otherwise() {
         let (mut state, _) = reconcile(declared(1), None, id());
         state.groups.clear();
-        state.removed = declared(1);
+        state.removed = declared(1).into();
         let (again, notes) = reconcile(declared(1), Some(state.clone()), id());
         assert!(again.groups.is_empty() && notes.len() == 1);
         assert_eq!(again.removed.len(), 1);
@@ -222,9 +262,9 @@ mod tests {
     #[test]
     fn groups_added_at_run_time_stay_and_undeclared_ones_go() {
         let (mut state, _) = reconcile(declared(1), None, id());
-        state.groups.insert("extra".into(), GroupState::fresh(settings(5), None));
+        state.groups.insert("extra", GroupState::fresh(settings(5), None));
         let (again, notes) = reconcile(BTreeMap::new(), Some(state), id());
-        assert_eq!(again.groups.keys().collect::<Vec<_>>(), ["extra"]);
+        assert_eq!(again.groups.keys().map(|name| &**name).collect::<Vec<_>>(), ["extra"]);
         assert_eq!(notes.len(), 2);
     }
 
@@ -234,12 +274,12 @@ mod tests {
         group.config_epoch = config_epoch;
         group.leader_epoch = config_epoch;
         group.replicas = vec![Address::new("127.0.0.1", 50 + port)];
-        let groups = BTreeMap::from([("m".to_owned(), group)]);
+        let groups = ByName::from([("m".to_owned(), group)]);
         State {
             my_id: id(),
             current_epoch: config_epoch,
             groups,
-            removed: BTreeMap::new(),
+            removed: Default::default(),
             live: None,
         }
     }
@@ -280,6 +320,6 @@ mod tests {
         let mut written = in_file(2, 7);
         written.groups.get_mut("m").expect("declared").leader_epoch = 8;
         assert_eq!(told(&again(written)), (2, 7, 8));
-        assert_eq!(again(State { groups: BTreeMap::new(), ..in_file(1, 5) }).groups.len(), 0);
+        assert_eq!(again(State { groups: ByName::new(), ..in_file(1, 5) }).groups.len(), 0);
     }
 }

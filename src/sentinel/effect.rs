@@ -21,6 +21,8 @@ pub enum Effect {
         revision: Revision,
         /// All that must survive a crash.
         state: Box<State>,
+        /// Somebody asked for the file itself (`FLUSHCONFIG`): what only adds to it is not enough.
+        whole: bool,
     },
     /// Open a link and keep it open: connect, and reconnect with back-off, until `Disconnect`.
     Connect {

@@ -113,7 +113,7 @@ impl Group {
                 self.leader_epoch = core.current_epoch;
                 self.voted_for = None;
             }
-            core.out.touch();
+            core.out.touch_group(&self.name);
         }
     }
 
@@ -184,7 +184,7 @@ impl Group {
         assert!(higher || !core.holds(Guard::OneVotePerEpoch), "one vote per epoch");
         self.leader_epoch = epoch;
         self.voted_at = Some(core.now());
-        core.out.touch();
+        core.out.touch_group(&self.name);
         let payload = format!("{candidate} {epoch}");
         core.announce_durable(EventKind::VoteForLeader, Some(&self.name), payload);
         self.voted_for = Some(candidate);

@@ -190,6 +190,7 @@ impl Group {
         let (started, vote_in) = (core.now(), core.out.newest());
         let (coordinated, state) = (false, State::Election);
         self.failover = Some(Failover { epoch, forced, coordinated, started, vote_in, state });
+        core.out.rests_on_disk(&self.name);
     }
 
     fn count_votes(&mut self, core: &mut Core) -> bool {
@@ -365,7 +366,7 @@ impl Group {
         assert!(failover.epoch > self.config_epoch, "configuration epochs never go back");
         let own = core.holds(Guard::ConfigOfItsEpoch);
         self.config_epoch = failover.epoch + u64::from(!own);
-        core.out.touch();
+        core.out.touch_group(&self.name);
         let details = self.node_details(core, &replica);
         core.announce_durable(EventKind::PromotedSlave, Some(&self.name), details);
         core.crash_if_asked(Moment::Promotion);

@@ -80,6 +80,7 @@ impl Group {
     pub(super) fn new(core: &mut Core, name: GroupName, state: GroupState) -> Group {
         let GroupState { settings, declared, config_epoch, leader_epoch, .. } = state;
         let now = core.now();
+        core.out.rests_on_disk(&name);
         let master = Node::new(core, &name, &settings, settings.master.clone());
         let mut group = Group {
             name,
@@ -542,8 +543,9 @@ impl Group {
 
     /// The master of a new configuration starts with a clean slate, and so do all opinions of it.
     pub(super) fn confirm_master(&mut self, core: &mut Core) {
-        core.out.touch();
+        core.out.touch_group(&self.name);
         self.config_in = core.out.newest();
+        core.out.rests_on_disk(&self.name);
         self.recall_hellos(core);
         self.odown_since = None;
         if core.holds(Guard::ConfigEndsFailover) {
@@ -577,7 +579,7 @@ impl Group {
             node.settled_since = core.now();
             node.hasten_info();
         }
-        core.out.touch();
+        core.out.touch_group(&self.name);
         self.hasten_hellos(core);
     }
 

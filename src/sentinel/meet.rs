@@ -268,7 +268,7 @@ impl Sentinel {
         }
         let Some(group) = self.groups.get_mut(name) else { return };
         group.insert_peer(&mut self.core, id.clone(), address.clone());
-        self.core.out.touch();
+        self.core.out.touch_group(name);
         let details = group.peer_details(&self.core, id);
         self.core.announce(EventKind::Sentinel, Some(name), details);
     }
@@ -312,6 +312,7 @@ impl Sentinel {
         for (name, group) in &mut self.groups {
             if group.peers.remove(old).is_some() {
                 self.core.leave_peer(old, name);
+                self.core.out.mark(name);
                 bereft.push(name.clone());
             }
         }
@@ -324,6 +325,7 @@ impl Sentinel {
         for (other, group) in &mut self.groups {
             if let Some(peer) = group.peers.get_mut(id) {
                 peer.moved(address.clone());
+                self.core.out.mark(other);
                 others += u32::from(other != name);
             }
         }
@@ -458,8 +460,9 @@ impl Group {
     /// A newer configuration: the higher epoch wins, everywhere and without asking.
     fn adopt_config(&mut self, core: &mut Core, hello: &Hello) {
         self.config_epoch = hello.config_epoch;
-        core.out.touch();
+        core.out.touch_group(&self.name);
         self.config_in = core.out.newest();
+        core.out.rests_on_disk(&self.name);
         if self.master.is_at(&hello.master) && core.holds(Guard::SameMasterNoSwitch) {
             self.recall_hellos(core);
             let late = self.failover.as_ref().is_some_and(|f| f.epoch <= hello.config_epoch);

@@ -60,7 +60,7 @@ mod view;
 use std::collections::BTreeMap;
 
 pub(crate) use double::NEW_ID;
-pub use durable::{reconcile, reconcile_conf};
+pub use durable::{reconcile, reconcile_conf, reconcile_journal};
 pub use effect::{Command, Effect, ScriptTimes, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
 pub use input::{Input, LinkEvent, LostReason};
@@ -81,6 +81,7 @@ use self::group::Group;
 use self::rights::{Refusal, refusal_of_command};
 use self::timers::{Subject, Timers};
 use self::types::{Address, RunId};
+use crate::config::by_name::ByName;
 use crate::config::settings::{GroupSettings, LiveSettings, SentinelSettings};
 use crate::config::state::{GroupState, State};
 use crate::resp::Value;
@@ -90,8 +91,10 @@ use crate::resp::Value;
 pub struct Sentinel {
     core: Core,
     groups: BTreeMap<GroupName, Group>,
+    /// What must survive a crash of each group, as it was when the state was last handed out.
+    remembered: ByName<GroupState>,
     /// See [`State::removed`].
-    removed: BTreeMap<String, GroupSettings>,
+    removed: ByName<GroupSettings>,
     /// What the configuration says of what `SENTINEL CONFIG SET` may change.
     declared_live: LiveSettings,
     timers: Timers,
@@ -119,13 +122,14 @@ impl Sentinel {
         let mut sentinel = Sentinel {
             core,
             groups: BTreeMap::new(),
+            remembered: ByName::new(),
             removed,
             declared_live,
             timers: Timers::default(),
             new_groups: Vec::new(),
         };
         for (name, state) in groups {
-            sentinel.add_group(name.into(), state);
+            sentinel.add_group(name, state);
         }
         sentinel
     }
@@ -153,7 +157,8 @@ impl Sentinel {
         let Some(revision) = self.core.out.begin_write(self.core.now()) else {
             return self.core.out.pop();
         };
-        Some(Effect::Persist { revision, state: Box::new(self.state()) })
+        let (state, whole) = (Box::new(self.state()), self.core.out.take_whole());
+        Some(Effect::Persist { revision, state, whole })
     }
 
     /// When [`Input::Wake`] is due if nothing else happens before: often enough for a stall to be
@@ -168,16 +173,30 @@ impl Sentinel {
         View::new(&self.core, &self.groups)
     }
 
-    /// All that must survive a crash, as it is now.
-    fn state(&self) -> State {
-        let groups = self.groups.iter().map(|(name, g)| (name.to_string(), g.state())).collect();
+    /// All that must survive a crash, as it is now. Of groups that have not changed it is what was
+    /// handed out before.
+    fn state(&mut self) -> State {
+        for name in self.core.out.take_changed() {
+            match self.groups.get(&name) {
+                Some(group) => self.remembered.insert(name, group.state()),
+                None => drop(self.remembered.remove(&name)),
+            }
+        }
+        debug_assert!(self.remembers_all(), "a group has changed and was not marked");
         State {
             my_id: self.core.my_id.clone(),
             current_epoch: self.core.current_epoch,
-            groups,
+            groups: self.remembered.clone(),
             removed: self.removed.clone(),
             live: self.live_state(),
         }
+    }
+
+    /// Whether what is remembered of the groups is what they are now.
+    fn remembers_all(&self) -> bool {
+        let mut both = self.groups.iter().zip(self.remembered.iter());
+        self.groups.len() == self.remembered.len()
+            && both.all(|((name, group), (of, state))| name == of && group.state() == *state)
     }
 
     fn add_group(&mut self, name: GroupName, state: GroupState) {
@@ -187,6 +206,7 @@ impl Sentinel {
             format!("{} quorum {}", group.master_details(&self.core), group.settings.quorum);
         self.core.announce(EventKind::Monitor, Some(&name), payload);
         self.groups.insert(name.clone(), group);
+        self.core.out.mark(&name);
         self.touch(Subject::Group(name));
     }
 
@@ -232,16 +252,20 @@ impl Sentinel {
     }
 
     fn persisted(&mut self, revision: Revision) {
-        let out = &self.core.out;
-        let waits =
-            |group: &Group| group.election_epoch().is_some() || !out.is_durable(group.config_in);
-        let waiting = self.groups.iter().filter(|(_, group)| waits(group));
-        let waiting: Vec<GroupName> = waiting.map(|(name, _)| name.clone()).collect();
+        let mut waiting = self.core.out.take_resting();
+        let waits = |name: &GroupName| self.groups.get(name).is_some_and(|g| g.waits(&self.core));
+        waiting.retain(waits);
+        debug_assert!(
+            self.groups.iter().filter(|(_, g)| g.waits(&self.core)).map(|(n, _)| n).eq(&waiting),
+            "a group waits for the disk and is not known to"
+        );
         if self.core.out.written(revision, self.core.now()) {
             self.core.say(Level::Notice, None, "My state can be written again");
         }
         self.timers.set(Subject::Write, None);
         for name in waiting {
+            // It may wait for more.
+            self.core.out.rests_on_disk(&name);
             self.touch(Subject::Group(name));
         }
     }
@@ -449,6 +473,12 @@ impl Sentinel {
 }
 
 impl Group {
+    /// Whether something that it does next rests on the disk: an election on its votes, all else on
+    /// its configuration.
+    fn waits(&self, core: &Core) -> bool {
+        self.election_epoch().is_some() || !core.out.is_durable(self.config_in)
+    }
+
     /// A node answered.
     fn take_node_reply(
         &mut self,

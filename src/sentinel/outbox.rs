@@ -1,7 +1,7 @@
 //! Effects on their way out, and the rule *durable before said aloud*: what shows a new epoch, vote
 //! or configuration waits here until the state that it depends on is on disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::effect::{Command, Effect};
 use super::event::{Event, EventKind};
@@ -45,6 +45,12 @@ pub(super) struct Outbox {
     guards: Guards,
     ready: VecDeque<Effect>,
     waiting: VecDeque<Waiting>,
+    /// The groups of which something durable has changed since the state was last handed out.
+    changed: BTreeSet<GroupName>,
+    /// Groups of which something rests on what is not on disk, or did: see [`Outbox::rests_on_disk`].
+    resting: BTreeSet<GroupName>,
+    /// Somebody wants the file itself written, whatever has changed.
+    whole: bool,
     /// The revision of the latest change; equal to `durable` when all is on disk.
     newest: u64,
     /// The latest revision that was handed out to be written.
@@ -65,6 +71,9 @@ impl Outbox {
             guards,
             ready: VecDeque::new(),
             waiting: VecDeque::new(),
+            changed: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            whole: false,
             newest: 0,
             handed: 0,
             durable: 0,
@@ -74,11 +83,54 @@ impl Outbox {
         }
     }
 
-    /// The durable state has changed: it will be written, together with what changes until then.
+    /// The durable state of this group has changed: it will be written, together with what changes
+    /// until then.
+    pub(super) fn touch_group(&mut self, name: &GroupName) {
+        self.mark(name);
+        self.touch();
+    }
+
+    /// The durable state of this group is collected anew for the next write, whenever that is due.
+    pub(super) fn mark(&mut self, name: &GroupName) {
+        if !self.changed.contains(name) {
+            self.changed.insert(name.clone());
+        }
+    }
+
+    /// What is of no group has changed: it will be written like that.
     pub(super) fn touch(&mut self) {
         if self.newest == self.handed {
             self.newest += 1;
         }
+    }
+
+    /// The state is to be written into its file, changed or not.
+    pub(super) fn touch_file(&mut self) {
+        self.whole = true;
+        self.touch();
+    }
+
+    /// The groups that have changed since the last time.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<GroupName> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What this group does next rests on what is decided now: it is to be looked at when something
+    /// has come to the disk.
+    pub(super) fn rests_on_disk(&mut self, name: &GroupName) {
+        if !self.resting.contains(name) {
+            self.resting.insert(name.clone());
+        }
+    }
+
+    /// The groups that [`rests_on_disk`](Outbox::rests_on_disk) was told of since the last time.
+    pub(super) fn take_resting(&mut self) -> BTreeSet<GroupName> {
+        std::mem::take(&mut self.resting)
+    }
+
+    /// Whether [`touch_file`](Outbox::touch_file) was called since the last time.
+    pub(super) fn take_whole(&mut self) -> bool {
+        std::mem::take(&mut self.whole)
     }
 
     /// The revision that holds what was decided up to now.

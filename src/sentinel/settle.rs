@@ -224,7 +224,7 @@ impl Group {
         if self.peers.is_empty() {
             self.listening = Some(None);
         }
-        core.out.touch();
+        core.out.touch_group(&self.name);
     }
 
     fn forget_peer(&mut self, core: &mut Core, id: &RunId) {

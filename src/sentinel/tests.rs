@@ -99,8 +99,8 @@ impl Desk {
         let mut group = GroupState::fresh(settings, None);
         group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
         group.sentinels = BTreeMap::from([(id(2), at(26002)), (id(3), at(26003))]);
-        let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
-        let (my_id, removed) = (id(me), BTreeMap::new());
+        let groups = ByName::from([("mymaster".to_owned(), group)]);
+        let (my_id, removed) = (id(me), ByName::new());
         Desk::started(own, State { my_id, current_epoch: 0, groups, removed, live: None })
     }
 
@@ -157,7 +157,7 @@ impl Desk {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist { revision, state } => {
+            Effect::Persist { revision, state, .. } => {
                 self.writes.push((revision, *state));
                 if self.disk_works {
                     self.sentinel.handle(self.clock(), Input::Persisted { revision });
@@ -354,12 +354,12 @@ fn lone() -> Desk {
     settings.down_after_ms = 1_000;
     let mut group = GroupState::fresh(settings, None);
     group.replicas = vec![at(REPLICA)];
-    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let groups = ByName::from([("mymaster".to_owned(), group)]);
     Desk::restored(State {
         my_id: id(1),
         current_epoch: 0,
         groups,
-        removed: BTreeMap::new(),
+        removed: Default::default(),
         live: None,
     })
 }

@@ -78,7 +78,7 @@ impl Group {
             let ours = !self.is_at_home_elsewhere(core, &slave);
             if !known && usable && room && ours && !self.master.is_at(&slave) {
                 self.insert_replica(core, slave.clone());
-                core.out.touch();
+                core.out.touch_group(&self.name);
                 let details = self.node_details(core, &slave);
                 core.announce(EventKind::Slave, Some(&self.name), details);
             }

@@ -674,11 +674,11 @@ impl Checkers {
     /// The group whose master the speaker has at this address, or to which it belongs or belonged.
     fn group_of(&self, speaker: &Speaker, address: &Address) -> Option<Group> {
         let known = speaker.disk.groups.iter().find(|(_, g)| g.settings.master == *address);
-        let named = known.map(|(name, _)| name);
+        let named = known.map(|(name, _)| name.to_string());
         let mut belongs = self.groups.iter().filter(|(_, nodes)| nodes.contains(address));
         // It may have been one group's and be another's now.
         let only = belongs.next().filter(|_| belongs.next().is_none());
-        named.or(only.map(|(name, _)| name)).cloned()
+        named.or(only.map(|(name, _)| name.clone()))
     }
 }
 

@@ -28,8 +28,8 @@ fn disk(current: Epoch, config: Epoch, vote: Option<(Epoch, u64)>) -> State {
     State {
         my_id: id(0),
         current_epoch: current,
-        groups: BTreeMap::from([(GROUP.into(), group)]),
-        removed: BTreeMap::new(),
+        groups: [(GROUP, group)].into(),
+        removed: Default::default(),
         live: None,
     }
 }
@@ -489,7 +489,7 @@ fn a_promotion_is_of_the_group_whose_election_is_open() {
     court.votes(2, &disk(5, 0, Some((5, 0))), 5, 0);
     let mut other = state.groups[GROUP].clone();
     (other.config_epoch, other.replicas) = (7, vec![address(2)]);
-    state.groups.insert(OTHER.into(), other);
+    state.groups.insert(OTHER, other);
     court.0.candidacies.insert((0, OTHER.into()), (7, 2));
     let votes = BTreeMap::from([(id(0), id(0)), (id(2), id(0))]);
     court.0.votes.insert((OTHER.into(), 7), votes);

@@ -435,7 +435,8 @@ impl Host {
                     self.disk.install(*state);
                 }
             }
-            Effect::Persist { revision, state } => match self.write(net.now(), revision, state) {
+            Effect::Persist { revision, state, .. } => match self.write(net.now(), revision, state)
+            {
                 None => {
                     let how = format!("sentinel {} begins another", self.number);
                     watch.checkers.fail(net.now(), Rule::OneWriteAtATime, how);

@@ -156,9 +156,10 @@ impl Names {
                 group: group.clone(),
                 text: self.text(text).into_owned(),
             },
-            Effect::Persist { revision, state } => Effect::Persist {
+            Effect::Persist { revision, state, whole } => Effect::Persist {
                 revision: *revision,
                 state: Box::new(self.state(state).into_owned()),
+                whole: *whole,
             },
             other => other.clone(),
         })

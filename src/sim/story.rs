@@ -157,12 +157,12 @@ impl Fingerprint {
 
     /// Adds an effect: what of it can differ between two runs.
     pub(super) fn effect(&mut self, at: Ms, who: u64, effect: &Effect) {
-        let Effect::Persist { revision, state } = effect else {
+        let Effect::Persist { revision, state, .. } = effect else {
             return self.add(at, format_args!("{who} {effect:?}"));
         };
         self.count(at, who, revision.0);
         self.mix(state.current_epoch);
-        for (name, group) in &state.groups {
+        for (name, group) in state.groups.iter() {
             self.bytes(name.as_bytes());
             self.bytes(group.settings.master.host.as_bytes());
             self.count(group.settings.master.port.into(), group.config_epoch, group.leader_epoch);

@@ -16,7 +16,7 @@ pub(super) fn told(
     disk: Option<&State>,
 ) -> Option<String> {
     Some(match effect {
-        Effect::Persist { revision, state } => {
+        Effect::Persist { revision, state, .. } => {
             let mut news = promises(state);
             let before = disk.map(promises).unwrap_or_default();
             news.retain(|promise| !before.contains(promise));

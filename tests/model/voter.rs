@@ -67,8 +67,8 @@ impl Lab {
         let disk = State {
             my_id: id(9),
             current_epoch: 0,
-            groups: BTreeMap::from([(GROUP.to_owned(), group)]),
-            removed: BTreeMap::new(),
+            groups: [(GROUP, group)].into(),
+            removed: Default::default(),
             live: None,
         };
         let voter = Lab::start(0, &disk);
@@ -118,7 +118,7 @@ impl Lab {
     fn drain(&mut self) {
         while let Some(effect) = self.voter.poll() {
             match effect {
-                Effect::Persist { revision, state } => {
+                Effect::Persist { revision, state, .. } => {
                     assert!(self.writing.is_none(), "one write is in flight at a time");
                     self.writing = Some((revision, *state));
                 }

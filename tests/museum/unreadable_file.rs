@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant as Time};
 
 use proptest::prelude::*;
+use watchfire::config::by_name::ByName;
 use watchfire::config::load::{Loaded, load_sentinel};
 use watchfire::config::state::State;
 use watchfire::config::types::RunId;
@@ -29,7 +30,7 @@ fn state_after(loaded: &Loaded, requests: Vec<Request>) -> State {
     let mut state = State {
         my_id: found.my_id.unwrap_or_else(|| RunId::from_bytes([7; 20])),
         current_epoch: found.current_epoch,
-        groups: found.groups,
+        groups: found.groups.into(),
         removed: Default::default(),
         live: None,
     };
@@ -38,7 +39,7 @@ fn state_after(loaded: &Loaded, requests: Vec<Request>) -> State {
     for (n, request) in (1..).zip(requests) {
         sentinel.handle(clock, Input::Request { id: RequestId(n), request });
         while let Some(effect) = sentinel.poll() {
-            if let Effect::Persist { revision, state: written } = effect {
+            if let Effect::Persist { revision, state: written, .. } = effect {
                 state = *written;
                 sentinel.handle(clock, Input::Persisted { revision });
             }
@@ -117,13 +118,13 @@ proptest! {
         fs::write(&path, FILE).expect("written");
         let loaded = load_sentinel(&path, &[]).expect("a good file");
         let state = state_after(&loaded, requests);
-        let text = loaded.render(&loaded.text, &loaded.settings, &state);
+        let text = loaded.render(&loaded.text, &loaded.settings, &state, None);
         fs::write(&path, &text).expect("written");
         let again = load_sentinel(&path, &[]).map_err(|found| {
             TestCaseError::fail(format!("{found:?}\n{text}"))
         })?;
         let found = again.conf_state.expect("a sentinel.conf");
-        prop_assert_eq!(&found.groups, &state.groups, "{}", text);
+        prop_assert_eq!(ByName::from(found.groups), state.groups.clone(), "{}", text);
         prop_assert_eq!(again.settings, loaded.settings);
     }
 }
@@ -204,7 +205,7 @@ fn a_password_with_a_blank_keeps_redis_sentinel_from_starting_again() {
     let loaded = load_sentinel(&path, &[]).expect("a good file");
     let options = ["auth-pass", password].map(str::to_owned).to_vec();
     let state = state_after(&loaded, vec![Request::Set { name: "first".into(), options }]);
-    fs::write(&path, loaded.render(&loaded.text, &loaded.settings, &state)).expect("written");
+    fs::write(&path, loaded.render(&loaded.text, &loaded.settings, &state, None)).expect("written");
     let again = load_sentinel(&path, &[]).expect("ours reads what it wrote");
     let found = again.groups["first"].auth_pass.as_ref().map(|secret| secret.reveal());
     assert_eq!(found, Some(password));

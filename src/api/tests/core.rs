@@ -21,7 +21,7 @@ fn start() -> Server {
             my_id: RunId::from_bytes([7; 20]),
             current_epoch: 0,
             groups: [("mymaster".to_owned(), GroupState::fresh(group, None))].into(),
-            removed: BTreeMap::new(),
+            removed: Default::default(),
             live: None,
         };
         let mut core = Sentinel::new(clock(), settings, state, 1);

@@ -12,13 +12,15 @@ mod tests;
 mod transport;
 mod users;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::conf::{Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
+use super::rewrite::Setting;
 use super::rules::{closest, remarks};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::GroupState;
@@ -46,18 +48,22 @@ pub(super) struct Declared {
     pub(super) settings: SentinelSettings,
     pub(super) groups: BTreeMap<String, GroupSettings>,
     pub(super) overrides: Vec<Line>,
-    /// The words of the lines that stood in the file itself, not in one that it includes.
-    pub(super) own: BTreeSet<Vec<String>>,
+    /// The lines that stood in the file itself, not in one that it includes, as a rewrite has them.
+    pub(super) own: HashSet<String>,
     /// The users, once they differ from what is declared.
     pub(super) user_lines: UserLines,
 }
 
-/// The words of a line, with the directive's in lower case.
-pub(super) fn words(line: &Line) -> Vec<String> {
-    let mut words: Vec<String> = line.words.iter().map(|word| word.text.clone()).collect();
+/// A line as a rewrite has it: its words in plain, the directive's in lower case.
+pub(super) fn plain(line: &Line) -> String {
+    let mut words: Vec<Cow<'_, str>> = line.words.iter().map(|w| (&*w.text).into()).collect();
     let about = if line.name() == "sentinel" { 2 } else { 1 };
-    words.iter_mut().take(about).for_each(|word| word.make_ascii_lowercase());
-    words
+    for word in words.iter_mut().take(about) {
+        if word.bytes().any(|b| b.is_ascii_uppercase()) {
+            word.to_mut().make_ascii_lowercase();
+        }
+    }
+    Setting::line(words).text()
 }
 
 /// When a directive is read: those of a group need the group, and a group needs to know whether it
@@ -70,7 +76,7 @@ enum Phase {
 }
 
 /// The directives that follow the word `sentinel`, with their arguments.
-const DIRECTIVES: &[(Phase, &str, &str)] = &[
+const DIRECTIVES: &[Directive] = &[
     (Phase::Process, "announce-ip", "<ip>"),
     (Phase::Process, "announce-port", "<port>"),
     (Phase::Process, "deny-scripts-reconfig", "yes|no"),
@@ -107,14 +113,28 @@ pub(super) fn read(
     executable: &dyn Fn(&Path) -> bool,
 ) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
     let mut reader = Reader::new(known, statements, executable);
+    let meanings: Vec<_> = statements.iter().map(|statement| meaning(&statement.line)).collect();
     for phase in [Phase::Process, Phase::Monitor, Phase::Group] {
-        for (index, statement) in statements.iter().enumerate() {
-            reader.index = index;
-            let outcome = reader.statement(&statement.line, phase);
-            outcome.unwrap_or_else(|fault| reader.report(fault));
+        for (index, meaning) in meanings.iter().enumerate() {
+            // What means nothing is told of among what concerns the process.
+            if meaning.map_or(Phase::Process, |(phase, ..)| *phase) == phase {
+                reader.index = index;
+                let outcome = reader.statement(&statements[index].line, *meaning);
+                outcome.unwrap_or_else(|fault| reader.report(fault));
+            }
         }
     }
     reader.finish()
+}
+
+/// A directive that follows the word `sentinel`.
+type Directive = (Phase, &'static str, &'static str);
+
+/// The directive of a line that begins with `sentinel`, if it is one that is known.
+fn meaning(line: &Line) -> Option<&'static Directive> {
+    line.word(0).filter(|word| word.eq_ignore_ascii_case("sentinel"))?;
+    let second = line.word(1)?;
+    DIRECTIVES.iter().find(|(_, name, _)| name.eq_ignore_ascii_case(second))
 }
 
 /// Takes the votes out of the comments of a file: they count where their epoch is the group's
@@ -200,22 +220,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a directive if its phase has come.
-    fn statement(&mut self, line: &Line, phase: Phase) -> Result<(), Fault> {
+    /// Reads a directive, which has this meaning behind the word `sentinel`.
+    fn statement(&mut self, line: &Line, meaning: Option<&Directive>) -> Result<(), Fault> {
         let words: Vec<&str> = line.words.iter().map(|w| w.text.as_str()).collect();
-        let name = line.name();
-        if name != "sentinel" {
-            return if phase == Phase::Process { self.general(&name, &words) } else { Ok(()) };
-        }
-        // Redis ignores a lone `sentinel`.
-        let Some(directive) = words.get(1).map(|w| w.to_ascii_lowercase()) else { return Ok(()) };
-        let known = DIRECTIVES.iter().find(|(_, name, _)| *name == directive);
-        let Some((its_phase, name, usage)) = known else {
-            return if phase == Phase::Process { Err(unknown(&directive)) } else { Ok(()) };
+        let Some((phase, name, usage)) = meaning else {
+            return match (&*line.name(), words.get(1)) {
+                ("sentinel", Some(directive)) => Err(unknown(&directive.to_ascii_lowercase())),
+                // Redis ignores a lone `sentinel`.
+                ("sentinel", None) => Ok(()),
+                (name, _) => self.general(name, &words),
+            };
         };
-        if *its_phase != phase {
-            return Ok(());
-        }
         let args = &words[2..];
         let nameless_sentinel = *name == "known-sentinel" && args.len() == 3;
         if args.len() != usage.split(' ').count() && !nameless_sentinel {

@@ -104,21 +104,21 @@ proptest! {
         crlf in any::<bool>(),
     ) {
         // A file in which a sentinel has left its lines, and an operator has been at them.
-        let first = render("", &declared(""), &before.0, &before.1);
+        let first = render("", &declared(""), &before.0, &before.1, None);
         let original = disturbed(&first, &order, &between, crlf);
         let (read, conf) = good(&original);
         prop_assert_eq!(&read, &before.0, "the order does not matter:\n{}", original);
         prop_assert_eq!(sorted(state_of(conf)), sorted(before.1), "\n{}", original);
 
         let now = declared(&original);
-        let written = render(&original, &now, &after.0, &after.1);
+        let written = render(&original, &now, &after.0, &after.1, None);
         let (read, conf) = good(&written);
         prop_assert_eq!(&read, &after.0, "settings of\n{}", written);
         prop_assert_eq!(sorted(state_of(conf)), sorted(after.1.clone()), "state of\n{}", written);
         prop_assert_eq!(foreign(&written), foreign(&original), "in\n{}", written);
 
-        prop_assert_eq!(&render(&written, &now, &after.0, &after.1), &written);
-        let started_anew = render(&written, &declared(&written), &after.0, &after.1);
+        prop_assert_eq!(&render(&written, &now, &after.0, &after.1, None), &written);
+        let started_anew = render(&written, &declared(&written), &after.0, &after.1, None);
         prop_assert_eq!(&started_anew, &written, "a start changes nothing");
     }
 }
@@ -134,11 +134,11 @@ fn an_ipv6_master_with_every_kind_of_text() {
         my_id: RunId::from_bytes([1; 20]),
         current_epoch: 0,
         groups: [("gr\u{f6}\u{df}e".to_owned(), group)].into(),
-        removed: BTreeMap::new(),
+        removed: Default::default(),
         live: None,
     };
     let settings = SentinelSettings { resolve_hostnames: true, ..SentinelSettings::default() };
-    let written = render("", &declared(""), &settings, &state);
+    let written = render("", &declared(""), &settings, &state, None);
     for line in [
         "sentinel monitor gr\u{f6}\u{df}e fe80::1%eth0 6379 2\n",
         "sentinel auth-pass gr\u{f6}\u{df}e \"a \\\"b\\\" 'c' #d \\\\ \u{fc}\"\n",

@@ -49,8 +49,8 @@ pub(super) fn state_of(conf: ConfState) -> State {
     State {
         my_id: conf.my_id.unwrap_or_else(|| RunId::parse(ID).unwrap()),
         current_epoch: conf.current_epoch,
-        groups: conf.groups,
-        removed: BTreeMap::new(),
+        groups: conf.groups.into(),
+        removed: Default::default(),
         live: None,
     }
 }
@@ -425,7 +425,7 @@ fn rewriting_keeps_the_file_and_adds_the_state() {
     (group.config_epoch, group.leader_epoch) = (4, 4);
     group.voted_for = RunId::parse(PEER);
     state.current_epoch = 4;
-    let written = render(original, &declared, &settings, &state);
+    let written = render(original, &declared, &settings, &state, None);
     assert_eq!(
         written,
         format!(
@@ -438,12 +438,12 @@ fn rewriting_keeps_the_file_and_adds_the_state() {
              sentinel known-replica a 1.1.1.3 1\n"
         )
     );
-    assert_eq!(render(&written, &declared, &settings, &state), written);
-    let removed = State { groups: BTreeMap::new(), ..state.clone() };
-    let without = render(&written, &declared, &settings, &removed);
+    assert_eq!(render(&written, &declared, &settings, &state, None), written);
+    let removed = State { groups: Default::default(), ..state.clone() };
+    let without = render(&written, &declared, &settings, &removed, None);
     assert!(!without.contains(" a ") && without.contains("# patience"), "{without}");
     // Watched again, as in the file at first: it stands there again.
-    let again = render(&without, &declared, &settings, &state);
+    let again = render(&without, &declared, &settings, &state, None);
     assert!(again.contains("\nsentinel monitor a 1.1.1.2 1 2\n"), "{again}");
     assert!(again.contains("\nsentinel down-after-milliseconds a 5000\n"), "{again}");
 }
@@ -456,15 +456,15 @@ fn what_is_unset_and_set_again_stands_in_the_file_again() {
         Declared { settings: settings.clone(), own: own(original), ..Default::default() };
     let state = state_of(conf);
     let unset = SentinelSettings { announce_ip: None, sentinel_pass: None, ..settings.clone() };
-    let written = render(original, &declared, &unset, &state);
+    let written = render(original, &declared, &unset, &state, None);
     assert!(!written.contains("announce-ip") && !written.contains("secret"), "{written}");
-    let again = render(&written, &declared, &settings, &state);
+    let again = render(&written, &declared, &settings, &state, None);
     assert_eq!(good(&again).0, settings, "{again}");
 }
 
 /// The lines of a file, as a rewrite wants to know them.
-fn own(text: &str) -> BTreeSet<Vec<String>> {
-    parse(text).0.iter().map(words).collect()
+fn own(text: &str) -> HashSet<String> {
+    parse(text).0.iter().map(plain).collect()
 }
 
 #[test]
@@ -479,10 +479,10 @@ fn what_was_set_while_it_runs_and_taken_back_leaves_no_line() {
         sentinel_pass: Some(Secret::new("p")),
         ..before.0.clone()
     };
-    let plain = render(original, &declared, &before.0, &state);
-    let set = render(&plain, &declared, &given, &state);
+    let plain = render(original, &declared, &before.0, &state, None);
+    let set = render(&plain, &declared, &given, &state, None);
     assert_eq!(set.lines().count(), plain.lines().count() + 4, "{set}");
-    assert_eq!(render(&set, &declared, &before.0, &state), plain);
+    assert_eq!(render(&set, &declared, &before.0, &state, None), plain);
 }
 
 #[test]
@@ -502,7 +502,7 @@ fn the_command_line_is_written_into_the_file() {
         user_lines: UserLines::default(),
     };
     let state = state_of(good(overrides).1);
-    let written = render(original, &declared, &now, &state);
+    let written = render(original, &declared, &now, &state, None);
     assert_eq!(
         written,
         format!(
@@ -514,7 +514,7 @@ fn the_command_line_is_written_into_the_file() {
              sentinel monitor m 1.1.1.1 1 2\nsentinel config-epoch m 0\nsentinel leader-epoch m 0\n"
         )
     );
-    assert_eq!(render(&written, &declared, &now, &state), written);
+    assert_eq!(render(&written, &declared, &now, &state, None), written);
 }
 
 #[test]
@@ -524,14 +524,14 @@ fn users_changed_at_run_time_take_the_place_of_their_lines() {
     let (settings, conf) = good(original);
     let declared = Declared { settings: settings.clone(), ..Declared::default() };
     let state = state_of(conf);
-    assert!(render(original, &declared, &settings, &state).starts_with(original));
+    assert!(render(original, &declared, &settings, &state, None).starts_with(original));
     let lines = ["user bob on #aa resetchannels -@all (~a +ping)", "user default on nopass +@all"];
     declared.user_lines.set(lines.map(str::to_owned).into());
-    let written = render(original, &declared, &settings, &state);
+    let written = render(original, &declared, &settings, &state, None);
     let head = "user bob on \"#aa\" resetchannels -@all (~a +ping)\n# the default user\n\
                 user default on nopass +@all\nport 1\n\n# Generated";
     assert!(written.starts_with(head), "{written}");
-    assert_eq!(render(&written, &declared, &settings, &state), written);
+    assert_eq!(render(&written, &declared, &settings, &state, None), written);
 }
 
 fn address() -> impl Strategy<Value = Address> {
@@ -585,7 +585,7 @@ prop_compose! {
         my_id in id(),
         groups in prop::collection::btree_map("[a-z#:*é]{1,4}", group(), 0..3),
     ) -> State {
-        State { my_id, current_epoch: 9, groups, removed: BTreeMap::new(), live: None }
+        State { my_id, current_epoch: 9, groups: groups.into(), removed: Default::default(), live: None }
     }
 }
 
@@ -607,8 +607,8 @@ proptest! {
         for state in [before, after] {
             // As after a start from that file.
             let declared = declared(&file);
-            file = render(&file, &declared, &settings, &state);
-            prop_assert_eq!(render(&file, &declared, &settings, &state), file.as_str());
+            file = render(&file, &declared, &settings, &state, None);
+            prop_assert_eq!(render(&file, &declared, &settings, &state, None), file.as_str());
             let (read_settings, conf) = good(&file);
             prop_assert_eq!(&read_settings, &settings);
             prop_assert_eq!(sorted(state_of(conf)), sorted(state));

@@ -3,19 +3,22 @@
 //! its state goes to a file of ours in the first folder that takes it.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::conf_file::ConfFile;
-use super::conf_lock::Held;
+use super::conf_lock::{ConfLock, Held};
+use super::journal::{self, Found, JournalId};
+use super::memory::Main;
 use super::replace::ReplaceError;
 use super::state_file::StateFile;
 use super::{Memory, Opened, no_room};
-use crate::config::diagnostic::os_words;
+use crate::config::diagnostic::{Diagnostic, Severity, os_words};
 use crate::config::load::Loaded;
 use crate::config::state::State;
 use crate::config::types::RunId;
 use crate::daemon::{StartError, StateFileError, make_folder};
-use crate::sentinel::{reconcile_conf, reconcile_live};
+use crate::sentinel::{reconcile_conf, reconcile_journal, reconcile_live};
 
 /// The folders that may keep the state of a `sentinel.conf` that cannot be written, in the order in
 /// which they are tried: `dir`, what systemd gives by `StateDirectory=`, and a folder of the user.
@@ -40,43 +43,93 @@ fn stem(port: u16) -> String {
 
 /// Opens a `sentinel.conf`, or what takes its place.
 pub(super) fn open(loaded: &Loaded, fresh_id: RunId) -> Result<Opened, StartError> {
+    let mut conf = ConfFile::new(loaded);
+    conf.lock()
+        .map_err(|Held(holder)| StartError::ConfInUse { path: conf.path().to_owned(), holder })?;
+    // A predecessor may have written it a last time.
+    let again = loaded.again();
+    if let Some(again) = &again {
+        conf.was_read(again);
+    }
+    let loaded = again.as_ref().unwrap_or(loaded);
     let found = loaded.conf_state.clone().unwrap_or_default();
     let found = State {
         my_id: found.my_id.unwrap_or(fresh_id),
         current_epoch: found.current_epoch,
-        groups: found.groups,
+        groups: found.groups.into(),
         removed: Default::default(),
         live: None,
     };
-    let mut conf = ConfFile::new(loaded);
-    conf.lock()
-        .map_err(|Held(holder)| StartError::ConfInUse { path: conf.path().to_owned(), holder })?;
     let mut kept = find(loaded)?;
     let remembered = kept.as_mut().and_then(|(_, state)| state.take());
-    let (mut state, mut notes) = reconcile_conf(found, remembered);
+    let (mut state, mut notes) = match remembered {
+        // It has taken the journal over, if there was one.
+        Some(remembered) => reconcile_conf(found, Some(remembered)),
+        None => with_journal(loaded, conf.path(), found)?,
+    };
     let (live, more) = reconcile_live(loaded.settings.live(), state.live.take());
     state.live = live;
     notes.extend(more);
     let plain = for_conf(state.clone());
-    match conf.write_first(&plain) {
+    let mut memory = Memory::new(Main::Conf(Box::new(conf)), &plain);
+    match memory.write_first(&plain) {
         Ok(()) => {
             if let Some((file, _)) = kept {
                 notes.push(format!(
                     "Config file {} can be written again: it has taken over what was kept in {}",
-                    conf.path().display(),
+                    memory.path().display(),
                     file.path().display()
                 ));
                 notes.extend(file.remove().err().map(|error| format!("{error}; remove it")));
             }
-            Ok(Opened { memory: Memory::Conf(Box::new(conf)), state: plain, notes })
+            Ok(Opened { memory, state: plain, notes })
         }
         Err(why) if why.is_for_want_of_room() => {
             notes.push(no_room(&why));
-            Ok(Opened { memory: Memory::Conf(Box::new(conf)), state: plain, notes })
+            Ok(Opened { memory, state: plain, notes })
         }
-        Err(why) if why.is_forbidden() => instead(loaded, &conf, &why, kept, (state, notes)),
-        Err(why) => Err(not_writable(&conf, why.to_string())),
+        Err(why) if why.is_forbidden() => {
+            instead(loaded, memory.path(), &why, kept, (state, notes))
+        }
+        Err(why) => Err(not_writable(memory.path(), why.to_string())),
     }
+}
+
+/// What the file says, and what its journal adds where a sentinel was killed.
+fn with_journal(
+    loaded: &Loaded,
+    path: &Path,
+    found: State,
+) -> Result<(State, Vec<String>), StateFileError> {
+    let id = loaded.journal().map(JournalId::read);
+    let left = journal::read(path, id.as_ref())?;
+    let note = journal::note(path, &left);
+    let (mut remembered, _) = reconcile_conf(found.clone(), None);
+    journal::replay(left, &mut remembered);
+    let (state, edits) = reconcile_journal(found, remembered);
+    Ok((state, note.into_iter().chain(edits).collect()))
+}
+
+/// What is to be known of a journal beside a `sentinel.conf`, before anything is started on it.
+pub fn journal_left(loaded: &Loaded) -> Option<Diagnostic> {
+    let path = fs::canonicalize(&loaded.path).unwrap_or_else(|_| loaded.path.clone());
+    let found = match journal::read(&path, loaded.journal().map(JournalId::read).as_ref()) {
+        Ok(found) => found,
+        Err(error) => return Some(Diagnostic::error(error.to_string())),
+    };
+    let note = journal::note(&path, &found)?;
+    Some(match found {
+        Found::Ours(..) if ConfLock::is_held(&path) => {
+            let message = "A sentinel runs on this file, and its journal is ahead of it";
+            Diagnostic::new(Severity::Note, message)
+                .help("the file has all as soon as nothing changes for a while, or it is stopped")
+        }
+        Found::Ours(..) => Diagnostic::new(Severity::Warning, note).help(
+            "before Redis Sentinel gets the file, start Watchfire on it once and stop it: then \
+             the file has all",
+        ),
+        _ => Diagnostic::new(Severity::Warning, note),
+    })
 }
 
 /// What a `sentinel.conf` says for itself needs not be remembered beside it.
@@ -98,7 +151,7 @@ fn find(loaded: &Loaded) -> Result<Option<Kept>, StateFileError> {
 /// The state goes to a file of ours, to the one of before if there is one.
 fn instead(
     loaded: &Loaded,
-    conf: &ConfFile,
+    conf: &Path,
     why: &ReplaceError,
     kept: Option<Kept>,
     (state, mut notes): (State, Vec<String>),
@@ -109,23 +162,15 @@ fn instead(
         let opened = make_folder(&folder)
             .map_err(|error| why_not_made(&error))
             .and_then(|()| StateFile::open_as(&folder, &stem).map_err(|error| reason(&error)))
-            .and_then(|(mut file, _)| match file.write(&state) {
-                Ok(()) => Ok(file),
-                Err(error) => Err(error.to_string()),
-            });
+            .and_then(|(file, _)| written(file, &state).map_err(|(_, error)| error.to_string()));
         opened.map_err(|why| refusals.push(format!("{}: {why}", folder.display()))).ok()
     };
-    let file = match kept {
-        Some((mut file, _)) => {
-            file.write(&state).map_err(|error| StartError::NotWritable {
-                what: "state file",
-                path: file.path().to_owned(),
-                why: error.to_string(),
-            })?;
-            file
-        }
+    let memory = match kept {
+        Some((file, _)) => written(file, &state).map_err(|(path, error)| {
+            StartError::NotWritable { what: "state file", path, why: error.to_string() }
+        })?,
         None => match state_folders(loaded).into_iter().find_map(&mut open_in) {
-            Some(file) => file,
+            Some(memory) => memory,
             None => {
                 let refused = refusals.join("; ");
                 let why = format!(
@@ -144,11 +189,20 @@ fn instead(
              learns and is told is kept in {}. What somebody changes in the file counts at the \
              next start. To go back to Redis Sentinel, make the file and its folder writable and \
              start this program once more: it writes all of it into the file",
-            conf.path().display(),
-            file.path().display()
+            conf.display(),
+            memory.path().display()
         ),
     );
-    Ok(Opened { memory: Memory::Own(file), state, notes })
+    Ok(Opened { memory, state, notes })
+}
+
+/// A state file with this state in it.
+fn written(file: StateFile, state: &State) -> Result<Memory, (PathBuf, ReplaceError)> {
+    let mut memory = Memory::new(Main::Own(file), state);
+    match memory.write_first(state) {
+        Ok(()) => Ok(memory),
+        Err(error) => Err((memory.path().to_owned(), error)),
+    }
 }
 
 /// What is wrong with a state file, without the advice that is meant for YAML.
@@ -167,14 +221,12 @@ fn why_not_made(error: &StartError) -> String {
     }
 }
 
-fn not_writable(conf: &ConfFile, why: String) -> StartError {
-    StartError::NotWritable { what: "config file", path: conf.path().to_owned(), why }
+fn not_writable(conf: &Path, why: String) -> StartError {
+    StartError::NotWritable { what: "config file", path: conf.to_owned(), why }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

@@ -12,7 +12,8 @@ use std::time::Duration;
 use rustix::fs::{Access, access};
 
 use super::conf_lock::{ConfLock, Held};
-use super::replace::{ReplaceError, remove_leftovers, replace, replace_if};
+use super::journal::JournalId;
+use super::replace::{ReplaceError, Stamp, remove_leftovers, replace, replace_if};
 use crate::config::bytes::{decode, encode};
 use crate::config::load::Loaded;
 use crate::config::state::State;
@@ -52,6 +53,12 @@ impl ConfFile {
         &self.path
     }
 
+    /// It was read once more before the first write.
+    pub(super) fn was_read(&mut self, loaded: &Loaded) {
+        self.text.clone_from(&loaded.text);
+        self.loaded = loaded.clone();
+    }
+
     /// Keeps other sentinels from writing this file, if it is ours to write.
     ///
     /// # Errors
@@ -63,24 +70,29 @@ impl ConfFile {
         Ok(())
     }
 
-    /// The first write of a process. A file without permission to write is left alone, though its
-    /// folder would let us replace it: somebody wants it so.
-    pub(super) fn write_first(&mut self, state: &State) -> Result<(), ReplaceError> {
+    /// Asked at the start. A file without permission to write is left alone, though its folder
+    /// would let us replace it: somebody wants it so.
+    pub(super) fn may_be_written(&self) -> Result<(), ReplaceError> {
         match access(&self.path, Access::WRITE_OK).map_err(io::Error::from) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.error("can't write", error))
             }
-            _ => self.write(state),
+            _ => Ok(()),
         }
     }
 
-    /// Returns when the state is on disk.
-    pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
+    /// Returns when the state is on disk, and the id of a journal that will add to it.
+    pub(super) fn write(
+        &mut self,
+        state: &State,
+        journal: Option<&JournalId>,
+    ) -> Result<Stamp, ReplaceError> {
+        let journal = journal.map(JournalId::as_str);
         let mut looks = 0;
         loop {
             let seen = self.settled()?;
             let original = self.original(seen.as_deref())?;
-            let text = self.loaded.render(&original, &self.loaded.settings, state);
+            let text = self.loaded.render(&original, &self.loaded.settings, state, journal);
             looks += 1;
             // A slow disk leaves time for an edit.
             let still = || looks == LOOKS_MAX || self.read().is_ok_and(|now| now == seen);
@@ -89,9 +101,9 @@ impl ConfFile {
                 lock = ConfLock::of_new(new);
                 still()
             };
-            if replace_if(&self.path, &encode(&text), CONF_MODE, lock_it)? {
+            if let Some(stamp) = replace_if(&self.path, &encode(&text), CONF_MODE, lock_it)? {
                 (self.text, self.lock) = (text, lock);
-                return Ok(());
+                return Ok(stamp);
             }
         }
     }
@@ -208,7 +220,7 @@ mod tests {
         let path = folder.path().join("sentinel.conf");
         fs::write(&path, TEXT).unwrap();
         let mut file = ConfFile::new(&load_sentinel(&path, &[]).unwrap());
-        file.write_first(&state(5)).unwrap();
+        file.write(&state(5), None).unwrap();
         (folder, file)
     }
 
@@ -221,7 +233,7 @@ mod tests {
         let (_folder, mut file) = written();
         let edited = read(&file.path).replace("# mine\n", "# mine\n# and theirs\nsave 60 1\n");
         fs::write(&file.path, edited).unwrap();
-        file.write(&state(6)).unwrap();
+        file.write(&state(6), None).unwrap();
         let text = read(&file.path);
         assert!(text.starts_with("# mine\n# and theirs\nsave 60 1\nport 26400\n"), "{text}");
         assert!(text.contains("current-epoch 6"), "{text}");
@@ -237,7 +249,7 @@ mod tests {
             .replace("6379 2", "6379 3\nsentinel monitor other 127.0.0.1 1 1");
         fs::write(&file.path, &edited).unwrap();
         fs::set_permissions(&file.path, fs::Permissions::from_mode(0o600)).unwrap();
-        file.write(&state(6)).unwrap();
+        file.write(&state(6), None).unwrap();
         let text = read(&file.path);
         assert!(text.contains("# no port\n") && text.contains("\nport 26400\n"), "{text}");
         assert!(text.contains("6379 2\n") && !text.contains("other"), "{text}");
@@ -259,10 +271,10 @@ mod tests {
         );
         fs::write(&path, format!("{lines}{TEXT}")).unwrap();
         let mut file = ConfFile::new(&load_sentinel(&path, &[]).unwrap());
-        file.write_first(&state(5)).unwrap();
+        file.write(&state(5), None).unwrap();
         assert!(read(&path).starts_with(&lines), "{}", read(&path));
         fs::write(&path, read(&path).replace(&lines, "")).unwrap();
-        file.write(&state(6)).unwrap();
+        file.write(&state(6), None).unwrap();
         let again = load_sentinel(&path, &[]).unwrap();
         assert_eq!(again.settings.hello_key, file.loaded.settings.hello_key);
         assert!(again.settings.hello_key.is_some_and(|key| key.signed_only));
@@ -277,7 +289,7 @@ mod tests {
             let (_folder, mut file) = written();
             fs::write(&file.path, edited).unwrap();
             for epoch in [6, 7] {
-                file.write(&state(epoch)).unwrap();
+                file.write(&state(epoch), None).unwrap();
             }
             let text = read(&file.path);
             assert!(text.starts_with("# mine\nport 26400\n"), "{text}");
@@ -293,7 +305,7 @@ mod tests {
         edited.extend(fs::read(&file.path).unwrap());
         fs::write(&file.path, &edited).unwrap();
         for epoch in [6, 7] {
-            file.write(&state(epoch)).unwrap();
+            file.write(&state(epoch), None).unwrap();
         }
         assert!(fs::read(&file.path).unwrap().starts_with(b"# gr\xfc\xdfe\r\n# mine\n"));
         assert!(!beside(&file.path).exists());
@@ -308,7 +320,7 @@ mod tests {
             fs::write(&path, b"# theirs\n").unwrap();
             fs::read(&path).unwrap() == old
         };
-        assert!(!replace_if(&path, b"ours", CONF_MODE, edits).unwrap());
+        assert_eq!(replace_if(&path, b"ours", CONF_MODE, edits).unwrap(), None);
         assert_eq!(read(&path), "# theirs\n");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
     }
@@ -324,7 +336,7 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&file.path, &link).unwrap();
         let mut other = ConfFile::new(&load_sentinel(&link, &[]).unwrap());
-        file.write(&state(6)).unwrap();
+        file.write(&state(6), None).unwrap();
         assert_eq!(other.lock().map_err(|Held(holder)| holder), Err(pid), "by any name");
         fs::remove_file(link).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing lies beside it");
@@ -338,7 +350,7 @@ mod tests {
         let mut next = ConfFile::new(&file.loaded);
         file.lock().unwrap();
         let waits = std::thread::spawn(move || next.lock().is_ok());
-        file.write(&state(6)).unwrap();
+        file.write(&state(6), None).unwrap();
         drop(file);
         assert!(waits.join().unwrap());
     }
@@ -347,7 +359,7 @@ mod tests {
     fn a_file_that_is_gone_is_made_again() {
         let (_folder, mut file) = written();
         fs::remove_file(&file.path).unwrap();
-        file.write(&state(6)).unwrap();
+        file.write(&state(6), None).unwrap();
         assert!(read(&file.path).starts_with("# mine\n"));
     }
 }

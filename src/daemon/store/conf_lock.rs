@@ -46,6 +46,12 @@ impl ConfLock {
         }
     }
 
+    /// Whether somebody has the file at `path`.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let lock = |file: &File| flock(file, FlockOperation::NonBlockingLockExclusive);
+        File::open(path).is_ok_and(|file| lock(&file) == Err(Errno::WOULDBLOCK))
+    }
+
     /// Locks a file that nobody else knows yet.
     pub(super) fn of_new(file: &File) -> Option<ConfLock> {
         let same = file.try_clone().ok()?;

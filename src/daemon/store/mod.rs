@@ -2,22 +2,27 @@
 //! votes and nothing else.
 
 mod aside;
+mod change;
 mod conf_file;
 mod conf_lock;
+mod journal;
 #[cfg(test)]
 mod kill_tests;
+mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod replace;
 pub(super) mod state_file;
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
 use tokio::sync::mpsc::Sender;
 
-pub use aside::state_folders;
+pub use aside::{journal_left, state_folders};
 pub use state_file::StateFileError;
 
-use self::conf_file::ConfFile;
+use self::memory::Main;
+pub(super) use self::memory::Memory;
 use self::replace::ReplaceError;
 pub(crate) use self::replace::replace as replace_file;
 use self::state_file::StateFile;
@@ -29,14 +34,6 @@ use crate::sentinel::{Input, Revision, reconcile, reconcile_live};
 
 /// States that may wait for the writer: the core hands out one at a time.
 const JOBS_MAX: usize = 1;
-
-/// Where a sentinel remembers.
-pub(super) enum Memory {
-    /// In a file of ours, beside a YAML file or a `sentinel.conf` that is never written.
-    Own(StateFile),
-    /// Among the lines of its `sentinel.conf`.
-    Conf(Box<ConfFile>),
-}
 
 /// A memory that has been written once.
 pub(super) struct Opened {
@@ -53,38 +50,24 @@ impl Memory {
         if loaded.syntax == Syntax::Conf {
             return aside::open(loaded, fresh_id);
         }
-        let (mut file, remembered) =
+        let (file, remembered) =
             StateFile::open(&loaded.settings.dir, loaded.settings.main_port())?;
         let (mut state, mut notes) = reconcile(loaded.groups.clone(), remembered, fresh_id);
         let (live, more) = reconcile_live(loaded.settings.live(), state.live.take());
         state.live = live;
         notes.extend(more);
         loaded.user_lines().are_lost();
-        match file.write(&state) {
+        let mut memory = Memory::new(Main::Own(file), &state);
+        match memory.write_first(&state) {
             Ok(()) => {}
             Err(error) if error.is_for_want_of_room() => notes.push(no_room(&error)),
             Err(error) => {
-                let (what, path, why) = ("state file", file.path().to_owned(), error.to_string());
+                let (path, why) = (memory.path().to_owned(), error.to_string());
+                let what = "state file";
                 return Err(StartError::NotWritable { what, path, why });
             }
         }
-        Ok(Opened { memory: Memory::Own(file), state, notes })
-    }
-
-    /// The file.
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Memory::Own(file) => file.path(),
-            Memory::Conf(file) => file.path(),
-        }
-    }
-
-    /// Returns when the state is on disk.
-    pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
-        match self {
-            Memory::Own(file) => file.write(state),
-            Memory::Conf(file) => file.write(state),
-        }
+        Ok(Opened { memory, state, notes })
     }
 }
 
@@ -94,9 +77,16 @@ fn no_room(error: &ReplaceError) -> String {
     format!("The state cannot be written: {error}. Make room; until then I only watch and answer")
 }
 
+/// A state to be written; `whole` if it has to be in the file itself.
+pub(super) struct Job {
+    pub(super) revision: Revision,
+    pub(super) state: Box<State>,
+    pub(super) whole: bool,
+}
+
 /// The writer.
 pub(super) struct Store {
-    jobs: SyncSender<(Revision, Box<State>)>,
+    jobs: SyncSender<Job>,
 }
 
 impl Store {
@@ -109,26 +99,35 @@ impl Store {
     }
 
     /// Hands a state over; an input to give to the core if that is not possible.
-    pub(super) fn persist(&self, revision: Revision, state: Box<State>) -> Result<(), Input> {
-        self.jobs.try_send((revision, state)).map_err(|_| Input::PersistFailed {
+    pub(super) fn persist(&self, job: Job) -> Result<(), Input> {
+        let revision = job.revision;
+        self.jobs.try_send(job).map_err(|_| Input::PersistFailed {
             revision,
             reason: "the thread that writes it is gone or busy".into(),
         })
     }
 
-    /// Lets the thread end; when the write in flight is done, its answers end.
+    /// Lets the thread end; when the write in flight is done and the file has all, its answers end.
     pub(super) fn stop(self) {
         drop(self.jobs);
     }
 }
 
-fn write_all(
-    mut memory: Memory,
-    queue: &Receiver<(Revision, Box<State>)>,
-    answers: &Sender<Input>,
-) {
-    while let Ok((revision, state)) = queue.recv() {
-        let answer = match memory.write(&state) {
+fn write_all(mut memory: Memory, queue: &Receiver<Job>, answers: &Sender<Input>) {
+    loop {
+        let job = match memory.rest() {
+            Some(rest) => queue.recv_timeout(rest),
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let Job { revision, state, whole } = match job {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                memory.settle();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return memory.close(),
+        };
+        let answer = match memory.write(&state, whole) {
             Ok(()) => Input::Persisted { revision },
             Err(error) => Input::PersistFailed { revision, reason: error.to_string() },
         };
@@ -140,6 +139,7 @@ fn write_all(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use tokio::sync::mpsc::channel;
 
@@ -161,10 +161,21 @@ mod tests {
         State {
             my_id: RunId::from_bytes([1; 20]),
             current_epoch: epoch,
-            groups: [("mymaster".to_owned(), group)].into(),
+            groups: [("mymaster", group)].into(),
             removed: Default::default(),
             live: None,
         }
+    }
+
+    /// The same with so many groups that there is a journal.
+    pub(super) fn wide(epoch: u64) -> State {
+        let mut state = state(epoch);
+        for n in 0..memory::REWRITTEN_MAX {
+            let port = 7000 + u16::try_from(n).unwrap();
+            let settings = GroupSettings::new(Address::new("127.0.0.1", port), 2);
+            state.groups.insert(format!("g{n:03}"), GroupState::fresh(settings, None));
+        }
+        state
     }
 
     fn conf(folder: &Path) -> Loaded {
@@ -188,7 +199,7 @@ mod tests {
             Memory::open(&conf(folder.path()), id.clone()).unwrap();
         assert_eq!((&fresh.my_id, fresh.current_epoch), (&id, 0));
         for epoch in [5, 6] {
-            memory.write(&state(epoch)).unwrap();
+            memory.write(&state(epoch), false).unwrap();
         }
         let text = fs::read_to_string(memory.path()).unwrap();
         assert!(text.starts_with("# mine\nport 26400\n"), "{text}");
@@ -206,7 +217,7 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("sentinel.conf"), &link).unwrap();
         let loaded = load_sentinel(&link, &[]).unwrap();
         let mut memory = Memory::open(&loaded, RunId::from_bytes([9; 20])).unwrap().memory;
-        memory.write(&state(5)).unwrap();
+        memory.write(&state(5), false).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&link).unwrap().contains("current-epoch 5"));
     }
@@ -219,7 +230,8 @@ mod tests {
         let (sender, mut answers) = channel(2);
         let store = Store::start(memory, sender).unwrap();
         let mut answer = |revision| {
-            store.persist(Revision(revision), Box::new(state(revision))).unwrap();
+            let state = Box::new(state(revision));
+            store.persist(Job { revision: Revision(revision), state, whole: false }).unwrap();
             answers.blocking_recv().unwrap()
         };
         assert_eq!(answer(1), Input::Persisted { revision: Revision(1) });

@@ -47,20 +47,60 @@ impl ReplaceError {
     }
 }
 
+/// What a file is like: whether somebody else has written it, or put another one in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// That of an open file.
+    pub(super) fn of(file: &File) -> io::Result<Stamp> {
+        Ok(Stamp::from(&file.metadata()?))
+    }
+
+    /// That of the file that has this name now.
+    pub(super) fn of_path(path: &Path) -> io::Result<Stamp> {
+        Ok(Stamp::from(&fs::metadata(path)?))
+    }
+
+    /// Whether the file that has this name is the one, and as it was then.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        Stamp::of_path(path).is_ok_and(|now| now == *self)
+    }
+
+    /// Its length, in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn from(metadata: &fs::Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
 /// Replaces the file at `path`. A new file gets `mode`; an existing one keeps its mode and, where
 /// this process may give files away, its owner.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
     replace_if(path, content, mode, |_| true).map(drop)
 }
 
-/// The same if, in the last moment, it is `still` to be done; false if not. It is given the new
+/// The same if, in the last moment, it is `still` to be done; `None` if not. It is given the new
 /// file.
 pub(super) fn replace_if(
     path: &Path,
     content: &[u8],
     mode: u32,
     still: impl FnOnce(&File) -> bool,
-) -> Result<bool, ReplaceError> {
+) -> Result<Option<Stamp>, ReplaceError> {
     let at = |step, path: &Path| {
         let path = path.to_owned();
         move |cause| ReplaceError { step, path, cause }
@@ -87,13 +127,14 @@ pub(super) fn replace_if(
     new.as_file().sync_all().map_err(at("can't fsync", &name))?;
     step();
     if !still(new.as_file()) {
-        return Ok(false);
+        return Ok(None);
     }
-    new.persist(path).map_err(|error| at("can't rename a new file to", path)(error.error))?;
+    let new = new.persist(path);
+    let new = new.map_err(|error| at("can't rename a new file to", path)(error.error))?;
     step();
     sync_folder(path)?;
     step();
-    Ok(true)
+    Ok(Some(Stamp::of(&new).map_err(at("can't look at", path))?))
 }
 
 /// Removes the file at `path` for good.
@@ -109,7 +150,7 @@ pub(super) fn remove(path: &Path) -> Result<(), ReplaceError> {
 }
 
 /// What happened to the names in the folder of `path` survives a loss of power.
-fn sync_folder(path: &Path) -> Result<(), ReplaceError> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), ReplaceError> {
     let folder = folder(path);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|cause| ReplaceError {
         step: "can't fsync the folder",
@@ -119,15 +160,15 @@ fn sync_folder(path: &Path) -> Result<(), ReplaceError> {
 }
 
 #[cfg(not(test))]
-fn step() {}
+pub(super) fn step() {}
 
 #[cfg(not(test))]
-fn write(file: &mut File, content: &[u8]) -> io::Result<()> {
+pub(super) fn write(file: &mut File, content: &[u8]) -> io::Result<()> {
     io::Write::write_all(file, content)
 }
 
 #[cfg(test)]
-use super::kill_tests::{step, write};
+pub(super) use super::kill_tests::{step, write};
 
 /// Removes what a crash in the middle of [`replace`] left behind.
 pub(super) fn remove_leftovers(path: &Path) {

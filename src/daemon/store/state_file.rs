@@ -1,5 +1,6 @@
 //! The state file of a sentinel that is configured by YAML: JSON with a version and a checksum, so
 //! that damage is noticed, and a lock beside it, so that two processes never share one memory.
+//! Where there are many groups it names the journal that adds to it.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::replace::{ReplaceError, remove, remove_leftovers, replace};
+use super::journal::{self, JournalId};
+use super::replace::{ReplaceError, Stamp, remove, remove_leftovers, replace};
 use crate::config::diagnostic::os_words;
 use crate::config::state::State;
 
@@ -20,6 +22,10 @@ use crate::config::state::State;
 const FORMAT: &str = "watchfire sentinel state";
 /// Changes whenever an older program could misread a file.
 const VERSION: u64 = 1;
+/// That of a file with a journal.
+const VERSION_WITH_JOURNAL: u64 = 2;
+/// Where it names its journal, beside what a state has.
+const JOURNAL: &str = "journal";
 /// Only its owner reads it: it holds passwords.
 const MODE: u32 = 0o600;
 
@@ -55,7 +61,7 @@ pub enum StateFileError {
     },
     /// It was written, but not by this version.
     #[error(
-        "State file {} is of version {found}, and this program knows version {VERSION}. Start the \
+        "State file {} is of version {found}, which this program does not know. Start the \
          version of Watchfire that wrote it, or see to its groups as if the file were lost: {}",
         path.display(),
         way_out()
@@ -65,6 +71,25 @@ pub enum StateFileError {
         path: PathBuf,
         /// Its version.
         found: u64,
+    },
+    /// The journal beside it, or beside a `sentinel.conf`, is not what was written.
+    #[error(
+        "The journal {} is damaged, at byte {at}. It holds what {} does not say yet: epochs, \
+         votes and changes of the last seconds. A sentinel that forgot its votes could vote twice \
+         in one election, so it does not start without them. Restore both files from a backup. \
+         Without one: make sure that the other sentinels are up and that no failover is running, \
+         move the journal away and start; this sentinel goes on with what the file says, and \
+         learns newer configurations from the others",
+        path.display(),
+        file.display()
+    )]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// The file that it belongs to.
+        file: PathBuf,
+        /// Where the damage begins.
+        at: usize,
     },
     /// It is not what was written.
     #[error(
@@ -119,7 +144,13 @@ impl StateFile {
         let lock = lock(&path)?;
         remove_leftovers(&path);
         let state = match fs::read(&path) {
-            Ok(content) => Some(decode(&path, &content)?),
+            Ok(content) => {
+                let (mut state, id) = decode(&path, &content)?;
+                let found = journal::read(&path, id.as_ref())?;
+                journal::note(&path, &found).into_iter().for_each(|note| tracing::warn!("{note}"));
+                journal::replay(found, &mut state);
+                Some(state)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tell_of_others(folder);
                 None
@@ -135,19 +166,27 @@ impl StateFile {
         &self.path
     }
 
-    pub(super) fn write(&mut self, state: &State) -> Result<(), ReplaceError> {
-        let content = encode(state).map_err(|error| ReplaceError {
-            step: "can't encode",
-            path: self.path.clone(),
-            cause: error.into(),
-        })?;
-        replace(&self.path, content.as_bytes(), MODE)
+    /// Returns when the state is on disk, and the id of a journal that will add to it.
+    pub(super) fn write(
+        &self,
+        state: &State,
+        journal: Option<&JournalId>,
+    ) -> Result<Stamp, ReplaceError> {
+        let at = |step| {
+            let path = self.path.clone();
+            move |cause| ReplaceError { step, path, cause }
+        };
+        let content = encode(state, journal).map_err(io::Error::from);
+        replace(&self.path, content.map_err(at("can't encode"))?.as_bytes(), MODE)?;
+        Stamp::of_path(&self.path).map_err(at("can't look at"))
     }
 
     /// Removes the file, since what it held is kept elsewhere now. The lock stays: somebody may be
     /// waiting for it.
     pub(super) fn remove(self) -> Result<(), ReplaceError> {
-        remove(&self.path)
+        remove(&self.path)?;
+        journal::remove(&self.path);
+        Ok(())
     }
 }
 
@@ -180,17 +219,29 @@ fn lock(path: &Path) -> Result<File, StateFileError> {
     }
 }
 
-pub(in super::super) fn encode(state: &State) -> serde_json::Result<String> {
-    let state = serde_json::to_value(state)?;
+pub(in super::super) fn encode(
+    state: &State,
+    journal: Option<&JournalId>,
+) -> serde_json::Result<String> {
+    let mut state = serde_json::to_value(state)?;
+    let mut version = VERSION;
+    if let (Some(id), Value::Object(state)) = (journal, &mut state) {
+        // Under the checksum: a file must not forget its journal.
+        state.insert(JOURNAL.to_owned(), id.as_str().into());
+        version = VERSION_WITH_JOURNAL;
+    }
     let checksum = checksum(&state);
     let document =
-        json!({ "format": FORMAT, "version": VERSION, "checksum": checksum, "state": state });
+        json!({ "format": FORMAT, "version": version, "checksum": checksum, "state": state });
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
     Ok(text)
 }
 
-pub(in super::super) fn decode(path: &Path, content: &[u8]) -> Result<State, StateFileError> {
+pub(in super::super) fn decode(
+    path: &Path,
+    content: &[u8],
+) -> Result<(State, Option<JournalId>), StateFileError> {
     let damaged = |what: &str| StateFileError::Damaged { path: path.to_owned(), what: what.into() };
     if content.is_empty() {
         return Err(damaged("it is empty"));
@@ -202,15 +253,18 @@ pub(in super::super) fn decode(path: &Path, content: &[u8]) -> Result<State, Sta
         return Err(damaged("it does not say that it is a state file of Watchfire"));
     }
     match document["version"].as_u64() {
-        Some(VERSION) => {}
+        Some(VERSION | VERSION_WITH_JOURNAL) => {}
         Some(found) => return Err(StateFileError::OtherVersion { path: path.to_owned(), found }),
         None => return Err(damaged("it has no version")),
     }
     if document["checksum"].as_str() != Some(&checksum(&document["state"])) {
         return Err(damaged("its checksum does not fit its content, or it was edited by hand"));
     }
-    serde_json::from_value(document["state"].clone())
-        .map_err(|_| damaged("its content does not have the form of this version"))
+    let journal = document["state"][JOURNAL].as_str().map(JournalId::read);
+    let mut document = document;
+    let state = serde_json::from_value(document["state"].take())
+        .map_err(|_| damaged("its content does not have the form of this version"))?;
+    Ok((state, journal))
 }
 
 /// A sentinel that begins without memory beside the memory of another port may be an old one on a
@@ -252,10 +306,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_and_hidden_from_others() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut file, nothing) = open(folder.path()).unwrap();
+        let (file, nothing) = open(folder.path()).unwrap();
         assert_eq!(nothing, None);
-        file.write(&state(1)).unwrap();
-        file.write(&state(2)).unwrap();
+        file.write(&state(1), None).unwrap();
+        file.write(&state(2), None).unwrap();
         assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
         drop(file);
         let (file, found) = open(folder.path()).unwrap();
@@ -290,7 +344,7 @@ mod tests {
 
     #[test]
     fn damage_is_noticed_wherever_it_is() {
-        let good = encode(&state(3)).unwrap();
+        let good = encode(&state(3), None).unwrap();
         assert_eq!(complaint(good.as_bytes()), None);
         for end in 0..good.len() - 1 {
             // Only the line end after the last brace may be missing.
@@ -309,26 +363,26 @@ mod tests {
 
     #[test]
     fn what_an_earlier_version_wrote_is_read() {
-        let mut document: Value = serde_json::from_str(&encode(&state(3)).unwrap()).unwrap();
+        let mut document: Value = serde_json::from_str(&encode(&state(3), None).unwrap()).unwrap();
         let content = document["state"].as_object_mut().unwrap();
         for added_since in ["removed", "live"] {
             assert!(content.remove(added_since).is_some(), "{added_since}");
         }
         document["checksum"] = checksum(&document["state"]).into();
-        let read = decode(Path::new("f"), document.to_string().as_bytes()).unwrap();
+        let (read, _) = decode(Path::new("f"), document.to_string().as_bytes()).unwrap();
         assert_eq!(read, state(3));
     }
 
     #[test]
     fn each_damage_is_named() {
-        let good = encode(&state(3)).unwrap();
+        let good = encode(&state(3), None).unwrap();
         let edited = good.replace("\"current_epoch\": 3", "\"current_epoch\": 2");
         assert_ne!(edited, good);
         for (content, expected) in [
             ("", "it is empty"),
             ("{", "it is not valid JSON"),
             ("{}", "does not say that it is a state file"),
-            (&good.replace("\"version\": 1", "\"version\": 2"), "is of version 2"),
+            (&good.replace("\"version\": 1", "\"version\": 3"), "is of version 3"),
             (&good.replace("\"version\": 1", "\"version\": \"x\""), "has no version"),
             (&edited, "checksum does not fit"),
         ] {

@@ -468,12 +468,12 @@ fn who_did_not_lead_gives_nodes_their_time_anew_with_each_configuration() {
 fn whom_a_newcomer_met_while_it_listened_is_written_once_it_takes_part() {
     let mut group = GroupState::fresh(GroupSettings::new(at(MASTER), 2), None);
     group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
-    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let groups = ByName::from([("mymaster".to_owned(), group)]);
     let mut desk = Desk::restored(State {
         my_id: id(1),
         current_epoch: 0,
         groups,
-        removed: BTreeMap::new(),
+        removed: Default::default(),
         live: None,
     });
     desk.pass(500);
@@ -489,12 +489,12 @@ fn whom_a_newcomer_met_while_it_listened_is_written_once_it_takes_part() {
 fn what_the_file_declares_is_known_of_a_group_that_was_removed_and_is_watched_again() {
     let declared = GroupSettings::new(at(MASTER), 2);
     let group = GroupState::fresh(declared.clone(), Some(declared.clone()));
-    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let groups = ByName::from([("mymaster".to_owned(), group)]);
     let mut desk = Desk::restored(State {
         my_id: id(1),
         current_epoch: 0,
         groups,
-        removed: BTreeMap::new(),
+        removed: Default::default(),
         live: None,
     });
     desk.pass(500);
@@ -579,12 +579,12 @@ fn a_vote_that_was_given_at_an_address_is_not_the_next_ones_there_too() {
 fn a_newcomer_that_hears_nothing_any_more_begins_to_listen_anew() {
     let mut group = GroupState::fresh(GroupSettings::new(at(MASTER), 2), None);
     group.replicas = vec![at(REPLICA), at(OTHER_REPLICA)];
-    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let groups = ByName::from([("mymaster".to_owned(), group)]);
     let mut desk = Desk::restored(State {
         my_id: id(1),
         current_epoch: 0,
         groups,
-        removed: BTreeMap::new(),
+        removed: Default::default(),
         live: None,
     });
     let links = |desk: &Desk| {

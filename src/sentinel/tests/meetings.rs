@@ -241,9 +241,9 @@ pub(super) fn a_removed_group_falls_silent_and_stays_removed() {
     let mut settings = GroupSettings::new(at(MASTER), 1);
     settings.down_after_ms = 1_000;
     let group = GroupState::fresh(settings.clone(), Some(settings));
-    let groups = BTreeMap::from([("mymaster".to_owned(), group)]);
+    let groups = ByName::from([("mymaster".to_owned(), group)]);
     let state =
-        State { my_id: id(1), current_epoch: 0, groups, removed: BTreeMap::new(), live: None };
+        State { my_id: id(1), current_epoch: 0, groups, removed: Default::default(), live: None };
     let mut desk = Desk::restored(state);
     desk.pass(2_000);
     desk.disk_works = false;

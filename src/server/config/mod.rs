@@ -290,7 +290,7 @@ impl Config {
     }
 
     /// The lines that a file must have to start a node like this one.
-    fn lines(&self) -> Vec<Setting> {
+    fn lines(&self) -> Vec<Setting<'_>> {
         let default = Config::default();
         let mut lines = Vec::new();
         for parameter in PARAMETERS {
@@ -301,8 +301,8 @@ impl Config {
             }
             for mut words in value {
                 words.insert(0, parameter.name.to_string());
-                let line = if unchanged { Setting::default_line } else { Setting::line };
-                lines.push(line(words));
+                let line = Setting::line(words);
+                lines.push(if unchanged { line.by_default() } else { line });
             }
         }
         lines

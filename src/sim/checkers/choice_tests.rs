@@ -41,8 +41,13 @@ impl Court {
         group.replicas = [2, 3].map(address).into();
         group.sentinels = (1..3).map(|n| (id(n), address(n as usize))).collect();
         let groups = BTreeMap::from([(GROUP.into(), group)]);
-        let disk =
-            State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new(), live: None };
+        let disk = State {
+            my_id: id(0),
+            current_epoch: 5,
+            groups: groups.into(),
+            removed: Default::default(),
+            live: None,
+        };
         let (ears, peers) = (BTreeMap::new(), BTreeMap::new());
         let hellos = Hellos::default();
         let (at, waited_ms, settled) = (NOW, 0, true);

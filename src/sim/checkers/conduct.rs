@@ -125,8 +125,8 @@ struct Basis<'a> {
 impl Conduct {
     /// A sentinel starts with what its disk remembers.
     pub(super) fn started(&mut self, speaker: &Speaker) {
-        for (name, group) in &speaker.disk.groups {
-            let member = self.members.entry((speaker.number, name.clone())).or_default();
+        for (name, group) in speaker.disk.groups.iter() {
+            let member = self.members.entry((speaker.number, name.to_string())).or_default();
             *member = Member {
                 seen: (group.leader_epoch, group.voted_for.clone()),
                 // A vote outlives its voter.
@@ -267,7 +267,7 @@ impl Conduct {
         let disk = speaker.disk;
         let named = disk.groups.iter().find(|(_, group)| group.settings.master == *master);
         let Some((name, group)) = named else { return false };
-        let member = self.members.get(&(speaker.number, name.clone()));
+        let member = self.members.get(&(speaker.number, name.to_string()));
         let free = member.is_some_and(|member| member.freed == Some(group.leader_epoch));
         let newer = epoch > group.leader_epoch.max(group.config_epoch)
             && epoch < disk.current_epoch + HONEST_EPOCHS;
@@ -324,8 +324,8 @@ impl Conduct {
         let gone = |of: usize, name: &String| of == number && !state.groups.contains_key(name);
         self.members.retain(|(of, name), _| !gone(*of, name));
         let mut broken = None;
-        for (name, group) in &state.groups {
-            let member = self.members.entry((number, name.clone())).or_default();
+        for (name, group) in state.groups.iter() {
+            let member = self.members.entry((number, name.to_string())).or_default();
             member.known.extend(group.sentinels.keys().cloned());
             let vote = (group.leader_epoch, group.voted_for.clone());
             if vote != member.seen {

@@ -30,7 +30,13 @@ fn state(current: Epoch, config: Epoch, vote: Option<(Epoch, u8)>) -> State {
     group.leader_epoch = vote.map_or(0, |(epoch, _)| epoch);
     group.voted_for = vote.map(|(_, n)| id(n));
     let groups = BTreeMap::from([(GROUP.to_owned(), group)]);
-    State { my_id: id(ME), current_epoch: current, groups, removed: BTreeMap::new(), live: None }
+    State {
+        my_id: id(ME),
+        current_epoch: current,
+        groups: groups.into(),
+        removed: Default::default(),
+        live: None,
+    }
 }
 
 /// The same, but it remembers nobody.
@@ -94,7 +100,8 @@ impl Court {
     }
 
     fn writes(&mut self, at: Ms, state: State) -> &'static str {
-        let effect = Effect::Persist { revision: Revision(1), state: Box::new(state.clone()) };
+        let effect =
+            Effect::Persist { revision: Revision(1), state: Box::new(state.clone()), whole: false };
         let rule = self.says(at, &effect);
         self.disk = state;
         rule

@@ -22,7 +22,13 @@ fn state(me: u8, epoch: u64) -> State {
     group.leader_epoch = epoch;
     group.voted_for = Some(id(me));
     let groups = BTreeMap::from([(GROUP.to_owned(), group)]);
-    State { my_id: id(me), current_epoch: epoch, groups, removed: BTreeMap::new(), live: None }
+    State {
+        my_id: id(me),
+        current_epoch: epoch,
+        groups: groups.into(),
+        removed: Default::default(),
+        live: None,
+    }
 }
 
 fn hello(me: u8, from: &str) -> String {

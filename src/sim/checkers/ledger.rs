@@ -94,7 +94,8 @@ impl Checkers {
     /// A sentinel starts with what is on its disk.
     pub(super) fn open_book(&mut self, speaker: &Speaker) {
         let groups = speaker.disk.groups.iter();
-        let pages = groups.map(|(name, group)| (name.clone(), Page::remembered(group))).collect();
+        let pages =
+            groups.map(|(name, group)| (name.to_string(), Page::remembered(group))).collect();
         // Not all are asked at once.
         let audited_at = speaker.at + AUDIT_MS / 7 * (speaker.number as Ms % 7);
         let epoch = speaker.disk.current_epoch;

@@ -48,8 +48,13 @@ impl Reader {
         group.replicas = [2, 3].map(address).into();
         group.sentinels = BTreeMap::from([(id(1), Address::new("10.0.0.9", 26379))]);
         let groups = BTreeMap::from([("g".into(), group)]);
-        let disk =
-            State { my_id: id(0), current_epoch: 5, groups, removed: BTreeMap::new(), live: None };
+        let disk = State {
+            my_id: id(0),
+            current_epoch: 5,
+            groups: groups.into(),
+            removed: Default::default(),
+            live: None,
+        };
         let mut reader = Reader { checkers, disk, at: 1_000, waited_ms: 0 };
         reader.speaks(|checkers, speaker| checkers.open_book(speaker));
         reader.announces(EventKind::Monitor, "master g 10.0.0.1 6379 quorum 2");
@@ -87,7 +92,7 @@ impl Reader {
 
     fn writes(&mut self) {
         let state = Box::new(self.disk.clone());
-        self.says(Effect::Persist { revision: Revision(1), state }, None);
+        self.says(Effect::Persist { revision: Revision(1), state, whole: false }, None);
     }
 
     /// All is on disk, and nothing more is said.
@@ -394,7 +399,7 @@ fn what_was_set_stays_so_until_it_is_set_again() {
     let quorum = |reader: &mut Reader, quorum| {
         reader.disk.groups.get_mut("g").expect("the group").settings.quorum = quorum;
         let state = Box::new(reader.disk.clone());
-        reader.says(Effect::Persist { revision: Revision(9), state }, None);
+        reader.says(Effect::Persist { revision: Revision(9), state, whole: false }, None);
         reader.settles();
     };
     let mut reader = Reader::new();

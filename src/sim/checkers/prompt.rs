@@ -61,7 +61,7 @@ impl Prompt {
     /// A sentinel starts: its old vote may bind it for once more.
     pub(super) fn started(&mut self, speaker: &Speaker) {
         for name in speaker.disk.groups.keys() {
-            let place = (speaker.number, name.clone());
+            let place = (speaker.number, name.to_string());
             self.bound.insert(place.clone(), speaker.at + TENURE_MS);
             self.stirred.insert(place, speaker.at);
         }
@@ -171,8 +171,8 @@ impl Checkers {
         let mended = self.prompt.failed.get(&speaker.number);
         let mended = mended.map_or(0, |at| at + DISK_RETRY_MS + write_ms);
         let mut wrong = Vec::new();
-        for (name, group) in &speaker.disk.groups {
-            let place = (speaker.number, name.clone());
+        for (name, group) in speaker.disk.groups.iter() {
+            let place = (speaker.number, name.to_string());
             let look = Look { speaker, place: &place, group, seat, woke, mended };
             if self.ledger.is_untried(speaker.number, name) {
                 let how = format!("answered OK to a FAILOVER of {name}, and does not begin");

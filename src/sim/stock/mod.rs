@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 
 use self::core::{Core, Whom};
 use self::group::Group;
+use crate::config::by_name::ByName;
 use crate::config::settings::{GroupSettings, SentinelSettings};
 use crate::config::state::State;
 use crate::resp::Value;
@@ -42,7 +43,7 @@ const TILT_MS: u64 = 30_000;
 pub(super) struct Stock {
     core: Core,
     groups: BTreeMap<GroupName, Group>,
-    removed: BTreeMap<String, GroupSettings>,
+    removed: ByName<GroupSettings>,
     revision: u64,
     last_tick: Instant,
     next_tick: Instant,
@@ -91,7 +92,7 @@ impl Stock {
         }
         self.revision += 1;
         let revision = Revision(self.revision);
-        Some(Effect::Persist { revision, state: Box::new(self.state()) })
+        Some(Effect::Persist { revision, state: Box::new(self.state()), whole: true })
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

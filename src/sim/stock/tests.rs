@@ -61,8 +61,8 @@ impl Desk {
         let mut desk = Desk::restored(State {
             my_id: id(1),
             current_epoch: 0,
-            groups,
-            removed: BTreeMap::new(),
+            groups: groups.into(),
+            removed: Default::default(),
             live: None,
         });
         desk.pass(5_000);

@@ -24,8 +24,10 @@ impl Book {
         }
         // Whose `+monitor` is not told nobody knows of.
         self.pages.retain(|_, page| page.watched);
-        if !self.pages.keys().eq(disk.groups.keys()) {
-            let (told, written) = (listed(self.pages.keys()), listed(disk.groups.keys()));
+        let (told, written) =
+            (self.pages.keys().map(|n| n.as_str()), disk.groups.keys().map(|n| &**n));
+        if !told.clone().eq(written.clone()) {
+            let (told, written) = (listed(told), listed(written));
             return Err((WRITTEN, format!("told of groups {told}, and wrote {written}")));
         }
         for (group, (name, page)) in disk.groups.values().zip(&mut self.pages) {
@@ -313,7 +315,7 @@ fn is_refused(entry: &Value) -> bool {
 }
 
 /// Names with commas between them.
-fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
-    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+fn listed(names: impl IntoIterator<Item: AsRef<str>>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
