@@ -32,7 +32,8 @@ impl Report {
         let height = |section: &Section| TITLE + ROW * section.rows.len() as f64 + AXIS;
         let total: f64 = HEAD + sections.iter().map(|section| height(section)).sum::<f64>();
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {total}\" role=\"img\">\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" \
+             viewBox=\"0 0 {WIDTH} {total}\">\n\
              <title>redis-sentinel and watchfire side by side</title>\n<style>{STYLE}</style>\n"
         );
         legend(&mut svg);

@@ -41,7 +41,8 @@ Faults:
                keeps its connection until a write fails
   coordinated  SENTINEL FAILOVER ... COORDINATED; redis-sentinel's numbers are those of order
   refused      kill -9 with down-after 30s, and refused-after 200ms where it is known
-  election     kill -9 while two of three sentinels are frozen: when is the next attempt?
+  election     kill -9 while two of three sentinels are frozen, until an election is lost or 12 s
+               have passed: how soon is a leader elected once there is a majority again?
 
 Examples:
   watchfire bench failover                               ten rounds of kill, stop, shutdown, order

@@ -48,7 +48,7 @@ impl Program {
         Ok(Program { path, before_file: vec![], after_file: vec!["--sentinel"] })
     }
 
-    /// The same in a network namespace of its own, where nothing is up yet; it keeps its process id.
+    /// The same in a network namespace of its own, where nothing is up yet. The process id stays.
     pub(crate) fn in_own_network(self) -> Program {
         let mut before_file = vec!["--net".into(), self.path.into_os_string()];
         before_file.extend(self.before_file);

@@ -26,7 +26,7 @@ pub enum Fault {
     Coordinated,
     /// SIGKILL with a long `down-after` and, where it exists, a short `refused-after`.
     Refused,
-    /// SIGKILL while two of three sentinels are frozen, with a quorum of one: nobody can win.
+    /// SIGKILL while two of three sentinels are frozen for a while, with a quorum of one.
     Election,
 }
 
@@ -39,7 +39,7 @@ const NAMES: [(Fault, &str, &str); 8] = [
     (Fault::Order, "order", "SENTINEL FAILOVER"),
     (Fault::Coordinated, "coordinated", "SENTINEL FAILOVER ... COORDINATED (Redis: without)"),
     (Fault::Refused, "refused", "kill -9 with refused-after 200 ms (Redis: without)"),
-    (Fault::Election, "election", "kill -9 and no majority to elect"),
+    (Fault::Election, "election", "kill -9, no majority for a while"),
 ];
 
 impl Fault {

@@ -22,7 +22,7 @@ pub(super) enum Measure {
     OdownToWrite,
     Followed,
     Demoted,
-    NextAttempt,
+    ElectedAfterThaw,
     Returned,
     Pause(Habit),
 }
@@ -41,7 +41,7 @@ impl Measure {
         Measure::OdownToWrite,
         Measure::Followed,
         Measure::Demoted,
-        Measure::NextAttempt,
+        Measure::ElectedAfterThaw,
         Measure::Returned,
         Measure::Pause(Habit::Following),
         Measure::Pause(Habit::Sticky),
@@ -60,7 +60,7 @@ impl Measure {
             Measure::OdownToWrite => "+odown to first write",
             Measure::Followed => "all replicas follow it",
             Measure::Demoted => "old master is a replica",
-            Measure::NextAttempt => "election lost to next attempt",
+            Measure::ElectedAfterThaw => "majority back, until a leader is elected",
             Measure::Returned => "old master back, until it is a replica",
             Measure::Pause(_) => "longest pause of writes",
         };
@@ -89,13 +89,23 @@ impl Measure {
         let point = |measure, at: Option<Instant>| at.map(|at| (measure, between(zero, at)));
         let length = |measure, time: Option<Duration>| time.map(|time| (measure, ms(time)));
         let odown = timeline.event("+odown");
-        let mut found = vec![];
-        if fault == Fault::Election {
-            found.push(length(Measure::NextAttempt, timeline.lost_to_next_attempt()));
-        } else {
-            found.extend([
+        let to_write = odown.zip(timeline.wrote(0)).map(|(from, to)| between(from, to));
+        let mut found = match fault {
+            Fault::Election => {
+                vec![length(Measure::ElectedAfterThaw, timeline.elected_after_thaw())]
+            }
+            // What happens to the old master, which is well, is no part of an order.
+            Fault::Order | Fault::Coordinated => {
+                vec![point(Measure::Demoted, timeline.demoted())]
+            }
+            _ => vec![
                 point(Measure::Sdown, timeline.event("+sdown")),
                 point(Measure::Odown, odown),
+                to_write.map(|time| (Measure::OdownToWrite, time)),
+            ],
+        };
+        if fault != Fault::Election {
+            found.extend([
                 point(Measure::Elected, timeline.event("+elected-leader")),
                 point(Measure::Promoted, timeline.promoted()),
                 point(Measure::SwitchedFirst, timeline.switched_first()),
@@ -106,15 +116,7 @@ impl Measure {
                 found.push(point(Measure::FirstWrite(*habit), timeline.wrote(client)));
             }
         }
-        if fault.is_order() {
-            found.push(point(Measure::Demoted, timeline.demoted()));
-            // What happens to the old master, which is well, is no part of an order.
-            found.retain(|found| !matches!(found, Some((Measure::Sdown | Measure::Odown, _))));
-        } else {
-            let to_write = odown.zip(timeline.wrote(0)).map(|(from, to)| between(from, to));
-            found.push(to_write.map(|time| (Measure::OdownToWrite, time)));
-            found.push(length(Measure::Returned, timeline.demoted_after_return()));
-        }
+        found.push(length(Measure::Returned, timeline.demoted_after_return()));
         found.into_iter().flatten().collect()
     }
 }
@@ -157,7 +159,7 @@ impl Outcome {
     /// One line for who waits.
     pub(super) fn summary(&self, fault: Fault) -> String {
         let shown = match fault {
-            Fault::Election => [Measure::NextAttempt, Measure::Returned],
+            Fault::Election => [Measure::ElectedAfterThaw, Measure::Returned],
             _ => [Measure::FirstWrite(Habit::Sticky), Measure::SwitchedAll],
         };
         let shown = shown.map(|measure| {

@@ -23,8 +23,11 @@ const AGE: Duration = Duration::from_secs(4);
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a failover may take, beyond `down-after`.
 const STAGES_WITHIN: Duration = Duration::from_secs(15);
-/// How long a lost election may take to be followed by the next attempt, and that to succeed.
-const ELECTIONS_WITHIN: Duration = Duration::from_secs(60);
+/// How long there is no majority, beyond `down-after`, unless an election was lost by then. Redis
+/// gives an election up after 10 s; Watchfire does not stand while it sees no majority.
+const MAJORITY_AFTER: Duration = Duration::from_secs(12);
+/// How long it may take until a leader is elected, once there is a majority again.
+const ELECTED_WITHIN: Duration = Duration::from_secs(30);
 /// How long a failed-over group is watched for a second failover that nothing calls for.
 const LINGER: Duration = Duration::from_secs(3);
 /// How long the old master may take to become a replica, once it is back.
@@ -66,12 +69,13 @@ async fn play_with(
 
     inflict(group, fault, number, &mut stage.timeline).await?;
     if fault == Fault::Election {
-        let deadline = Instant::now() + plan.down_after + ELECTIONS_WITHIN;
-        stage.until(deadline, |seen| seen.lost_to_next_attempt().is_some()).await;
+        let deadline = Instant::now() + plan.down_after + MAJORITY_AFTER;
+        stage.until(deadline, Timeline::lost_an_election).await;
+        stage.timeline.thawed = Some(Instant::now());
         for at in others(number) {
             group.freeze_sentinel(at, false);
         }
-        let deadline = Instant::now() + ELECTIONS_WITHIN;
+        let deadline = Instant::now() + ELECTED_WITHIN;
         stage.until(deadline, |seen| seen.switched_all().is_some()).await;
     } else {
         let deadline = Instant::now() + plan.down_after + STAGES_WITHIN;
@@ -93,7 +97,7 @@ async fn play_with(
     let Some(at) = timeline.fault else {
         return Err(Failure::Program("no fault was done".into()));
     };
-    let pauses = ledgers.iter().filter(|_| !fault.counts_from_down_after());
+    let pauses = ledgers.iter().filter(|_| fault.is_order() || fault == Fault::Refused);
     let pauses = pauses.filter_map(|(habit, ledger)| {
         Some((Measure::Pause(*habit), ms(ledger.longest_pause(at)?)))
     });

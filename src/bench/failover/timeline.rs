@@ -41,13 +41,23 @@ pub(super) struct Timeline {
     pub(super) facts: Vec<Fact>,
     /// When the fault was done.
     pub(super) fault: Option<Instant>,
+    /// When the sentinels that were frozen, for there to be no majority, were thawed.
+    pub(super) thawed: Option<Instant>,
     /// When the fault was undone.
     pub(super) undone: Option<Instant>,
 }
 
 impl Timeline {
     pub(super) fn new(nodes: Vec<SocketAddr>, sentinels: usize, clients: usize) -> Timeline {
-        Timeline { nodes, sentinels, clients, facts: Vec::new(), fault: None, undone: None }
+        Timeline {
+            nodes,
+            sentinels,
+            clients,
+            facts: Vec::new(),
+            fault: None,
+            thawed: None,
+            undone: None,
+        }
     }
 
     /// The bench sees everybody, and all clients write to the master.
@@ -108,7 +118,7 @@ impl Timeline {
     }
 
     pub(super) fn switched_first(&self) -> Option<Instant> {
-        self.first(|what| matches!(what, What::Event { name, .. } if name == "+switch-master"))
+        self.first(named("+switch-master"))
     }
 
     /// Every sentinel has announced the successor.
@@ -180,11 +190,15 @@ impl Timeline {
         .is_some()
     }
 
-    /// From the end of an election without a winner until the next attempt by any sentinel.
-    pub(super) fn lost_to_next_attempt(&self) -> Option<Duration> {
-        let named = |wanted: &'static str| move |what: &What| matches!(what, What::Event { name, .. } if name == wanted);
-        let lost = self.first(named("-failover-abort-not-elected"))?;
-        Some(self.first_since(lost, named("+try-failover"))? - lost)
+    /// A candidate did not get the votes.
+    pub(super) fn lost_an_election(&self) -> bool {
+        self.first(named("-failover-abort-not-elected")).is_some()
+    }
+
+    /// From when a majority could be had again until a leader was elected.
+    pub(super) fn elected_after_thaw(&self) -> Option<Duration> {
+        let thawed = self.thawed?;
+        Some(self.first_since(thawed, named("+elected-leader"))? - thawed)
     }
 
     /// All events since the fault, for whoever wants to know where the time went.
@@ -230,6 +244,11 @@ pub(super) fn ms(time: Duration) -> f64 {
 /// For `try_fold`: the later one, and nothing if one is missing.
 fn latest(so_far: Option<Instant>, next: Option<Instant>) -> Option<Option<Instant>> {
     next.map(|next| Some(so_far.map_or(next, |so_far| so_far.max(next))))
+}
+
+/// An event of this name, whomever it is about.
+fn named(wanted: &str) -> impl Fn(&What) -> bool {
+    move |what| matches!(what, What::Event { name, .. } if name == wanted)
 }
 
 fn is_demoted(what: &What) -> bool {
@@ -322,13 +341,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_election_and_the_next_attempt() {
-        let (timeline, _) = round(vec![
+    fn a_lost_election_and_one_with_a_majority() {
+        let (mut timeline, _) = round(vec![
             event(0, "+try-failover", "master g 127.0.0.1 1"),
             event(0, "-failover-abort-not-elected", "master g 127.0.0.1 1"),
-            event(0, "+new-epoch", "2"),
             event(0, "+try-failover", "master g 127.0.0.1 1"),
+            event(0, "+elected-leader", "master g 127.0.0.1 1"),
         ]);
-        assert_eq!(timeline.lost_to_next_attempt(), Some(Duration::from_millis(2)));
+        assert!(timeline.lost_an_election());
+        assert_eq!(timeline.elected_after_thaw(), None);
+        timeline.thawed = timeline.fault.map(|fault| fault + Duration::from_millis(2));
+        assert_eq!(timeline.elected_after_thaw(), Some(Duration::from_millis(2)));
     }
 }
