@@ -71,12 +71,30 @@ impl Row {
         (redis > 0.0 && watchfire > 0.0).then(|| redis / watchfire)
     }
 
-    /// The row's cells of the table.
-    fn columns(&self) -> [String; 4] {
-        let show = |cell: Option<Cell>| cell.map_or("-".into(), |cell| cell.show());
+    /// The row's cells of the table. A quantity that was measured less often than `often` says so.
+    fn columns(&self, often: usize) -> [String; 4] {
+        let show = |cell: Option<Cell>| match cell {
+            Some(cell @ Cell::Spread { count, .. }) if count < often => {
+                format!("{} ({count} of {often})", cell.show())
+            }
+            Some(cell) => cell.show(),
+            None => "-".into(),
+        };
         let unit = if self.unit.is_empty() { String::new() } else { format!(", {}", self.unit) };
         let ratio = self.ratio().map_or("-".into(), |ratio| format!("{} ×", number(ratio)));
         [format!("{}{unit}", self.what), show(self.redis), show(self.watchfire), ratio]
+    }
+}
+
+impl Section {
+    /// How often the quantity was measured that was measured most.
+    fn most_measured(&self) -> usize {
+        let cells = self.rows.iter().flat_map(|row| [row.redis, row.watchfire]).flatten();
+        let counts = cells.map(|cell| match cell {
+            Cell::Spread { count, .. } => count,
+            Cell::Share { .. } => 0,
+        });
+        counts.max().unwrap_or_default()
     }
 }
 
@@ -86,7 +104,9 @@ impl Report {
         let mut text = String::new();
         for section in self.sections.iter().filter(|section| !section.rows.is_empty()) {
             let heads = ["median / max", "redis-sentinel", "watchfire", "ratio"].map(String::from);
-            let rows: Vec<[String; 4]> = section.rows.iter().map(Row::columns).collect();
+            let often = section.most_measured();
+            let rows: Vec<[String; 4]> =
+                section.rows.iter().map(|row| row.columns(often)).collect();
             let width = |at: usize| {
                 let cells = rows.iter().chain([&heads]).map(|row| row[at].chars().count());
                 cells.max().unwrap_or_default()
@@ -166,7 +186,7 @@ mod tests {
         let fast = row("first write", "ms", spread(1249.4, 1606.0), Some(spread(12.34, 31.0)));
         let share = Cell::Share { part: 17, whole: 20 };
         let sound = row("failed over again", "", share, Some(Cell::Share { part: 0, whole: 20 }));
-        let alone = row("pause", "ms", spread(9.0, 0.5), None);
+        let alone = row("pause", "ms", Cell::Spread { median: 9.0, max: 9.5, count: 3 }, None);
         let title = "kill -9".to_owned();
         Report { sections: vec![Section { title, rows: vec![fast, sound, alone] }] }
     }
@@ -180,11 +200,11 @@ mod tests {
             [
                 "### kill -9",
                 "",
-                "| median / max      |    redis-sentinel |   watchfire | ratio |",
-                "|-------------------|------------------:|------------:|------:|",
-                "| first write, ms   |       1249 / 1606 | 12.3 / 31.0 | 101 × |",
-                "| failed over again | 17 of 20 (85.0 %) |     0 of 20 |     - |",
-                "| pause, ms         |       9.00 / 0.50 |           - |     - |",
+                "| median / max      |        redis-sentinel |   watchfire | ratio |",
+                "|-------------------|----------------------:|------------:|------:|",
+                "| first write, ms   |           1249 / 1606 | 12.3 / 31.0 | 101 × |",
+                "| failed over again |     17 of 20 (85.0 %) |     0 of 20 |     - |",
+                "| pause, ms         | 9.00 / 9.50 (3 of 10) |           - |     - |",
                 "",
             ]
         );

@@ -187,10 +187,10 @@ async fn undo(group: &mut Group, fault: Fault) -> Result<(), Failure> {
 /// Everything that is timed has been seen.
 fn is_over(seen: &Timeline, fault: Fault) -> bool {
     let all_wrote = (0..seen.clients).all(|client| seen.wrote(client).is_some());
+    // After a second failover not everybody may ever have gone along with the first.
+    let all_agree = seen.switched_all().is_some() && seen.followed().is_some();
     all_wrote
-        && seen.switched_all().is_some()
-        // The others follow a master of their own choice by then, or are one.
-        && (seen.followed().is_some() || seen.failed_over_again())
+        && (all_agree || seen.failed_over_again())
         && (!fault.is_order() || seen.demoted().is_some())
 }
 
