@@ -205,8 +205,10 @@ impl Stage {
     fn open(group: &Group, fault: Fault, number: usize) -> Stage {
         let (nodes, sentinels) = (group.nodes(), group.sentinels());
         let watch = Watch::start(&nodes, &sentinels);
-        // Not the one that is asked for a failover: its clients are the first to know.
-        let asked = if fault == Fault::Election { number } else { number + 1 } % SENTINELS;
+        // Not the one that is ordered to fail over, whose clients are the first to know; but not one
+        // that is frozen either.
+        let turn = if fault == Fault::Election { number } else { number + 1 };
+        let asked = turn % SENTINELS;
         let start = |(at, habit): (usize, &Habit)| {
             let switched = watch.switches[asked].clone();
             let writer = Writer::start(at, *habit, sentinels[asked], switched, watch.tell.clone());

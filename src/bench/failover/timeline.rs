@@ -82,15 +82,10 @@ impl Timeline {
         later.find(|fact| happened(&fact.what)).map(|fact| fact.at)
     }
 
-    /// When an event that concerns the first master was published by any sentinel.
-    pub(super) fn event(&self, wanted: &str) -> Option<Instant> {
-        let first = self.nodes.first()?;
-        let master = format!(" {} {} ", first.ip(), first.port());
-        // An instance is told as `master NAME IP PORT` and the like, or `NAME IP PORT IP PORT`.
-        self.first(|what| {
-            matches!(what, What::Event { name, payload, .. }
-                if name == wanted && format!("{payload} ").contains(&master))
-        })
+    /// When an event about the first master was published by any sentinel.
+    pub(super) fn event(&self, name: &str) -> Option<Instant> {
+        let first = *self.nodes.first()?;
+        self.first(|what| is_about_master(what, name, first))
     }
 
     /// Where the sentinels first announced the master to be.
@@ -181,13 +176,9 @@ impl Timeline {
 
     /// A sentinel called the successor down.
     pub(super) fn successor_called_down(&self) -> bool {
-        let Some(successor) = self.successor() else { return false };
-        let address = format!(" {} {} ", successor.ip(), successor.port());
-        self.first(|what| {
-            matches!(what, What::Event { name, payload, .. } if name == "+sdown"
-                && payload.starts_with("master ") && format!("{payload} ").contains(&address))
+        self.successor().is_some_and(|successor| {
+            self.first(|what| is_about_master(what, "+sdown", successor)).is_some()
         })
-        .is_some()
     }
 
     /// A candidate did not get the votes.
@@ -246,6 +237,18 @@ fn latest(so_far: Option<Instant>, next: Option<Instant>) -> Option<Option<Insta
     next.map(|next| Some(so_far.map_or(next, |so_far| so_far.max(next))))
 }
 
+/// An event about the master at `address`: `master NAME IP PORT`, and perhaps more. Of replicas and
+/// sentinels it is also said which master they belong to, but behind themselves.
+fn is_about_master(what: &What, wanted: &str, address: SocketAddr) -> bool {
+    let What::Event { name, payload, .. } = what else { return false };
+    let mut words = payload.split(' ');
+    let is_master = words.next() == Some("master");
+    let place = words.skip(1).take(2);
+    name == wanted
+        && is_master
+        && place.eq([&*address.ip().to_string(), &address.port().to_string()])
+}
+
 /// An event of this name, whomever it is about.
 fn named(wanted: &str) -> impl Fn(&What) -> bool {
     move |what| matches!(what, What::Event { name, .. } if name == wanted)
@@ -294,7 +297,7 @@ mod tests {
     #[test]
     fn a_failover_by_its_stages() {
         let (mut timeline, after) = round(vec![
-            event(1, "+sdown", "slave 127.0.0.1:2 127.0.0.1 2 @ g 127.0.0.1 10"),
+            event(1, "+sdown", "slave 127.0.0.1:2 127.0.0.1 2 @ g 127.0.0.1 1"),
             event(1, "+sdown", "master g 127.0.0.1 1"),
             event(0, "+odown", "master g 127.0.0.1 1 #quorum 2/2"),
             What::Role { node: 1, role: Some(Role::Master) },
