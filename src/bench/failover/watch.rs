@@ -64,13 +64,16 @@ async fn ask_for_role(node: usize, address: SocketAddr, facts: Facts) {
     let mut wire = None;
     loop {
         turn.tick().await;
-        let role = match role_of(&mut wire, address).await {
-            Ok(role) => Some(role),
-            Err(_) => {
-                wire = None;
-                None
-            }
-        };
+        let was_open = wire.is_some();
+        let mut role = role_of(&mut wire, address).await.ok();
+        if role.is_none() && was_open {
+            // A node that becomes master sends its clients away: there is no time to lose.
+            wire = None;
+            role = role_of(&mut wire, address).await.ok();
+        }
+        if role.is_none() {
+            wire = None;
+        }
         if last != Some(role) {
             last = Some(role);
             tell(&facts, What::Role { node, role }).await;
