@@ -22,6 +22,8 @@ pub(super) enum What {
     Role { node: usize, role: Option<Role> },
     /// A client had its first write accepted by another node than before.
     Wrote { client: usize, node: SocketAddr },
+    /// The bench itself was held up, and most likely everybody on this machine.
+    Stalled { by: Duration },
 }
 
 /// What a node says it is.
@@ -212,6 +214,7 @@ impl Timeline {
                     format!("node-{} {role}", node + 1)
                 }
                 What::Wrote { client, node } => format!("client-{} writes to {node}", client + 1),
+                What::Stalled { by } => format!("the bench stood still for {:.0} ms", ms(*by)),
                 What::Listening { .. } => return None,
             };
             (fact.at >= fault).then(|| Told { ms: ms(fact.at - fault), text })

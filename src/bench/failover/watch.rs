@@ -18,6 +18,8 @@ use crate::resp::Value;
 const ASK_EVERY: Duration = Duration::from_millis(1);
 /// How long a node may take to answer. One that is cut off shows its return so much later.
 const ANSWER_WITHIN: Duration = Duration::from_millis(100);
+/// A bench that is so late is worth a word: not all time that passes is the sentinels' then.
+const LATE: Duration = Duration::from_millis(10);
 /// How many facts may wait to be looked at.
 const MAX_FACTS: usize = 10_000;
 
@@ -42,6 +44,7 @@ impl Watch {
         for (at, address) in nodes.iter().enumerate() {
             tasks.spawn(ask_for_role(at, *address, tell.clone()));
         }
+        tasks.spawn(notice_stalls(tell.clone()));
         let mut switches = Vec::new();
         for (at, address) in sentinels.iter().enumerate() {
             let (moved, switched) = watch::channel(None);
@@ -77,6 +80,17 @@ async fn ask_for_role(node: usize, address: SocketAddr, facts: Facts) {
         if last != Some(role) {
             last = Some(role);
             tell(&facts, What::Role { node, role }).await;
+        }
+    }
+}
+
+async fn notice_stalls(facts: Facts) {
+    loop {
+        let begun = Instant::now();
+        sleep(ASK_EVERY).await;
+        let by = begun.elapsed().saturating_sub(ASK_EVERY);
+        if by >= LATE {
+            tell(&facts, What::Stalled { by }).await;
         }
     }
 }
