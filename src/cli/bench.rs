@@ -35,7 +35,7 @@ enum What {
 Faults:
   kill         kill -9
   stop         SIGSTOP: it hangs
-  shutdown     SHUTDOWN NOSAVE
+  shutdown     SHUTDOWN NOSAVE; counted from its end, before which it waits for its replicas
   blackhole    packets from and to its host vanish (Linux, with ip, unshare and nsenter; as root)
   order        SENTINEL FAILOVER, with two clients: one follows +switch-master, one is sticky and
                keeps its connection until a write fails

@@ -16,7 +16,7 @@ pub enum Fault {
     Kill,
     /// SIGSTOP: it hangs.
     Stop,
-    /// SHUTDOWN NOSAVE
+    /// SHUTDOWN NOSAVE; counted from its end, before which the node waits for its replicas.
     Shutdown,
     /// Packets from and to its host vanish.
     Blackhole,

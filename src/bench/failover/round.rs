@@ -21,6 +21,8 @@ use crate::resp::Value;
 const AGE: Duration = Duration::from_secs(4);
 /// How long it may take until the bench sees everybody and its clients write.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a node may take to shut down.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// How long a failover may take, beyond `down-after`.
 const STAGES_WITHIN: Duration = Duration::from_secs(15);
 /// How long there is no majority, beyond `down-after`, unless an election was lost by then. Redis
@@ -68,6 +70,12 @@ async fn play_with(
     group.nobody_died()?;
 
     inflict(group, fault, number, &mut stage.timeline).await?;
+    if fault == Fault::Shutdown {
+        // The node waits for its replicas first, up to a second, and is well until then.
+        let deadline = Instant::now() + ENDS_WITHIN;
+        stage.until(deadline, |seen| seen.silent().is_some()).await;
+        stage.timeline.fault = stage.timeline.silent();
+    }
     if fault == Fault::Election {
         let deadline = Instant::now() + plan.down_after + MAJORITY_AFTER;
         stage.until(deadline, Timeline::lost_an_election).await;
@@ -95,7 +103,7 @@ async fn play_with(
     let (timeline, ledgers) = stage.close().await?;
     let writes = count(group, &ledgers).await?;
     let Some(at) = timeline.fault else {
-        return Err(Failure::Program("no fault was done".into()));
+        return Err(Failure::Program("the master does not shut down".into()));
     };
     let pauses = ledgers.iter().filter(|_| fault.is_order() || fault == Fault::Refused);
     let pauses = pauses.filter_map(|(habit, ledger)| {
@@ -205,8 +213,8 @@ impl Stage {
     fn open(group: &Group, fault: Fault, number: usize) -> Stage {
         let (nodes, sentinels) = (group.nodes(), group.sentinels());
         let watch = Watch::start(&nodes, &sentinels);
-        // Not the one that is ordered to fail over, whose clients are the first to know; but not one
-        // that is frozen either.
+        // Not the one that is ordered to fail over, whose clients are the first to know; but not
+        // one that is frozen either.
         let turn = if fault == Fault::Election { number } else { number + 1 };
         let asked = turn % SENTINELS;
         let start = |(at, habit): (usize, &Habit)| {

@@ -90,6 +90,11 @@ impl Timeline {
         self.first(|what| is_about_master(what, name, first))
     }
 
+    /// The first master did not answer, after the fault.
+    pub(super) fn silent(&self) -> Option<Instant> {
+        self.first(|what| matches!(what, What::Role { node: 0, role: None }))
+    }
+
     /// Where the sentinels first announced the master to be.
     pub(super) fn successor(&self) -> Option<SocketAddr> {
         self.switches().next()

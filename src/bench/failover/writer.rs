@@ -22,9 +22,11 @@ use crate::resp::Value;
 const PACE: Duration = Duration::from_millis(1);
 /// How long a node or sentinel may take to accept a connection or to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
-/// How soon a node that gave no answer is tried again, if the sentinel goes on naming it. Waiting
-/// for it must not keep the client from seeing that another one is named.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How soon a node that gave no answer is tried again, if the sentinel goes on naming it, and how
+/// long it may then take: waiting for it must not keep the client from seeing that another one is
+/// named, or the client's patience would be measured.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+const AGAIN_WITHIN: Duration = Duration::from_millis(5);
 /// How long the client may take to finish its last write.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How many keys are read back at a time, and how long that may take.
@@ -117,15 +119,14 @@ impl Client {
                 Err(_) => sentinel = None,
                 Ok(None) => {}
                 Ok(Some(node)) => {
-                    let too_soon = silent.is_some_and(|(silent, since)| {
-                        silent == node && since.elapsed() < AGAIN_AFTER
-                    });
-                    // Any error is answered by looking for the master anew.
-                    if !too_soon
-                        && let Err(error) = self.write_to(node).await
-                        && error.kind() == io::ErrorKind::TimedOut
-                    {
-                        silent = Some((node, Instant::now()));
+                    let was_silent = silent.filter(|(silent, _)| *silent == node);
+                    let too_soon = |(_, since): (_, Instant)| since.elapsed() < AGAIN_AFTER;
+                    if !was_silent.is_some_and(too_soon) {
+                        let within = was_silent.map_or(ANSWER_WITHIN, |_| AGAIN_WITHIN);
+                        // Any error is answered by looking for the master anew.
+                        let written = self.write_to(node, within).await;
+                        let late = written.is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
+                        silent = late.then(|| (node, Instant::now()));
                     }
                 }
             }
@@ -148,14 +149,17 @@ impl Client {
         Ok(master_address(&answer))
     }
 
-    /// Writes until the first error, until the habit says to look elsewhere, or until the end.
-    async fn write_to(&mut self, node: SocketAddr) -> io::Result<()> {
-        let mut wire = Wire::open(node, ANSWER_WITHIN).await?;
+    /// Writes until the first error, until the habit says to look elsewhere, or until the end. The
+    /// first answer must come `within` this time.
+    async fn write_to(&mut self, node: SocketAddr, within: Duration) -> io::Result<()> {
+        let mut wire = Wire::open(node, within).await?;
+        let mut patience = within;
         while !self.is_done() && !self.wants_to_follow() {
             let number = self.ledger.keys.len();
             self.ledger.keys.push(None);
             let set = ["SET", &self.ledger.key(number), &number.to_string()];
-            let answer = wire.ask(&set, ANSWER_WITHIN).await?;
+            let answer = wire.ask(&set, patience).await?;
+            patience = ANSWER_WITHIN;
             if answer != Value::ok() {
                 return Err(io::Error::other(format!("{answer:?}")));
             }
