@@ -1,5 +1,5 @@
-//! One child process: found, started, frozen, killed, its log kept. No child outlives the demo, not
-//! even one that is ended by `kill -9`: a child starts as this program, ties its life to its
+//! One child process: found, started, frozen, killed, its log kept. No child outlives its parent,
+//! not even one that is ended by `kill -9`: a child starts as this program, ties its life to its
 //! parent, and only then becomes the program that is wanted ([`become_child`]).
 
 use std::ffi::OsString;
@@ -24,33 +24,40 @@ const VERSION_WITHIN: Duration = Duration::from_secs(10);
 
 /// How to run a program on a configuration file.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     path: PathBuf,
-    before_file: Vec<&'static str>,
+    before_file: Vec<OsString>,
     after_file: Vec<&'static str>,
 }
 
 impl Program {
     /// A subcommand of this very program: `watchfire NAME FILE`.
-    pub(super) fn bundled(name: &'static str) -> Result<Program, Failure> {
-        Ok(Program { path: this_program()?, before_file: vec![name], after_file: vec![] })
+    pub(crate) fn bundled(name: &'static str) -> Result<Program, Failure> {
+        Ok(Program { path: this_program()?, before_file: vec![name.into()], after_file: vec![] })
     }
 
     /// `PATH FILE`, a Redis or Valkey server.
-    pub(super) async fn server(path: &Path) -> Result<Program, Failure> {
+    pub(crate) async fn server(path: &Path) -> Result<Program, Failure> {
         let path = check(path, "--server").await?;
         Ok(Program { path, before_file: vec![], after_file: vec![] })
     }
 
     /// `PATH FILE --sentinel`, a Redis or Valkey sentinel or the server that can be one.
-    pub(super) async fn sentinel(path: &Path) -> Result<Program, Failure> {
+    pub(crate) async fn sentinel(path: &Path) -> Result<Program, Failure> {
         let path = check(path, "--sentinel").await?;
         Ok(Program { path, before_file: vec![], after_file: vec!["--sentinel"] })
     }
 
+    /// The same in a network namespace of its own, where nothing is up yet. The process id stays.
+    pub(crate) fn in_own_network(self) -> Program {
+        let mut before_file = vec!["--net".into(), self.path.into_os_string()];
+        before_file.extend(self.before_file);
+        Program { path: "unshare".into(), before_file, after_file: self.after_file }
+    }
+
     fn arguments(&self, file: &Path) -> Vec<OsString> {
         let mut arguments = vec![self.path.clone().into_os_string()];
-        arguments.extend(self.before_file.iter().map(OsString::from));
+        arguments.extend(self.before_file.iter().cloned());
         arguments.push(file.into());
         arguments.extend(self.after_file.iter().map(OsString::from));
         arguments
@@ -98,17 +105,17 @@ fn look_up(path: &Path) -> Option<PathBuf> {
     std::env::split_paths(&dirs).map(|dir| dir.join(path)).find(|path| path.is_file())
 }
 
-/// A running process of the group, in a process group of its own, so that a Ctrl-C reaches the demo
-/// only.
+/// A running process of the group, in a process group of its own, so that a Ctrl-C reaches its
+/// parent only.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     process: Process,
 }
 
 impl Child {
     /// Starts `program` on `file`; what it prints is added to `log`. To be called on the main
     /// thread: a child's life is tied to the thread that started it.
-    pub(super) fn start(program: &Program, file: &Path, log: &Path) -> Result<Child, Failure> {
+    pub(crate) fn start(program: &Program, file: &Path, log: &Path) -> Result<Child, Failure> {
         let open = || -> std::io::Result<(File, File)> {
             let log = OpenOptions::new().create(true).append(true).open(log)?;
             Ok((log.try_clone()?, log))
@@ -134,23 +141,23 @@ impl Child {
     }
 
     /// The process id; `None` once it has ended.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.process.id()
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<String> {
+    pub(crate) fn ended(&mut self) -> Option<String> {
         self.process.try_wait().ok().flatten().map(|status| status.to_string())
     }
 
     /// `kill -9`
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // An error says that it has ended already.
         let _ = self.process.start_kill();
     }
 
     /// SIGSTOP, or SIGCONT.
-    pub(super) fn freeze(&self, frozen: bool) {
+    pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
         let pid = self.process.id().and_then(|pid| Pid::from_raw(pid as i32));
         if let Some(pid) = pid {
@@ -160,13 +167,13 @@ impl Child {
     }
 
     /// Kills it and waits until it is gone.
-    pub(super) async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         let _ = self.process.kill().await;
     }
 }
 
 /// The last lines of a log.
-pub(super) fn tail(log: &Path) -> Vec<String> {
+pub(crate) fn tail(log: &Path) -> Vec<String> {
     let bytes = fs::read(log).unwrap_or_default();
     let end = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
     let text = String::from_utf8_lossy(end);
@@ -178,16 +185,16 @@ pub(super) fn tail(log: &Path) -> Vec<String> {
 /// Asks the system to kill this process when its parent ends, then becomes `program`, which keeps
 /// the process id. Returns only if that failed, with the reason.
 ///
-/// `parent` is the process id of the demo: if it has ended before it could be watched, there is
+/// `parent` is the process id of who wants it: if it has ended before it could be watched, there is
 /// nobody to live for.
-pub(super) fn become_child(parent: u32, program: &[OsString]) -> String {
+pub(crate) fn become_child(parent: u32, program: &[OsString]) -> String {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return format!("cannot tie the life of this process to its parent's: {error}");
     }
     let living = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
     if living != Some(parent) {
-        return "the demo that wanted this process has ended".into();
+        return "the one that wanted this process has ended".into();
     }
     let Some((path, arguments)) = program.split_first() else {
         return "no program is named".into();
@@ -197,7 +204,7 @@ pub(super) fn become_child(parent: u32, program: &[OsString]) -> String {
 }
 
 /// "node-2.log" and the like: the place of a member's files.
-pub(super) fn place(dir: &Path, who: Who, extension: &str) -> PathBuf {
+pub(crate) fn place(dir: &Path, who: Who, extension: &str) -> PathBuf {
     dir.join(who.to_string()).join(format!("{who}.{extension}"))
 }
 

@@ -246,7 +246,7 @@ pub(super) fn everybody() -> impl Iterator<Item = Who> {
 }
 
 /// Ports that the system calls free, all different.
-fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     // All are held until the last one is known.
     let listeners = (0..count)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))

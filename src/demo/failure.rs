@@ -9,11 +9,11 @@ use thiserror::Error;
 use super::model::Who;
 
 /// How many lines of a child's log an error shows.
-pub(super) const TAIL_LINES: usize = 12;
+pub(crate) const TAIL_LINES: usize = 12;
 
 /// Why the demo could not tell its story to the end. Whatever it is, no process is left behind.
 #[derive(Debug, Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// A program given on the command line cannot be used.
     #[error("{0}")]
     Program(String),
@@ -43,13 +43,13 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Turns an I/O error into a failure; `what` completes "cannot ...".
-    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
         let what = what.into();
         move |source| Failure::Io { what, source }
     }
 
     /// The exit code, as shells know them: 2 for wrong usage, 128 + n for a signal, else 1.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         const SIGPIPE: u8 = 13;
         match self {
             Failure::Program(_) => 2,
@@ -60,7 +60,7 @@ impl Failure {
     }
 
     /// A port that was free a moment ago was taken before the child could bind it.
-    pub(super) fn is_port_taken(&self) -> bool {
+    pub(crate) fn is_port_taken(&self) -> bool {
         let Failure::Died { tail, .. } = self else { return false };
         tail.iter().any(|line| line.to_lowercase().contains("address already in use"))
     }

@@ -4,15 +4,16 @@
 //! Everything known stands on one board (`model`), fed by `watch` and `writer`; `story` and
 //! `interactive` act on the `cluster`; `plain` and `screen` are two views of the board.
 
-mod child;
-mod cluster;
+pub(crate) mod child;
+pub(crate) mod cluster;
 mod failover;
-mod failure;
+pub(crate) mod failure;
 mod interactive;
-mod model;
+pub(crate) mod model;
 mod plain;
 mod proxy;
 mod screen;
+pub(crate) mod signals;
 mod story;
 mod verdict;
 mod watch;
@@ -26,7 +27,6 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -37,6 +37,7 @@ use cluster::Plan;
 use failure::Failure;
 use interactive::Command;
 use model::{Board, Model};
+use signals::Signals;
 use story::Group;
 
 /// How long the scripted demo may take in all, beyond four times `down_after`.
@@ -236,33 +237,6 @@ fn title(options: &Options) -> String {
         shown(&options.sentinel, "watchfire sentinel"),
         humantime::format_duration(options.down_after)
     )
-}
-
-/// SIGINT, SIGTERM and SIGHUP, which end the demo in good order.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals, Failure> {
-        let on = |kind| signal(kind).map_err(Failure::io("listen to signals"));
-        Ok(Signals {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hang_up: on(SignalKind::hangup())?,
-        })
-    }
-
-    /// The number of the signal that comes first.
-    async fn next(mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 2,
-            _ = self.terminate.recv() => 15,
-            _ = self.hang_up.recv() => 1,
-        }
-    }
 }
 
 /// The presentation, on a thread of its own: a terminal that does not take its output stops nobody.

@@ -21,7 +21,7 @@ const MAX_BUCKETS: usize = 240;
 
 /// One of the processes of the group, by its place in the list of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(crate) enum Who {
     Node(usize),
     Sentinel(usize),
 }
