@@ -1,9 +1,11 @@
 //! `watchfire bench`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::complain;
 use crate::bench::nodes::{self, Cast};
+use crate::bench::scale::{self, Program};
 
 /// Measure Watchfire beside redis-sentinel, over the same nodes
 #[derive(Debug, clap::Args)]
@@ -15,6 +17,46 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Nodes(NodesArgs),
+    Scale(ScaleArgs),
+}
+
+/// Measure what many groups cost, and how fast they fail over at once
+///
+/// One sentinel watches groups of three nodes: how long it takes to know them, what it uses while
+/// nothing happens, how soon it answers (--groups). Three sentinels meet, and all masters hang at
+/// once (--mass), or nothing happens and no core is free (--saturate). What is named is measured,
+/// else both of the first. Needs up to 20,000 open files, and redis-benchmark for a part.
+#[derive(Debug, clap::Args)]
+struct ScaleArgs {
+    /// One sentinel with so many groups [default: 100,1000,3000]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    groups: Vec<usize>,
+
+    /// Three sentinels with so many groups, of which all masters fail [default: 100,300,1000]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    mass: Vec<usize>,
+
+    /// Three sentinels on a busy machine for so long, with the most groups of --mass or 1000
+    #[arg(long, value_name = "SECONDS")]
+    saturate: Option<u64>,
+
+    /// Measure this program alone
+    #[arg(long)]
+    only: Option<Only>,
+
+    /// Do everything so often; the table shows medians and maxima
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+
+    /// How long to wait for a sentinel to start, or for groups to fail over
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    patience: Duration,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Only {
+    Redis,
+    Watchfire,
 }
 
 /// Play thousands of Redis nodes, for sentinels to watch
@@ -42,7 +84,13 @@ struct NodesArgs {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
-    let What::Nodes(NodesArgs { groups, replicas, first, port }) = args.what;
+    match args.what {
+        What::Nodes(args) => play(args),
+        What::Scale(args) => scale::run(&options(args)),
+    }
+}
+
+fn play(NodesArgs { groups, replicas, first, port }: NodesArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let played = runtime
         .and_then(|runtime| runtime.block_on(nodes::play(Cast { groups, replicas, first, port })));
@@ -53,4 +101,20 @@ pub(super) fn run(args: Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn options(args: ScaleArgs) -> scale::Options {
+    let ScaleArgs { mut groups, mut mass, saturate, only, rounds, patience } = args;
+    let programs = match only {
+        None => vec![Program::Redis, Program::Watchfire],
+        Some(Only::Redis) => vec![Program::Redis],
+        Some(Only::Watchfire) => vec![Program::Watchfire],
+    };
+    let most = mass.iter().copied().max().unwrap_or(1000);
+    let busy = saturate.map(|seconds| (most, Duration::from_secs(seconds)));
+    if groups.is_empty() && mass.is_empty() && busy.is_none() {
+        groups = vec![100, 1000, 3000];
+        mass = vec![100, 300, 1000];
+    }
+    scale::Options { programs, alone: groups, mass, busy, rounds, patience }
 }
