@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::complain;
 use crate::bench::nodes::{self, Cast};
-use crate::bench::scale::{self, Program};
+use crate::bench::scale::{self, Fault, Program};
 
 /// Measure Watchfire beside redis-sentinel, over the same nodes
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,10 @@ struct ScaleArgs {
     /// Three sentinels with so many groups, of which all masters fail [default: 100,300,1000]
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     mass: Vec<usize>,
+
+    /// How they fail: they answer no more, or their connections end, too
+    #[arg(long, value_delimiter = ',', default_values = ["hang", "close"], value_parser = fault)]
+    faults: Vec<Fault>,
 
     /// Three sentinels on a busy machine for so long, with the most groups of --mass or 1000
     #[arg(long, value_name = "SECONDS")]
@@ -103,8 +107,16 @@ fn play(NodesArgs { groups, replicas, first, port }: NodesArgs) -> ExitCode {
     }
 }
 
+fn fault(text: &str) -> Result<Fault, String> {
+    match text {
+        "hang" => Ok(Fault::Hang),
+        "close" => Ok(Fault::Close),
+        _ => Err("must be hang or close".into()),
+    }
+}
+
 fn options(args: ScaleArgs) -> scale::Options {
-    let ScaleArgs { mut groups, mut mass, saturate, only, rounds, patience } = args;
+    let ScaleArgs { mut groups, mut mass, faults, saturate, only, rounds, patience } = args;
     let programs = match only {
         None => vec![Program::Redis, Program::Watchfire],
         Some(Only::Redis) => vec![Program::Redis],
@@ -116,5 +128,5 @@ fn options(args: ScaleArgs) -> scale::Options {
         groups = vec![100, 1000, 3000];
         mass = vec![100, 300, 1000];
     }
-    scale::Options { programs, alone: groups, mass, busy, rounds, patience }
+    scale::Options { programs, alone: groups, mass, faults, busy, rounds, patience }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::crowd::Fault;
+pub use self::crowd::Fault;
 use self::rows::{Rows, Sheet};
 pub use self::sentinel::Program;
 
@@ -31,6 +31,8 @@ pub struct Options {
     pub alone: Vec<usize>,
     /// Three sentinels with so many groups, of which all masters fail.
     pub mass: Vec<usize>,
+    /// How they fail, in turn.
+    pub faults: Vec<Fault>,
     /// Three sentinels with so many groups on a busy machine, for this time.
     pub busy: Option<(usize, Duration)>,
     /// How often.
@@ -106,8 +108,11 @@ async fn measure(options: &Options, rows: &mut Rows) -> io::Result<u8> {
 impl Options {
     fn trials(&self) -> Vec<Trial> {
         let alone = self.alone.iter().copied().map(Trial::Alone);
-        let faults = [Fault::Hang, Fault::Close];
-        let mass = self.mass.iter().flat_map(|groups| faults.map(|f| Trial::Mass(*groups, f)));
+        let fail = |groups: &usize| {
+            let groups = *groups;
+            self.faults.iter().map(move |fault| Trial::Mass(groups, *fault))
+        };
+        let mass = self.mass.iter().flat_map(fail);
         let busy = self.busy.map(|(groups, time)| Trial::Busy(groups, time));
         alone.chain(mass).chain(busy).collect()
     }
@@ -126,7 +131,7 @@ impl Trial {
     }
 
     async fn run(self, patience: Duration, sheet: &mut Sheet<'_>) -> io::Result<()> {
-        let dir = tempfile::Builder::new().prefix("watchfire-bench-").tempdir()?;
+        let dir = tempfile::Builder::new().prefix("watchfire-scale-").tempdir()?;
         let (program, path) = (sheet.program, dir.path());
         match self {
             Trial::Alone(groups) => alone::run(program, groups, patience, path, sheet).await?,
