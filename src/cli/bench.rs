@@ -53,7 +53,7 @@ struct ScaleArgs {
     rounds: u32,
 
     /// How long to wait for a sentinel to start, or for groups to fail over
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
     patience: Duration,
 }
 
@@ -105,6 +105,10 @@ fn play(NodesArgs { groups, replicas, first, port }: NodesArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
 fn fault(text: &str) -> Result<Fault, String> {

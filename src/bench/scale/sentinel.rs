@@ -13,6 +13,8 @@ use super::crowd::NODES;
 use super::process::{LOOK_PERIOD, Process, Usage, free_port};
 use super::wire::Wire;
 
+/// The name of its file.
+const FILE: &str = "sentinel.conf";
 /// How long a silent node counts as up.
 pub(super) const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// `failover-timeout` of all groups.
@@ -28,7 +30,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// The `redis-sentinel` of this machine.
+    /// The `redis-server` of this machine as a sentinel.
     Redis,
     /// This very program.
     Watchfire,
@@ -42,10 +44,14 @@ impl Program {
         }
     }
 
-    fn arguments(self) -> io::Result<Vec<OsString>> {
+    /// What starts it with its file in the present directory.
+    fn line(self) -> io::Result<Vec<OsString>> {
         Ok(match self {
-            Program::Redis => vec!["redis-sentinel".into()],
-            Program::Watchfire => vec![std::env::current_exe()?.into(), "sentinel".into()],
+            // Under this name it is everywhere; the other is a link to it.
+            Program::Redis => ["redis-server", FILE, "--sentinel"].map(OsString::from).into(),
+            Program::Watchfire => {
+                vec![std::env::current_exe()?.into(), "sentinel".into(), FILE.into()]
+            }
         })
     }
 }
@@ -85,8 +91,8 @@ impl Sentinel {
     ) -> io::Result<Sentinel> {
         let port = free_port()?;
         std::fs::create_dir(&dir)?;
-        std::fs::write(dir.join("sentinel.conf"), file(masters, quorum, port))?;
-        let process = Process::start(&arguments(program)?, &dir)?;
+        std::fs::write(dir.join(FILE), file(masters, quorum, port))?;
+        let process = Process::start(&program.line()?, &dir)?;
         Ok(Sentinel { program, dir, port, process })
     }
 
@@ -100,7 +106,7 @@ impl Sentinel {
         let Sentinel { program, dir, port, process } = self;
         process.end().await?;
         Ok(move || {
-            let process = Process::start(&arguments(program)?, &dir)?;
+            let process = Process::start(&program.line()?, &dir)?;
             Ok(Sentinel { program, dir, port, process })
         })
     }
@@ -173,12 +179,6 @@ pub(super) fn number(name: &str) -> Option<usize> {
 
 fn late(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("given up: {text}"))
-}
-
-fn arguments(program: Program) -> io::Result<Vec<OsString>> {
-    let mut arguments = program.arguments()?;
-    arguments.push("sentinel.conf".into());
-    Ok(arguments)
 }
 
 fn file(masters: &[SocketAddrV4], quorum: usize, port: u16) -> String {

@@ -23,7 +23,7 @@ const QUORUM: usize = 2;
 /// How often sentinels are asked what they know: it costs them something.
 const ASK_PERIOD: Duration = Duration::from_millis(250);
 /// How long they are watched before masters fail.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(3);
 /// Announcements that may wait to be noted.
 const ANNOUNCEMENTS_MAX: usize = 4096;
 /// How long after a sentinel's last announcement its word must agree with the others'.
