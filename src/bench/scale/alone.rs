@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::crowd::{Crowd, REPLICAS};
-use super::process::LOOK_PERIOD;
 use super::query::{lookups, ping_while};
 use super::rows::{Sheet, ms};
 use super::sentinel::{Program, Sentinel, name, place};
 use super::tell;
 
+/// How often a sentinel is asked whether all is well: it costs it something.
+const CALM_PERIOD: Duration = Duration::from_millis(250);
 /// What comes in a burst after the start is over by then.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How long it is watched while nothing happens.
@@ -68,11 +69,14 @@ async fn started(
     sheet.put(&format!("{what} until all nodes are known"), "ms", ms(known - begun));
     let cpu = sentinel.usage()?.cpu;
     sheet.put(&format!("CPU time of the {what}"), "s", cpu.as_secs_f64());
-    while sentinel.knowledge(groups, deadline).await?.know(REPLICAS, 1) < groups {
+    // A sentinel in TILT does less than it does later.
+    let mut knowledge = sentinel.knowledge(groups, deadline).await?;
+    while knowledge.know(REPLICAS, 1) < groups || !knowledge.is_calm() {
         if Instant::now() >= deadline {
-            return Err(io::Error::other("given up: INFO does not tell of all replicas"));
+            return Err(io::Error::other("given up: INFO does not tell that all is well"));
         }
-        sleep(10 * LOOK_PERIOD).await;
+        sleep(CALM_PERIOD).await;
+        knowledge = sentinel.knowledge(groups, deadline).await?;
     }
     tell(format_args!("  all known {:.0} ms after its {what}", ms(known - begun)));
     Ok(sentinel)
