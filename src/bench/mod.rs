@@ -1,9 +1,11 @@
 //! Measures Watchfire and `redis-sentinel` side by side, in one run and over the same nodes.
 //!
-//! `failover` times the stages of one group's failover. `nodes` plays thousands of Redis nodes in
-//! one process, for whatever is measured in width. `report` and `chart` show what was found.
+//! `failover` times the stages of one group's failover. `scale` measures what watching many groups
+//! costs, and how fast many fail over at once, over the thousands of Redis nodes that `nodes` plays
+//! in one process. `report` and `chart` show what was found.
 
 mod chart;
 pub mod failover;
 pub mod nodes;
 mod report;
+pub mod scale;

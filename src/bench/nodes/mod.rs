@@ -44,11 +44,15 @@ pub async fn play(cast: Cast) -> io::Result<()> {
 
 async fn accept(listener: TcpListener, stage: Rc<RefCell<Stage>>) -> io::Result<()> {
     let scratch = Rc::new(RefCell::new(vec![0; READ_BYTES]));
+    let mut complained = false;
     loop {
         let (stream, _) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                eprintln!("accept: {error}");
+                // Once: it goes on for as long as sentinels try.
+                if !std::mem::replace(&mut complained, true) {
+                    eprintln!("the nodes cannot accept a connection: {error}");
+                }
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 continue;
             }

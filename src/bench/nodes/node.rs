@@ -24,6 +24,8 @@ pub(super) struct Session {
 struct State {
     resp3: bool,
     subscribed: bool,
+    /// Has asked for INFO.
+    informed: bool,
     /// Requests since MULTI.
     queued: Option<Vec<Vec<Bytes>>>,
 }
@@ -87,6 +89,12 @@ impl Node {
         self.sessions.iter().filter_map(Weak::upgrade).for_each(|session| session.ended.cancel());
     }
 
+    /// Whether somebody who is connected now has seen its INFO.
+    pub(super) fn has_informed(&self) -> bool {
+        let mut sessions = self.sessions.iter().filter_map(Weak::upgrade);
+        sessions.any(|session| session.state.borrow().informed)
+    }
+
     /// Answers one request, or queues it; what concerns others is handed back.
     pub(super) fn answer(
         &mut self,
@@ -114,6 +122,7 @@ impl Node {
                 false => Value::Simple("PONG".into()),
             },
             "INFO" => {
+                session.state.borrow_mut().informed = true;
                 let mut text = INFO.replace("{run_id}", &self.run_id);
                 text = text.replace("{port}", &port.to_string());
                 text = text.replace("{replication}", &replication(self));

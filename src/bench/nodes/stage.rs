@@ -176,7 +176,8 @@ impl Stage {
     /// What is said to the stage: `HANG n` freezes the present masters of the first `n` groups
     /// (`CLOSE n` ends all connections of theirs, too), `WELL` ends all that, `PROMOTED` tells for
     /// each group after how many ms of the last fault a node was promoted (-1: not yet) and how
-    /// often, `COUNTS` how many connections stand and were made, and how many commands came.
+    /// often, `COUNTS` how many connections stand and were made, how many nodes were asked for INFO
+    /// over connections that stand, and how many commands came.
     pub(super) fn command(&mut self, words: &[Bytes], out: &mut BytesMut) {
         let word = |at: usize| words.get(at).and_then(|word| std::str::from_utf8(word).ok());
         let count = word(1).and_then(|n| n.parse().ok()).unwrap_or(self.cast.groups);
@@ -212,9 +213,11 @@ impl Stage {
                 Value::Array(self.fates.iter().map(told).collect())
             }
             "COUNTS" => {
+                let informed = self.nodes.iter().filter(|node| node.has_informed()).count();
                 let mut counts = vec![
                     (Value::bulk("connected"), number(self.connected)),
                     (Value::bulk("connections"), number(self.connections)),
+                    (Value::bulk("informed"), number(informed as u64)),
                 ];
                 let commands = self.commands.iter();
                 counts.extend(commands.map(|(name, n)| (Value::bulk(name), number(*n))));

@@ -1,25 +1,10 @@
-//! `watchfire bench`.
+//! `watchfire bench failover`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::complain;
 use crate::bench::failover::{self, Fault, Side};
-use crate::bench::nodes::{self, Cast};
-
-/// Measure Watchfire beside redis-sentinel, over the same nodes
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum What {
-    Failover(FailoverArgs),
-    Nodes(NodesArgs),
-}
 
 /// Time each stage of a failover, under redis-sentinel and under Watchfire in turn
 ///
@@ -48,7 +33,7 @@ Examples:
   watchfire bench failover                               ten rounds of kill, stop, shutdown, order
   watchfire bench failover --faults kill --down-after 200,1000,5000 --svg kill.svg
   watchfire bench failover --only watchfire --rounds 100 --faults kill --json rounds.jsonl")]
-struct FailoverArgs {
+pub(super) struct Args {
     /// What is done to the master
     #[arg(long, value_delimiter = ',', default_value = "kill,stop,shutdown,order,coordinated")]
     faults: Vec<Fault>,
@@ -87,38 +72,7 @@ fn side(text: &str) -> Result<Side, String> {
     }
 }
 
-/// Play thousands of Redis nodes, for sentinels to watch
-///
-/// All nodes listen on one port, each on a loopback address of its own: node K of group G (0 is
-/// its first master) lives at 127.1.0.0 + G * (replicas + 1) + K. They hold no data. Who connects
-/// to 127.0.0.1 can say HANG [GROUPS], CLOSE [GROUPS], WELL, PROMOTED and COUNTS.
-#[derive(Debug, clap::Args)]
-struct NodesArgs {
-    /// How many groups
-    #[arg(long, default_value_t = 1000)]
-    groups: usize,
-
-    /// Replicas of each group
-    #[arg(long, default_value_t = 2)]
-    replicas: usize,
-
-    /// The number of the first group, where several processes play
-    #[arg(long, default_value_t = 0)]
-    first: usize,
-
-    /// The port of all nodes
-    #[arg(long, default_value_t = 7000)]
-    port: u16,
-}
-
 pub(super) fn run(args: Args) -> ExitCode {
-    match args.what {
-        What::Failover(args) => time_failovers(args),
-        What::Nodes(args) => play_nodes(args),
-    }
-}
-
-fn time_failovers(args: FailoverArgs) -> ExitCode {
     failover::run(&failover::Options {
         faults: args.faults,
         down_after: args.down_after.into_iter().map(Duration::from_millis).collect(),
@@ -128,17 +82,4 @@ fn time_failovers(args: FailoverArgs) -> ExitCode {
         json: args.json,
         svg: args.svg,
     })
-}
-
-fn play_nodes(NodesArgs { groups, replicas, first, port }: NodesArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let played = runtime
-        .and_then(|runtime| runtime.block_on(nodes::play(Cast { groups, replicas, first, port })));
-    match played {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(format_args!("watchfire bench nodes: port {port}: {error}"));
-            ExitCode::FAILURE
-        }
-    }
 }

@@ -1,0 +1,81 @@
+//! `watchfire bench scale`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::bench::scale::{self, Fault, Program};
+
+/// Measure what many groups cost, and how fast they fail over at once
+///
+/// One sentinel watches groups of three nodes: how long it takes to know them, what it uses while
+/// nothing happens, how soon it answers (--groups). Three sentinels meet, and all masters hang at
+/// once (--mass), or nothing happens and no core is free (--saturate). What is named is measured,
+/// else both of the first. Needs up to 20,000 open files, and redis-benchmark for a part.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// One sentinel with so many groups [default: 100,1000,3000]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    groups: Vec<usize>,
+
+    /// Three sentinels with so many groups, of which all masters fail [default: 100,300,1000]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    mass: Vec<usize>,
+
+    /// How they fail: they answer no more, or their connections end, too
+    #[arg(long, value_delimiter = ',', default_values = ["hang", "close"], value_parser = fault)]
+    faults: Vec<Fault>,
+
+    /// Three sentinels on a busy machine for so long, with the most groups of --mass or 1000
+    #[arg(long, value_name = "SECONDS")]
+    saturate: Option<u64>,
+
+    /// Measure this program alone
+    #[arg(long)]
+    only: Option<Only>,
+
+    /// Do everything so often; the table shows medians and maxima
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+
+    /// How long to wait for a sentinel to start, or for groups to fail over
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
+    patience: Duration,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Only {
+    Redis,
+    Watchfire,
+}
+
+pub(super) fn run(args: Args) -> ExitCode {
+    scale::run(&options(args))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    match text {
+        "hang" => Ok(Fault::Hang),
+        "close" => Ok(Fault::Close),
+        _ => Err("must be hang or close".into()),
+    }
+}
+
+fn options(args: Args) -> scale::Options {
+    let Args { mut groups, mut mass, faults, saturate, only, rounds, patience } = args;
+    let programs = match only {
+        None => vec![Program::Redis, Program::Watchfire],
+        Some(Only::Redis) => vec![Program::Redis],
+        Some(Only::Watchfire) => vec![Program::Watchfire],
+    };
+    let most = mass.iter().copied().max().unwrap_or(1000);
+    let busy = saturate.map(|seconds| (most, Duration::from_secs(seconds)));
+    if groups.is_empty() && mass.is_empty() && busy.is_none() {
+        groups = vec![100, 1000, 3000];
+        mass = vec![100, 300, 1000];
+    }
+    scale::Options { programs, alone: groups, mass, faults, busy, rounds, patience }
+}
