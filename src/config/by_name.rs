@@ -2,7 +2,7 @@
 //! copies, costs little where there are ten thousand entries and one has changed. The entries stand
 //! in order in chunks; whoever changes one copies its chunk, if somebody else has that too.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Index;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl<V> ByName<V> {
 
     /// The entries of the chunks that the other one does not share.
     fn not_in(&self, other: &ByName<V>) -> impl Iterator<Item = (&str, &Arc<V>)> {
-        let shared: HashSet<_> = other.chunks.iter().map(Arc::as_ptr).collect();
+        let shared: BTreeSet<_> = other.chunks.iter().map(Arc::as_ptr).collect();
         let own = self.chunks.iter().filter(move |chunk| !shared.contains(&Arc::as_ptr(chunk)));
         own.flat_map(|chunk| chunk.iter()).map(|(name, value)| (&**name, value))
     }

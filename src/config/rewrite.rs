@@ -3,7 +3,7 @@
 //! any more go, new ones are appended. Rewriting its own output changes nothing.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::conf::{parse_line, plain_words, quote};
 use super::own::{JOURNAL, SECRET_FILE, SIGNED_ONLY};
@@ -82,7 +82,7 @@ impl<'a> Setting<'a> {
 pub fn rewrite(original: &str, wanted: &[Setting<'_>]) -> String {
     let line_break = if original.contains("\r\n") { "\r\n" } else { "\n" };
     let lines: Vec<Line<'_>> = original.split_inclusive('\n').map(Line::read).collect();
-    let mut by_key: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
+    let mut by_key: BTreeMap<Key<'_>, Vec<usize>> = BTreeMap::new();
     for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.words.is_empty()) {
         by_key.entry(key(&line.words)).or_default().push(at);
     }
@@ -140,6 +140,11 @@ fn key_len(words: &[Cow<'_, str>]) -> usize {
     }
 }
 
+/// What follows the key, which all lines of a pool have in common: so they are compared sooner.
+fn behind_key<'w, 'a>(words: &'w [Cow<'a, str>]) -> &'w [Cow<'a, str>] {
+    &words[key_len(words).min(words.len())..]
+}
+
 /// One line of the file.
 struct Line<'a> {
     /// Its text with its line break.
@@ -170,12 +175,12 @@ impl<'a> Free<'a> {
     }
 
     /// The free lines by their first words, so many as `count` says, or by all of them.
-    fn index(&self, count: Option<usize>) -> HashMap<&'a [Cow<'a, str>], VecDeque<usize>> {
-        let mut index: HashMap<_, VecDeque<usize>> = HashMap::new();
+    fn index(&self, count: Option<usize>) -> BTreeMap<&'a [Cow<'a, str>], VecDeque<usize>> {
+        let mut index: BTreeMap<_, VecDeque<usize>> = BTreeMap::new();
         let free = self.lines.iter().enumerate().filter(|(place, _)| !self.taken[*place]);
         for (place, (_, line)) in free {
             if let Some(words) = line.words.get(..count.unwrap_or(line.words.len())) {
-                index.entry(words).or_default().push_back(place);
+                index.entry(behind_key(words)).or_default().push_back(place);
             }
         }
         index
@@ -190,7 +195,7 @@ impl<'a> Free<'a> {
         }
         let mut changed = Vec::new();
         for (order, setting) in settings {
-            match same.get_mut(&setting.words[..]).and_then(VecDeque::pop_front) {
+            match same.get_mut(behind_key(&setting.words)).and_then(VecDeque::pop_front) {
                 Some(place) => self.taken[place] = true,
                 None => changed.push((order, setting)),
             }
@@ -214,7 +219,9 @@ impl<'a> Free<'a> {
                 return true;
             }
             let index = by_count.entry(count).or_insert_with(|| self.index(Some(count)));
-            let Some(places) = index.get_mut(&setting.words[..count]) else { return true };
+            let Some(places) = index.get_mut(behind_key(&setting.words[..count])) else {
+                return true;
+            };
             // Settings of another length may have taken some.
             let free = std::iter::from_fn(|| places.pop_front()).find(|&place| !self.taken[place]);
             let Some(place) = free else { return true };

@@ -47,7 +47,7 @@ pub(super) struct Outbox {
     waiting: VecDeque<Waiting>,
     /// The groups of which something durable has changed since the state was last handed out.
     changed: BTreeSet<GroupName>,
-    /// Groups of which something rests on what is not on disk, or did: see [`Outbox::rests_on_disk`].
+    /// Groups of which something may rest on what is not on disk.
     resting: BTreeSet<GroupName>,
     /// Somebody wants the file itself written, whatever has changed.
     whole: bool,

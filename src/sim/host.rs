@@ -435,14 +435,13 @@ impl Host {
                     self.disk.install(*state);
                 }
             }
-            Effect::Persist { revision, state, .. } => match self.write(net.now(), revision, state)
-            {
+            Effect::Persist { revision: of, state, .. } => match self.write(net.now(), of, state) {
                 None => {
                     let how = format!("sentinel {} begins another", self.number);
                     watch.checkers.fail(net.now(), Rule::OneWriteAtATime, how);
                 }
                 Some(_) if self.sabotage == Some(Sabotage::EagerDisk) => {
-                    self.inputs.push_back(Input::Persisted { revision });
+                    self.inputs.push_back(Input::Persisted { revision: of });
                     net.timer(self.proc, EAGER_DISK_MS, Timer::Disk);
                 }
                 Some(ms) => {

@@ -13,7 +13,7 @@ mod transport;
 mod users;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub(super) struct Declared {
     pub(super) groups: BTreeMap<String, GroupSettings>,
     pub(super) overrides: Vec<Line>,
     /// The lines that stood in the file itself, not in one that it includes, as a rewrite has them.
-    pub(super) own: HashSet<String>,
+    pub(super) own: BTreeSet<String>,
     /// The users, once they differ from what is declared.
     pub(super) user_lines: UserLines,
 }

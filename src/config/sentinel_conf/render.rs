@@ -2,7 +2,7 @@
 //! what changed since the file was read is added; what is there is kept up to date in place.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::conf::{Line, parse};
@@ -103,10 +103,10 @@ impl<'a> Lines<'a> {
         self.0.push(Setting::line(words));
     }
 
-    /// Lines for all facts of `now`, added only where the files do not say so already. What stood in
-    /// the file itself (`own`) may have been removed since, and stands there again when it is true
-    /// again.
-    fn changes(&mut self, before: &[Fact<'_>], now: Vec<Fact<'a>>, own: &HashSet<String>) {
+    /// Lines for all facts of `now`, added only where the files do not say so already. What stood
+    /// in the file itself (`own`) may have been removed since, and stands there again when it is
+    /// true again.
+    fn changes(&mut self, before: &[Fact<'_>], now: Vec<Fact<'a>>, own: &BTreeSet<String>) {
         for fact in now {
             let said = before.contains(&fact);
             let line = Setting::line(fact.words);

@@ -463,7 +463,7 @@ fn what_is_unset_and_set_again_stands_in_the_file_again() {
 }
 
 /// The lines of a file, as a rewrite wants to know them.
-fn own(text: &str) -> HashSet<String> {
+fn own(text: &str) -> BTreeSet<String> {
     parse(text).0.iter().map(plain).collect()
 }
 
@@ -585,7 +585,8 @@ prop_compose! {
         my_id in id(),
         groups in prop::collection::btree_map("[a-z#:*é]{1,4}", group(), 0..3),
     ) -> State {
-        State { my_id, current_epoch: 9, groups: groups.into(), removed: Default::default(), live: None }
+        let (groups, removed) = (groups.into(), Default::default());
+        State { my_id, current_epoch: 9, groups, removed, live: None }
     }
 }
 

@@ -148,7 +148,9 @@ const STORIES: &[Story] = &[
     },
     Story {
         name: "a state file is written",
-        prepare: |folder| drop(open_state_file(folder).0.write(&state(5), None).unwrap()),
+        prepare: |folder| {
+            open_state_file(folder).0.write(&state(5), None).unwrap();
+        },
         happens: |folder| {
             let (file, _) = open_state_file(folder);
             for epoch in 6..8 {

@@ -65,7 +65,7 @@ impl Stock {
         for (name, state) in state.groups {
             // Redis does the same when it reads `config-epoch`.
             stock.core.current_epoch = stock.core.current_epoch.max(state.config_epoch);
-            stock.add_group(name.into(), state);
+            stock.add_group(name, state);
         }
         stock
     }
