@@ -224,7 +224,7 @@ impl Desk {
                 assert!(about.level() == Level::Warning && !script.as_os_str().is_empty());
                 assert!([2, 7].contains(&args.len()), "{args:?}");
             }
-            Effect::TimeScripts(_) => {}
+            Effect::Show { .. } | Effect::TimeScripts(_) => {}
             // A crash that is not carried out is as if nobody had asked for it.
             Effect::SetLogLevel(_) | Effect::Crash => {}
         }

@@ -10,7 +10,7 @@ use super::failover::Failover;
 use super::hello::Hello;
 use super::info::Role;
 use super::mutant::Guard;
-use super::node::{INFO_PERIOD_AWAITED_MS, INFO_PERIOD_TROUBLE_MS, Node};
+use super::node::{INFO_PERIOD_AWAITED_MS, INFO_PERIOD_RECONF_MS, INFO_PERIOD_TROUBLE_MS, Node};
 use super::peer::Peer;
 use super::repair::Repoint;
 use super::replicas::Replicas;
@@ -231,11 +231,15 @@ impl Group {
             let settled = node.info.as_ref().is_some_and(|info| {
                 info.link_up && info.master.as_ref().is_some_and(|m| self.master.is_at(m))
             });
-            let awaited = busy && node.reconf.is_some();
+            let awaited = node.reconf.filter(|_| busy).map(|reconf| {
+                // It mostly takes two round trips, so it is asked soon, and less often with time.
+                let age_ms = core.now().since(reconf.sent_at);
+                age_ms.clamp(INFO_PERIOD_RECONF_MS, INFO_PERIOD_AWAITED_MS)
+            });
             let period = match (awaited, settled) {
-                (true, _) => regular.min(INFO_PERIOD_AWAITED_MS),
-                (false, true) => period,
-                (false, false) => in_trouble,
+                (Some(awaited_ms), _) => regular.min(awaited_ms),
+                (None, true) => period,
+                (None, false) => in_trouble,
             };
             node.tend(core, &self.name, &self.settings, period);
         }
@@ -457,8 +461,8 @@ impl Group {
         }
     }
 
-    /// Somebody asks about the master, which is down for us and not for a quorum: whoever asks sees it
-    /// down, too, and those who did not yet say so are asked at once, not when it is their turn.
+    /// Somebody asks about the master, which is down for us and not for a quorum: whoever asks sees
+    /// it down, too, and those who did not yet say so are asked at once, not when it is their turn.
     pub(super) fn ask_again(&mut self) {
         if self.master.sdown_since.is_some() && self.odown_since.is_none() {
             let silent = self.peers.values_mut().filter(|peer| peer.master_down_at.is_none());

@@ -160,8 +160,13 @@ impl Packed {
         match lzf::compress(text) {
             Ok(packed) => Packed { bytes: packed.into(), length: text.len() },
             // Too short, or nothing repeats.
-            Err(_) => Packed { bytes: text.into(), length: 0 },
+            Err(_) => Packed::raw(text),
         }
+    }
+
+    /// The same, not compressed.
+    pub(super) fn raw(text: &[u8]) -> Packed {
+        Packed { bytes: text.into(), length: 0 }
     }
 
     pub(super) fn text(&self) -> Bytes {

@@ -1,5 +1,7 @@
 //! What is done with a hello: getting to know other sentinels, taking over newer configurations.
 
+use std::net::IpAddr;
+
 use super::Sentinel;
 use super::core::Core;
 use super::event::{EventKind, Level};
@@ -289,9 +291,14 @@ impl Sentinel {
             group.master.is_at(address)
                 || replicas.any(|node| node.is_at(address) && node.is_ours())
         };
+        let owns = |other: &Group| owns(other) && !other.holds_address(master);
+        if address.host.parse::<IpAddr>().is_ok() {
+            let mut others = self.core.claims.groups_at(address).into_iter();
+            return others.find(|other| other != name && self.groups.get(other).is_some_and(owns));
+        }
+        // Names may be written in other letters than ours.
         let mut others = self.groups.iter().filter(|(other, _)| *other != name);
-        let owner = others.find(|(_, other)| owns(other) && !other.holds_address(master));
-        owner.map(|(name, _)| name.clone())
+        others.find(|(_, other)| owns(other)).map(|(name, _)| name.clone())
     }
 
     /// Somebody else whom a group has at this address.

@@ -25,6 +25,9 @@ const DEAF_MS: u64 = 3 * HELLO_PERIOD_MS;
 pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
 /// Pause between INFOs to a node on which something waits right now, in ms.
 pub(super) const INFO_PERIOD_AWAITED_MS: u64 = 50;
+/// Pause before the first INFO to a replica that was sent to another master, in ms; it grows with
+/// time.
+pub(super) const INFO_PERIOD_RECONF_MS: u64 = 2;
 
 /// So many answers in a row that no PING gives show that it is another command; fewer may be
 /// rubbish.

@@ -62,8 +62,10 @@ impl Group {
             self.count_bad_info(core, address);
             return;
         };
+        // It comes again soon where something is under way: no time for packing.
+        let text = if self.quiet { Packed::new(kept(text)) } else { Packed::raw(kept(text)) };
         if let Some(node) = self.node_mut(address) {
-            node.info_text = Packed::new(kept(text));
+            node.info_text = text;
         }
         let is_master = *address == self.master.address;
         let found =
