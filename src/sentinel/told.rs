@@ -172,11 +172,11 @@ mod tests {
 
     #[test]
     fn an_info_without_end_is_cut_at_a_line() {
-        assert_eq!(kept("role:master\r\n"), "role:master\r\n");
+        assert_eq!(kept("role:master\r\n"), b"role:master\r\n");
         let endless = "role:master\r\n".repeat(INFO_TEXT_MAX);
         let text = kept(&endless);
         assert!(text.len() <= INFO_TEXT_MAX && text.len() > INFO_TEXT_MAX - 20);
         assert!(text.ends_with(b"role:master\r\n"));
-        assert_eq!(kept(&"x".repeat(INFO_TEXT_MAX + 1)), "");
+        assert_eq!(kept(&"x".repeat(INFO_TEXT_MAX + 1)), b"");
     }
 }

@@ -252,7 +252,9 @@ fn count(desk: &mut Desk, port: u16, ms: u64, kind: fn(&Command) -> bool) -> usi
 fn info_is_asked_for_every_10_s_and_every_second_in_trouble() {
     let mut desk = Desk::settled();
     let infos = |desk: &mut Desk, ms: u64| {
-        let told = |desk: &Desk| desk.sentinel.groups["mymaster"].replicas[&at(REPLICA)].infos;
+        let told = |desk: &Desk| {
+            desk.sentinel.groups["mymaster"].replicas.get(&at(REPLICA)).unwrap().infos
+        };
         let before = told(desk);
         desk.pass(ms);
         told(desk) - before

@@ -171,7 +171,7 @@ pub(super) fn nobody_is_sent_to_the_old_master_while_a_new_one_is_chosen() {
     desk.pass(12_000);
     desk.infos.insert(at(OTHER_REPLICA), follows(9_999));
     let has_seen = |desk: &Desk| {
-        let node = &desk.sentinel.groups["mymaster"].replicas[&at(OTHER_REPLICA)];
+        let node = desk.sentinel.groups["mymaster"].replicas.get(&at(OTHER_REPLICA)).unwrap();
         node.info.as_ref().is_some_and(|info| info.master == Some(at(9_999)))
     };
     while !has_seen(&desk) {
@@ -255,7 +255,7 @@ fn who_knows_nobody_and_lost_its_ears_waits_for_longer() {
     }
     desk.infos.insert(at(REPLICA), "role:master\r\n".into());
     let seen = |desk: &Desk| {
-        let node = &desk.sentinel.groups["mymaster"].replicas[&at(REPLICA)];
+        let node = desk.sentinel.groups["mymaster"].replicas.get(&at(REPLICA)).unwrap();
         node.role() == Some(info::Role::Master)
     };
     (0..100).find(|_| {

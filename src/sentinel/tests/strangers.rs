@@ -205,7 +205,7 @@ fn a_master_that_follows_a_stranger_lends_its_history_to_nobody() {
     desk.infos.insert(at(REPLICA), follows(71));
     desk.pass(12_000);
     let group = &desk.sentinel.groups["mymaster"];
-    let replica = &group.replicas[&at(REPLICA)];
+    let replica = group.replicas.get(&at(REPLICA)).unwrap();
     assert!(group.is_foreign(&desk.sentinel.core, replica), "{:?}", desk.said);
 }
 
