@@ -124,10 +124,18 @@ pub fn journal_left(loaded: &Loaded) -> Option<Diagnostic> {
             Diagnostic::new(Severity::Note, message)
                 .help("the file has all as soon as nothing changes for a while, or it is stopped")
         }
-        Found::Ours(..) => Diagnostic::new(Severity::Warning, note).help(
-            "before Redis Sentinel gets the file, start Watchfire on it once and stop it: then \
-             the file has all",
-        ),
+        Found::Ours(..) => {
+            let journal = journal::beside(&path);
+            let message = format!(
+                "The last sentinel on this file did not end by itself, and its journal {} is ahead \
+                 of it",
+                journal.display()
+            );
+            Diagnostic::new(Severity::Warning, message).help(
+                "before Redis Sentinel gets the file, start Watchfire on it once and stop it: \
+                 then the file has all",
+            )
+        }
         _ => Diagnostic::new(Severity::Warning, note),
     })
 }
