@@ -267,12 +267,14 @@ impl Loaded {
         let dir = reading.statements.iter().chain(&options.statements).rev().find_map(dir_of);
         let home = self.base.join(dir.unwrap_or_default());
         let executable = |script: &Path| is_executable(&home.join(script));
-        let (settings, state, _) = sentinel_conf::read(nothing(), &reading.statements, &executable);
+        let (settings, mut state, _) =
+            sentinel_conf::read(nothing(), &reading.statements, &executable);
+        own::read_groups(&self.text, &mut state.groups);
         self.declared = Declared {
             settings,
             groups: group_settings(&state),
             overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
-            own: conf::parse(&self.text).0.iter().map(sentinel_conf::words).collect(),
+            own: sentinel_conf::words_of_lines(&self.text),
             user_lines: self.declared.user_lines.clone(),
         };
         reading.statements.extend(options.statements);
@@ -286,7 +288,8 @@ impl Loaded {
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
         let (hello_key, own) = own::read(&self.text, &|path| read_secret(&home.join(path)));
-        found.extend(own.into_iter().map(|finding| finding.in_file(path)));
+        let of_groups = own::read_groups(&self.text, &mut state.groups);
+        found.extend(own.into_iter().chain(of_groups).map(|finding| finding.in_file(path)));
         if state.groups.is_empty() && !found.iter().any(Diagnostic::is_error) {
             found.push(
                 Diagnostic::new(Severity::Note, "No group is watched")

@@ -17,8 +17,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::conf::{Line, Statement};
+use super::conf::{Line, Statement, parse};
 use super::diagnostic::{Diagnostic, Severity};
+use super::own;
 use super::rules::{closest, remarks};
 use super::settings::{GroupSettings, SentinelSettings};
 use super::state::GroupState;
@@ -52,8 +53,13 @@ pub(super) struct Declared {
     pub(super) user_lines: UserLines,
 }
 
+/// The words of each line of a file's text, comments of ours included.
+pub(super) fn words_of_lines(text: &str) -> BTreeSet<Vec<String>> {
+    parse(text).0.iter().map(words).chain(own::lines(text)).collect()
+}
+
 /// The words of a line, with the directive's in lower case.
-pub(super) fn words(line: &Line) -> Vec<String> {
+fn words(line: &Line) -> Vec<String> {
     let mut words: Vec<String> = line.words.iter().map(|word| word.text.clone()).collect();
     let about = if line.name() == "sentinel" { 2 } else { 1 };
     words.iter_mut().take(about).for_each(|word| word.make_ascii_lowercase());
@@ -342,6 +348,9 @@ impl<'a> Reader<'a> {
 
 fn unknown(directive: &str) -> Fault {
     let fault = Fault::new(1, "Unrecognized sentinel configuration statement.");
+    if let Some(example) = own::group_time_example(directive) {
+        return fault.help(format!("Redis does not know it, so it is a comment to it: {example}"));
+    }
     match closest(directive, DIRECTIVES.iter().map(|(_, name, _)| *name)) {
         Some(meant) => fault.help(format!("did you mean '{meant}'?")),
         None => fault.help("no version of Redis or Valkey Sentinel has this directive"),
