@@ -290,14 +290,16 @@ impl Loaded {
         let home = self.base.join(dir.unwrap_or_default());
         let executable = |script: &Path| is_executable(&home.join(script));
         let read = |statements: &[_]| sentinel_conf::read(nothing(), statements, &executable);
-        let (settings, state, diagnostics) = read(&reading.statements);
+        let (settings, mut state, diagnostics) = read(&reading.statements);
         let from_files = (settings.clone(), state.clone(), diagnostics);
+        own::read_groups(&self.text, &mut state.groups);
         let own = reading.statements.iter().filter(|statement| !statement.aside);
+        let own = own.map(|statement| sentinel_conf::plain(&statement.line));
         self.declared = Declared {
             settings,
             groups: group_settings(&state),
             overrides: options.statements.iter().map(|s| s.line.clone()).collect(),
-            own: own.map(|statement| sentinel_conf::plain(&statement.line)).collect(),
+            own: own.chain(own::lines(&self.text).map(own::plain)).collect(),
             user_lines: self.declared.user_lines.clone(),
         };
         let has_options = !options.statements.is_empty();
@@ -314,7 +316,8 @@ impl Loaded {
         let mut found: Vec<_> =
             reading.found.into_iter().chain(options.found).chain(diagnostics).collect();
         let (hello_key, own) = own::read(&self.text, &|path| read_secret(&home.join(path)));
-        found.extend(own.into_iter().map(|finding| finding.in_file(path)));
+        let of_groups = own::read_groups(&self.text, &mut state.groups);
+        found.extend(own.into_iter().chain(of_groups).map(|finding| finding.in_file(path)));
         if state.groups.is_empty() && !found.iter().any(Diagnostic::is_error) {
             found.push(
                 Diagnostic::new(Severity::Note, "No group is watched")

@@ -1,12 +1,15 @@
 //! Directives of Watchfire's own in a `sentinel.conf`: lines that Redis takes for comments, so that
-//! the file stays one that it can read: `# watchfire-<name> <value>`.
+//! the file stays one that it can read: `# watchfire-<name> <value>`, or
+//! `# watchfire-<name> <group> <value>`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::rewrite::VOTE;
-use super::rules::closest;
-use super::settings::HelloKey;
+use super::rewrite::{Setting, VOTE};
+use super::rules::{TIME_MS_MAX, closest};
+use super::settings::{GroupSettings, HelloKey};
+use super::state::GroupState;
 use super::types::Secret;
 
 /// Shortest hello secret, in bytes.
@@ -17,6 +20,79 @@ const PREFIX: &str = "watchfire-";
 pub(super) const JOURNAL: &str = "watchfire-journal";
 pub(super) const SECRET_FILE: &str = "watchfire-hello-secret-file";
 pub(super) const SIGNED_ONLY: &str = "watchfire-hello-signed-only";
+/// All that give a group a time.
+pub(super) const GROUP_TIMES: &[GroupTime] = &[GroupTime {
+    name: "watchfire-refused-after",
+    get: |group| group.refused_after_ms,
+    set: |group, ms| group.refused_after_ms = ms,
+}];
+
+/// A directive that gives a group a time, in ms; 0 is what holds without it.
+pub(super) struct GroupTime {
+    pub(super) name: &'static str,
+    pub(super) get: fn(&GroupSettings) -> u64,
+    set: fn(&mut GroupSettings, u64),
+}
+
+/// True for the name of a directive of ours that a sentinel writes back.
+pub(super) fn is_own(name: &str) -> bool {
+    [VOTE, JOURNAL, SECRET_FILE, SIGNED_ONLY].contains(&name) || is_group_time(name)
+}
+
+fn is_group_time(name: &str) -> bool {
+    GROUP_TIMES.iter().any(|known| known.name == name)
+}
+
+/// The words of each line of ours in a file's text.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Vec<String>> {
+    let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let ours =
+        |words: &Vec<String>| matches!(&words[..], [sign, name, ..] if sign == "#" && is_own(name));
+    text.lines().map(words).filter(ours)
+}
+
+/// Such a line as a rewrite has it.
+pub(super) fn plain(words: Vec<String>) -> String {
+    Setting::line(words).text()
+}
+
+/// The line that gives a group its time by a directive without our prefix, as an example.
+pub(super) fn group_time_example(directive: &str) -> Option<String> {
+    let known = GROUP_TIMES.iter().find(|time| time.name.strip_prefix(PREFIX) == Some(directive));
+    known.map(|time| format!("# {} <name> <ms>", time.name))
+}
+
+/// Reads what lines of ours say of groups, the last of several for one group, and takes it over.
+pub(super) fn read_groups(
+    text: &str,
+    groups: &mut BTreeMap<String, GroupState>,
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let ["#", name, values @ ..] = &words[..] else { continue };
+        let Some(time) = GROUP_TIMES.iter().find(|time| time.name == *name) else { continue };
+        let finding = match values {
+            [group, ms] => match (groups.get_mut(*group), ms.parse::<u64>()) {
+                (Some(group), Ok(ms)) if ms <= TIME_MS_MAX => {
+                    (time.set)(&mut group.settings, ms);
+                    continue;
+                }
+                (None, _) => Diagnostic::new(
+                    Severity::Warning,
+                    format!("{name}: No such master with specified name."),
+                )
+                .help("the line is taken for a comment"),
+                _ => Diagnostic::error(format!("{name}: '{ms}' is no time"))
+                    .help("write a number of milliseconds, 0 for never"),
+            },
+            _ => Diagnostic::error(format!("{name} takes a group and a time"))
+                .help(format!("write: # {name} <name> <ms>")),
+        };
+        found.push(at_line(index, finding));
+    }
+    found
+}
 
 /// Reads them out of a file's text; `file` gives the content of a small file, or why it cannot be
 /// had.
@@ -28,13 +104,15 @@ pub(super) fn read(
     let (mut secret, mut signed_only) = (None, None);
     for (index, line) in text.lines().enumerate() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        if words.first().is_some_and(|word| word.starts_with("#watchfire-hello")) {
+        let unspaced = words.first().and_then(|word| word.strip_prefix('#'));
+        if unspaced.is_some_and(|name| name.starts_with("watchfire-hello") || is_group_time(name)) {
             // A switch that is not thrown must not look as if it were.
             let finding = Diagnostic::new(Severity::Warning, "This line is taken for a comment");
             found.push(at_line(index, finding.help("a blank belongs between '#' and the name")));
         }
         let ["#", name, values @ ..] = &words[..] else { continue };
-        if !name.starts_with(PREFIX) || [VOTE, JOURNAL].contains(name) {
+        let is_elsewhere = [VOTE, JOURNAL].contains(name) || is_group_time(name);
+        if !name.starts_with(PREFIX) || is_elsewhere {
             continue;
         }
         let at = |finding: Diagnostic| at_line(index, finding);
@@ -55,7 +133,8 @@ pub(super) fn read(
                 found.push(at(Diagnostic::error(format!("{SIGNED_ONLY} is 'yes' or 'no'"))));
             }
             _ => {
-                let meant = closest(name, [SECRET_FILE, SIGNED_ONLY]);
+                let of_groups = GROUP_TIMES.iter().map(|time| time.name);
+                let meant = closest(name, of_groups.chain([SECRET_FILE, SIGNED_ONLY]));
                 let help = meant.map_or("it is taken for a comment".to_owned(), |meant| {
                     format!("did you mean '{meant}'?")
                 });
@@ -136,6 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn a_groups_time_is_read_from_its_last_line_and_what_is_wrong_is_named() {
+        let settings = GroupSettings::new(crate::config::types::Address::new("::1", 1), 2);
+        let group = GroupState::fresh(settings, None);
+        let read = |text: &str| {
+            let mut groups = BTreeMap::from([("m".to_owned(), group.clone())]);
+            let found = read_groups(text, &mut groups);
+            let told = found.iter().map(|f| format!("{} {}: {}", f.severity, f.line, f.message));
+            (groups["m"].settings.refused_after_ms, told.collect::<Vec<_>>())
+        };
+        let twice = "# watchfire-refused-after m 100\n# watchfire-refused-after m 200\n";
+        assert_eq!(read(twice), (200, vec![]));
+        for (line, expected) in [
+            ("x 200", "warning 1: watchfire-refused-after: No such master with specified name."),
+            ("m 2s", "error 1: watchfire-refused-after: '2s' is no time"),
+            ("m -1", "error 1: watchfire-refused-after: '-1' is no time"),
+            ("m", "error 1: watchfire-refused-after takes a group and a time"),
+        ] {
+            let line = format!("# watchfire-refused-after {line}");
+            assert_eq!(read(&line), (0, vec![expected.to_owned()]), "{line}");
+            assert_eq!(found(&line), (None, vec![]), "told once");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for (text, expected) in [
             (
@@ -160,6 +263,7 @@ mod tests {
                 "error 1: watchfire-hello-signed-only needs a secret",
             ),
             ("#watchfire-hello-signed-only yes", "warning 1: This line is taken for a comment"),
+            ("#watchfire-refused-after m 1", "warning 1: This line is taken for a comment"),
             (
                 "# watchfire-hello-secretfile good",
                 "warning 1: Watchfire has no directive 'watchfire-hello-secretfile'",

@@ -234,6 +234,10 @@ pub struct GroupSettings {
     pub rename_commands: BTreeMap<String, String>,
     /// `master-reboot-down-after-period`, in ms; 0 means that a loading master is never down.
     pub master_reboot_down_after_ms: u64,
+    /// Our own: a node whose host answers and whose port refuses all connections for so long, in
+    /// ms, is down, whatever `down_after_ms`; 0: that says nothing.
+    #[serde(default)]
+    pub refused_after_ms: u64,
 }
 
 impl GroupSettings {
@@ -251,6 +255,7 @@ impl GroupSettings {
             client_reconfig_script: None,
             rename_commands: BTreeMap::new(),
             master_reboot_down_after_ms: 0,
+            refused_after_ms: 0,
         }
     }
 }

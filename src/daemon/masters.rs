@@ -26,7 +26,7 @@ impl Masters {
     }
 
     /// Clients are told this from now on.
-    pub(super) fn show(&self, group: &str, master: Option<Address>) {
+    pub(crate) fn show(&self, group: &str, master: Option<Address>) {
         let mut masters = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match master {
             Some(master) => masters.insert(group.into(), master),

@@ -70,6 +70,10 @@ impl Group {
         if let Some(path) = &self.settings.client_reconfig_script {
             entry.put("client-reconfig-script", path.display());
         }
+        if self.settings.refused_after_ms > 0 {
+            // Our own, and so at the end.
+            entry.put("refused-after", self.settings.refused_after_ms);
+        }
         put_refusals(&mut entry, &self.master.refusals);
         entry.done()
     }

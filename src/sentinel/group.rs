@@ -24,6 +24,8 @@ use crate::resp::Value;
 pub(super) const MEMBERS_MAX: usize = 1_024;
 /// A link to a node whose name seems to mean another one is opened anew after so long, in ms.
 const RESOLVE_AGAIN_MS: u64 = 5_000;
+/// Least pause between two looks at a node that is being refused, in ms.
+const COUNT_BEAT_MS: u64 = 10;
 /// A step settles in a few rounds; more is a defect that tests find, and must not hang the process.
 const ROUNDS_MAX: u32 = 32;
 
@@ -362,6 +364,15 @@ impl Group {
             node.settled_since = core.now();
             let kind = if down { EventKind::Sdown } else { EventKind::SdownEnd };
             changes.push((kind, node.address.clone()));
+            let silent_ms = node.health.silent_ms(core.moment());
+            if down && silent_ms <= settings.down_after_ms && node.is_gone(core, settings) {
+                let text = format!(
+                    "{} has refused all connections for {} ms: its process is gone",
+                    node.address,
+                    node.refused_ms(core)
+                );
+                core.say(Level::Warning, Some(&self.name), text);
+            }
         }
         for (kind, address) in changes {
             if address == self.master.address && core.holds(Guard::OpinionsForgotten) {
@@ -632,11 +643,14 @@ impl Group {
 }
 
 impl Node {
-    /// Sentinel's subjective down: silent for longer than `down-after`; or a master in whose place
-    /// a stranger answers; or one that has said for long that it is a replica; or one that
-    /// restarted and did not come back in time.
+    /// Sentinel's subjective down: silent for longer than `down-after`; or gone, as its host has
+    /// said for as long as `refused-after`; or a master in whose place a stranger answers; or one
+    /// that has said for long that it is a replica; or one that restarted and did not come back in
+    /// time.
     fn is_down(&mut self, core: &mut Core, settings: &GroupSettings, is_master: bool) -> bool {
-        if core.silent_beyond(self.health.silent_since, settings.down_after_ms) {
+        if core.silent_beyond(self.health.silent_since, settings.down_after_ms)
+            || self.is_gone(core, settings)
+        {
             return true;
         }
         if !is_master {
@@ -655,6 +669,23 @@ impl Node {
             Some(at) if reboot_ms > 0 => core.due(at.plus(reboot_ms)),
             _ => false,
         }
+    }
+}
+
+impl Node {
+    /// Its port has refused all connections for as long as the group wants to see that before it
+    /// believes that the process is gone. Redis waits for `down-after` all the same.
+    pub(super) fn is_gone(&self, core: &mut Core, settings: &GroupSettings) -> bool {
+        let after_ms = settings.refused_after_ms;
+        if after_ms == 0 || self.closed_port.is_none() || !core.holds(Guard::RefusedIsDown) {
+            return false;
+        }
+        let gone = self.refused_ms(core) >= after_ms;
+        if !gone {
+            // Looked at meanwhile, too, so that time in which this process does not run is noticed.
+            core.due(core.now().plus((after_ms / 4).max(COUNT_BEAT_MS)));
+        }
+        gone
     }
 }
 

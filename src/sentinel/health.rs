@@ -13,7 +13,7 @@ const PING_SLACK: u64 = 8;
 const PING_PERIOD_MIN_MS: u64 = 10;
 /// Within so long, in ms, the next attempt to connect has shown whether somebody lives: the longest
 /// pause between two, and the longest wait for a connection.
-const NEXT_ATTEMPT_MS: u64 = 2_500;
+pub(super) const NEXT_ATTEMPT_MS: u64 = 2_500;
 /// Longest age at which a link that stays silent is opened anew, in ms, where the shortest one is
 /// not longer.
 const REOPEN_MAX_MS: u64 = 15_000;

@@ -318,7 +318,7 @@ impl Sentinel {
                 return;
             }
             LinkEvent::Down { reason } => {
-                node.lost(core);
+                node.lost(core, &reason);
                 core.origins.lost(name, address);
                 let refusal = match &reason {
                     LostReason::Rejected(error) => Refusal::of(error),

@@ -239,6 +239,10 @@ guards! {
     OffsetCounts,
     /// Silence that is shorter than `down-after` is no death.
     DownAfter,
+    /// Who has been refused connections for `refused-after` is down.
+    RefusedIsDown,
+    /// Whatever is no such refusal ends that time.
+    RefusalsInARow,
     /// Whoever answers PING lives.
     PongCounts,
     /// Whoever refuses to be asked lives.

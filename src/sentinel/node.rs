@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::core::{Core, Moment};
 use super::effect::Command;
 use super::event::Level;
-use super::health::Health;
+use super::health::{Health, NEXT_ATTEMPT_MS};
 use super::info::{Info, Packed, Role};
 use super::input::LostReason;
 use super::mutant::Guard;
@@ -68,6 +68,8 @@ pub(super) struct Node {
     /// Since when its role, its master and its reachability have been as they are.
     pub(super) settled_since: Instant,
     pub(super) sdown_since: Option<Instant>,
+    /// The last attempts to connect: its host answered, and nobody listened on its port.
+    pub(super) closed_port: Option<ClosedPort>,
     /// When it was seen to have restarted, until it says PONG again.
     pub(super) rebooted_at: Option<Instant>,
     pub(super) script_killed: bool,
@@ -102,6 +104,14 @@ pub(super) struct Node {
     pub(super) refused: Option<String>,
     /// When it refused one: it is not asked again at once.
     pub(super) refused_at: Option<Instant>,
+}
+
+/// Attempts to connect in a row that were all refused (watched clock): the process is gone, and its
+/// host is there to say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClosedPort {
+    pub(super) first: Instant,
+    pub(super) last: Instant,
 }
 
 /// A replica on its way to a new master.
@@ -139,6 +149,7 @@ impl Node {
             role_since: now,
             settled_since: now,
             sdown_since: None,
+            closed_port: None,
             rebooted_at: None,
             script_killed: false,
             complaint: None,
@@ -217,6 +228,7 @@ impl Node {
 
     pub(super) fn connected(&mut self, core: &Core, local_ip: String, remote_ip: String) {
         self.health.connected(core.moment());
+        self.port_answered(core, false);
         self.info_in_flight = false;
         self.hello_in_flight = false;
         self.info_asked_at = None;
@@ -230,10 +242,34 @@ impl Node {
         self.address.port == address.port && self.looked_up.contains(&address.host)
     }
 
-    pub(super) fn lost(&mut self, core: &Core) {
+    pub(super) fn lost(&mut self, core: &Core, reason: &LostReason) {
         self.health.lost(core.moment());
+        self.port_answered(core, *reason == LostReason::Refused);
         self.info_in_flight = false;
         self.hello_in_flight = false;
+    }
+
+    /// An attempt to connect, or a connection, came to something: nobody listens there, or anything
+    /// else, which ends the row.
+    fn port_answered(&mut self, core: &Core, closed: bool) {
+        let now = core.watched();
+        let before = self.closed_port.filter(|_| closed || !core.holds(Guard::RefusalsInARow));
+        let row = |first| ClosedPort { first, last: now };
+        self.closed_port = match (closed, before) {
+            (true, before) => Some(row(before.map_or(now, |before| before.first))),
+            (false, before) => before,
+        };
+    }
+
+    /// For how long, in ms, all attempts to connect have been refused, the last one included; 0 if
+    /// it was not. What was heard longer ago than any attempt takes says nothing any more.
+    pub(super) fn refused_ms(&self, core: &mut Core) -> u64 {
+        match self.closed_port {
+            Some(ClosedPort { first, last }) if !core.due_watched(last.plus(NEXT_ATTEMPT_MS)) => {
+                last.since(first)
+            }
+            _ => 0,
+        }
     }
 
     /// It refused us, and lives: with us something is wrong, or with what it was told of us.
@@ -350,6 +386,7 @@ impl Node {
         let link = core.connect_node(group, &self.address, settings);
         core.note_meaning(link, self.meaning());
         self.health.relink(core, link);
+        self.closed_port = None;
         self.heard_at = core.now();
         self.info_in_flight = false;
         self.hello_in_flight = false;

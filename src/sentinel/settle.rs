@@ -45,9 +45,9 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
             "down-after-milliseconds" | "failover-timeout" | "parallel-syncs" | "quorum" => {
                 number(option, value, 1).ok_or_else(|| invalid(value))?
             }
-            "master-reboot-down-after-period" | "primary-reboot-down-after-period" => {
-                number(option, value, 0).ok_or_else(|| invalid(value))?
-            }
+            "master-reboot-down-after-period"
+            | "primary-reboot-down-after-period"
+            | "refused-after" => number(option, value, 0).ok_or_else(|| invalid(value))?,
             "notification-script" | "client-reconfig-script" if deny_scripts => {
                 return Err("ERR Reconfiguration of scripts path is denied for security \
                             reasons. Check the deny-scripts-reconfig configuration directive in \
@@ -111,6 +111,7 @@ impl Change {
                 "failover-timeout" => settings.failover_timeout_ms = number,
                 "parallel-syncs" => settings.parallel_syncs = number as u32,
                 "quorum" => settings.quorum = number as u32,
+                "refused-after" => settings.refused_after_ms = number,
                 _ => settings.master_reboot_down_after_ms = number,
             },
             Change::Script { option, path } => {

@@ -29,6 +29,7 @@ impl Sentinel {
         for group in self.groups.values_mut() {
             for node in std::iter::once(&mut group.master).chain(group.replicas.values_mut()) {
                 node.health.restart_window(&self.core);
+                node.closed_port = None;
             }
             group.peers.values_mut().for_each(super::peer::Peer::forget_opinion);
         }

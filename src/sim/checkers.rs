@@ -644,7 +644,7 @@ impl Checkers {
         let how =
             || format!("announces {} {}, awake for {awake} ms", event.kind.name(), event.payload);
         let settings = speaker.disk.groups.get(group).map(|known| &known.settings);
-        let least = settings.map_or(0, |settings| settings.down_after_ms * 99 / 100);
+        let least = settings.map_or(0, |settings| upkeep::soonest_down(settings, &event.payload));
         // A master may be down for other reasons than silence.
         let silent = event.kind == EventKind::Sdown && !event.payload.starts_with("master ");
         // It comes first: the other rule would speak for it, as what counts does so at once.

@@ -635,7 +635,7 @@ impl Host {
                 match (subscription, remote_ip) {
                     (true, _) => LinkEvent::Subscribed,
                     (false, Some(remote_ip)) => {
-                        link.ear.connected(net.now(), true);
+                        link.ear.connected(net.now());
                         link.ear.means(&remote_ip, true);
                         LinkEvent::Up { local_ip: net.ip(self.proc), remote_ip }
                     }
@@ -687,7 +687,7 @@ impl Host {
         let event = match subscription {
             true => LinkEvent::Unsubscribed { reason: reason.to_string() },
             false => {
-                link.ear.connected(net.now(), false);
+                link.ear.lost(net.now(), &reason);
                 LinkEvent::Down { reason }
             }
         };

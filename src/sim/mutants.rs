@@ -105,6 +105,8 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::SameMasterNoSwitch, "a switch leads from master to master", 0..30),
     (Guard::OffsetCounts, "the best replica is promoted", 5..35),
     (Guard::DownAfter, "only silence is down", 0..30),
+    (Guard::RefusedIsDown, "refusals are noticed in time", 1..31),
+    (Guard::RefusalsInARow, "only silence is down", 0..30),
     (Guard::PongCounts, "no failover without cause", 0..30),
     (Guard::RefusalLives, "who refuses us lives", 21..51),
     (Guard::ProcessTells, "others' data are not promoted", 230..260),

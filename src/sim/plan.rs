@@ -24,6 +24,8 @@ const WARM_UP_MS: Ms = 5_000;
 const VOTERS_MS: Ms = 10_000;
 /// In one run in so many the masters die once all is well again.
 const TRIAL_ONE_IN: u64 = 3;
+/// One world in so many has a `refused-after`.
+const REFUSED_AFTER_ONE_IN: u64 = 3;
 /// The port of the nodes of the first group; the next group has the next one.
 const NODE_PORT: u16 = 6379;
 
@@ -52,6 +54,10 @@ impl Plan {
     pub fn draw(seed: u64, options: &Options) -> Plan {
         let mut shape = Shape::draw(options, &mut Dice::new(seed, "shape"));
         shape.shows_ips = shape.named && Dice::new(seed, "shown names").one_in(3);
+        let dice = &mut Dice::new(seed, "refused-after");
+        if dice.one_in(REFUSED_AFTER_ONE_IN) && !options.stock {
+            shape.refused_after_ms = dice.skewed(50..=3_000);
+        }
         let theme = themes::votes::draw(&mut shape, &mut Dice::new(seed, "theme of votes"));
         let targets = Targets::of(&shape);
         let (from, until) = (shape.warm_up_ms, shape.heal_at());
@@ -138,6 +144,8 @@ pub struct Shape {
     pub failover_timeout_ms: u64,
     /// `parallel-syncs`
     pub parallel_syncs: u32,
+    /// Our `refused-after`, in ms; 0: none.
+    pub refused_after_ms: u64,
     /// Sentinels share machines with nodes.
     pub together: bool,
     /// Nodes are known by names, which have to be resolved.
@@ -200,6 +208,7 @@ impl Default for Shape {
             down_after_ms: 1_000,
             failover_timeout_ms: 10_000,
             parallel_syncs: 1,
+            refused_after_ms: 0,
             together: false,
             named: false,
             shows_ips: false,
@@ -403,17 +412,21 @@ impl Shape {
         settings.down_after_ms = self.down_after_ms;
         settings.failover_timeout_ms = self.failover_timeout_ms;
         settings.parallel_syncs = self.parallel_syncs;
+        settings.refused_after_ms = self.refused_after_ms;
         settings
     }
 
     /// What an operator tells a sentinel that he has watch a group by command.
-    pub(super) fn settings(&self) -> [(&'static str, u64); 4] {
-        [
+    pub(super) fn settings(&self) -> Vec<(&'static str, u64)> {
+        let mut settings = vec![
             ("quorum", self.quorum.into()),
             ("down-after-milliseconds", self.down_after_ms),
             ("failover-timeout", self.failover_timeout_ms),
             ("parallel-syncs", self.parallel_syncs.into()),
-        ]
+        ];
+        // Stock sentinels do not know it.
+        settings.extend(Some(("refused-after", self.refused_after_ms)).filter(|(_, ms)| *ms > 0));
+        settings
     }
 
     /// When all is healed, in ms.

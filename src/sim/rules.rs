@@ -212,6 +212,8 @@ rules! {
     AMasterIsDownForAReason = "a master is down for a reason",
     /// A failover begins with that.
     SilenceIsNoticedInTime = "silence is noticed in time",
+    /// Whoever set `refused-after` wants to wait no longer.
+    RefusalsAreNoticedInTime = "refusals are noticed in time",
     /// The outage lasts until somebody does.
     WhoeverCanBeElectedStandsInTime = "whoever can be elected stands in time",
     /// Two masters take writes until one is put right.

@@ -67,7 +67,8 @@ impl World {
         let Some(entry) = self.hosts[n].ask(&mut self.net, &mut self.watch, request) else {
             return Some("does not answer".into());
         };
-        let settings = self.plan.shape.settings().map(|(name, value)| (name, value.to_string()));
+        let settings = self.plan.shape.settings();
+        let settings = settings.into_iter().map(|(name, value)| (name, value.to_string()));
         let told = address_of(&entry).map(|at| self.by_name(&at));
         if told.as_ref() != Some(master) {
             let told = told.map_or("nobody".into(), |told| told.to_string());

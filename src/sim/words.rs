@@ -129,8 +129,14 @@ pub(super) fn legend(seed: u64, shape: &Shape) -> Vec<String> {
     let mut lines = vec![
         format!(
             "seed {seed}: {sentinels} sentinels, {groups} x {nodes_per_group} nodes; \
-             quorum {quorum}, down-after {} ms, failover-timeout {} ms, parallel-syncs {}",
-            shape.down_after_ms, shape.failover_timeout_ms, shape.parallel_syncs
+             quorum {quorum}, down-after {} ms, failover-timeout {} ms, parallel-syncs {}{}",
+            shape.down_after_ms,
+            shape.failover_timeout_ms,
+            shape.parallel_syncs,
+            match shape.refused_after_ms {
+                0 => String::new(),
+                ms => format!(", refused-after {ms} ms"),
+            }
         ),
         format!(
             "a packet takes {} ms; a connection that is stuck is given up after {} ms",

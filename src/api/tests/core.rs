@@ -36,6 +36,7 @@ fn start() -> Server {
                     Effect::Reply { id, reply } => {
                         let _ = waiting.remove(&id).unwrap().send(reply);
                     }
+                    Effect::Show { group, master } => handle.masters().show(&group, master),
                     Effect::Announce(event) => handle.announce(Arc::new(event)),
                     _ => {}
                 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conf::{Line, Statement};
 use super::diagnostic::{Diagnostic, Severity};
+use super::own;
 use super::rewrite::Setting;
 use super::rules::{closest, remarks};
 use super::settings::{GroupSettings, SentinelSettings};
@@ -357,6 +358,9 @@ impl<'a> Reader<'a> {
 
 fn unknown(directive: &str) -> Fault {
     let fault = Fault::new(1, "Unrecognized sentinel configuration statement.");
+    if let Some(example) = own::group_time_example(directive) {
+        return fault.help(format!("Redis does not know it, so it is a comment to it: {example}"));
+    }
     match closest(directive, DIRECTIVES.iter().map(|(_, name, _)| *name)) {
         Some(meant) => fault.help(format!("did you mean '{meant}'?")),
         None => fault.help("no version of Redis or Valkey Sentinel has this directive"),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::conf::{Line, parse};
-use super::super::own::{JOURNAL, SECRET_FILE, SIGNED_ONLY};
+use super::super::own::{GROUP_TIMES, JOURNAL, SECRET_FILE, SIGNED_ONLY};
 use super::super::rewrite::{Setting, VOTE, rewrite};
 use super::super::settings::{GroupSettings, SentinelSettings};
 use super::super::state::{GroupState, State};
@@ -62,6 +62,9 @@ pub(in super::super) fn render(
     lines.add(["sentinel", "current-epoch", &epoch]);
     lines.0.extend(journal.map(|id| Setting::line(["#", JOURNAL, id])));
     lines.0.extend(GROUP_KEYS.iter().chain(LIVE_KEYS).map(|key| Setting::absent(key)));
+    lines.0.extend(
+        GROUP_TIMES.iter().map(|time| Setting::absent_like(&["#".into(), time.name.into()])),
+    );
     for (name, group) in state.groups.iter() {
         // A new group is compared with the defaults; no group has quorum 0.
         let fresh = GroupSettings::new(group.settings.master.clone(), 0);
@@ -254,6 +257,10 @@ fn group_lines<'a>(name: &'a str, group: &'a GroupSettings) -> Vec<Fact<'a>> {
     facts.extend(group.auth_pass.as_ref().map(|p| fact(about("auth-pass"), p.reveal())));
     for (command, renamed) in &group.rename_commands {
         facts.push(fact(["sentinel", "rename-command", name, command], renamed));
+    }
+    for time in GROUP_TIMES {
+        let ms = (time.get)(group);
+        facts.extend((ms > 0).then(|| fact(["#", time.name, name], ms.to_string())));
     }
     facts
 }

@@ -84,7 +84,8 @@ fn disturbed(text: &str, order: &[Index], between: &[(Index, String)], crlf: boo
 /// What nobody but its author changes: comments and lines that mean nothing to a sentinel.
 fn foreign(text: &str) -> Vec<String> {
     let ours = |line: &&str| {
-        line.contains(super::super::rewrite::VOTE) || *line == super::super::rewrite::SIGNATURE
+        let name = line.split_ascii_whitespace().nth(1).unwrap_or_default();
+        own::is_own(name) || *line == super::super::rewrite::SIGNATURE
     };
     let kinds = ["#", "save", "appendonly", "always-show-logo", "search."];
     let lines = text.split('\n').map(|line| line.trim_matches([' ', '\t', '\r']));

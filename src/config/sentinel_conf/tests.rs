@@ -22,8 +22,9 @@ fn statements(text: &str) -> Vec<Statement> {
 pub(super) fn read_text(text: &str) -> (SentinelSettings, ConfState, Vec<Diagnostic>) {
     let executable = |path: &Path| path.starts_with("/scripts");
     let known = (SentinelSettings::default(), ConfState::default());
-    let (settings, mut state, found) = read(known, &statements(text), &executable);
+    let (settings, mut state, mut found) = read(known, &statements(text), &executable);
     read_votes(text, &mut state);
+    found.extend(own::read_groups(text, &mut state.groups));
     (settings, state, found)
 }
 
@@ -464,7 +465,25 @@ fn what_is_unset_and_set_again_stands_in_the_file_again() {
 
 /// The lines of a file, as a rewrite wants to know them.
 fn own(text: &str) -> BTreeSet<String> {
-    parse(text).0.iter().map(plain).collect()
+    parse(text).0.iter().map(plain).chain(own::lines(text).map(own::plain)).collect()
+}
+
+#[test]
+fn a_directive_of_ours_stands_in_its_place_again_once_it_holds_again() {
+    let original = "# watchfire-refused-after m 200\nsentinel monitor m ::1 1 2\n# kept\n";
+    let (declared, (settings, conf)) = (declared(original), good(original));
+    let mut state = state_of(conf);
+    let mut written = original.to_owned();
+    for ms in [300, 0, 200] {
+        state.groups.get_mut("m").expect("read").settings.refused_after_ms = ms;
+        written = render(&written, &declared, &settings, &state, None);
+        assert_eq!(good(&written).1.groups["m"].settings.refused_after_ms, ms, "{written}");
+        assert!(written.contains("# kept\n"));
+    }
+    assert_eq!(
+        findings("sentinel refused-after m 200"),
+        ["error 1:10 Unrecognized sentinel configuration statement."]
+    );
 }
 
 #[test]
@@ -548,6 +567,7 @@ prop_compose! {
         master in address(),
         quorum in 1u32..9,
         times in prop::array::uniform3(prop_oneof![Just(30_000u64), 1..100_000u64]),
+        refused_after_ms in prop_oneof![Just(0u64), 0..10_000u64],
         parallel_syncs in 1u32..3,
         auth in prop::array::uniform2(prop::option::of("\\PC{1,8}|[ \"'\\\\\\n]{1,4}")),
         script in prop::option::of("/scripts/[a-z ]{1,5}"),
@@ -566,6 +586,7 @@ prop_compose! {
             notification_script: script.map(Into::into),
             rename_commands,
             master_reboot_down_after_ms: times[2],
+            refused_after_ms,
             ..GroupSettings::new(master, quorum)
         };
         let (config_epoch, leader_epoch) = epochs;

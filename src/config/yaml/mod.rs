@@ -72,6 +72,7 @@ const GROUP: &[&str] = &[
     "client_reconfig_script",
     "rename_commands",
     "master_reboot_down_after",
+    "refused_after",
 ];
 
 /// What Redis's directives are called here.
@@ -293,6 +294,7 @@ impl Reader<'_> {
         self.set(&section, "master_reboot_down_after", Self::time_or_zero, |ms| {
             group.master_reboot_down_after_ms = ms;
         });
+        self.set(&section, "refused_after", Self::time_or_zero, |ms| group.refused_after_ms = ms);
         self.set(&section, "notification_script", Self::script, |path| {
             group.notification_script = Some(path);
         });

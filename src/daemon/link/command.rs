@@ -279,11 +279,7 @@ impl Keeper {
     /// What a node says of itself: that we are subscribed, and the hellos.
     async fn take_push(&mut self, items: &[Value]) {
         match items.first().and_then(Value::text) {
-            Some("message") => {
-                if !self.reporter.hear(items) {
-                    self.dropped.add(1);
-                }
-            }
+            Some("message") if !self.reporter.hear(items) => self.dropped.add(1),
             Some("subscribe") if matches!(self.asked.front(), Some(Asked::Subscribe)) => {
                 self.asked.pop_front();
                 self.apart = None;

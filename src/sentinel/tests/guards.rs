@@ -106,6 +106,11 @@ const CAUGHT: &[(Guard, fn())] = &[
     (Guard::RoleOfThisConfig, repairs::a_promoted_node_is_not_down_for_having_been_a_replica),
     (Guard::DemotedIsDown, repairs::a_circle_of_replicas_gets_its_master_back),
     (Guard::HalfOpenReopened, links::a_silent_connection_is_opened_anew),
+    (
+        Guard::RefusedIsDown,
+        links::whose_port_is_closed_for_refused_after_is_down_without_waiting_for_down_after,
+    ),
+    (Guard::RefusalsInARow, links::whatever_is_no_refusal_ends_the_count),
     (Guard::StallForgiven, contract::time_not_watched_counts_against_nobody),
     (Guard::Tilt, contract::nothing_is_decided_right_after_a_stall),
     (Guard::ResetConfirms, meetings::who_shows_no_sign_of_life_after_a_reset_is_forgotten),

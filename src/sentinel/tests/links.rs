@@ -321,3 +321,127 @@ pub(super) fn a_silent_connection_is_opened_anew() {
     desk.pass(3_000);
     assert_ne!(link(&desk), before);
 }
+
+/// Nobody listens on the master's port: attempts to connect end so at these times from now, in ms.
+/// Returns the moment at which it is called down, if it is.
+fn refused(desk: &mut Desk, at_ms: &[u64]) -> Option<u64> {
+    let (begin, link) = (desk.now_ms, desk.link_to(MASTER));
+    desk.infos.remove(&at(MASTER));
+    for ms in at_ms {
+        desk.pass(begin + ms - desk.now_ms);
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason: LostReason::Refused } });
+        if desk.has(EventKind::Sdown) {
+            return Some(desk.now_ms - begin);
+        }
+    }
+    None
+}
+
+fn impatient() -> Desk {
+    let mut desk = Desk::with(1, 2, |_, group| {
+        (group.down_after_ms, group.refused_after_ms) = (30_000, 200);
+    });
+    desk.pass(5_000);
+    desk.connection_ends(MASTER);
+    desk
+}
+
+#[test]
+pub(super) fn whose_port_is_closed_for_refused_after_is_down_without_waiting_for_down_after() {
+    let mut desk = impatient();
+    assert_eq!(refused(&mut desk, &[10, 30, 70, 150, 310]), Some(310));
+    let said = "127.0.0.1:7001 has refused all connections for 300 ms: its process is gone";
+    assert_eq!(desk.said, [said]);
+    // It is agreed upon as ever.
+    assert!(!desk.has(EventKind::Odown));
+    desk.answer_question(26002, 1, "*", 0);
+    assert!(desk.has(EventKind::Odown));
+    assert_eq!(desk.vote_for(2, 5), Some(opinion(1, 1, 1)), "others are told, too");
+
+    let mut desk = Desk::with(1, 2, |_, group| group.down_after_ms = 30_000);
+    desk.pass(5_000);
+    desk.connection_ends(MASTER);
+    let every_second: Vec<u64> = (0..29).map(|s| s * 1_000).collect();
+    assert_eq!(refused(&mut desk, &every_second), None, "nobody asked for it");
+    desk.pass(2_100);
+    assert!(desk.has(EventKind::Sdown), "silence it is all the same");
+    assert_eq!(desk.said, [""; 0]);
+}
+
+#[test]
+pub(super) fn whatever_is_no_refusal_ends_the_count() {
+    let up = || LinkEvent::Up { local_ip: "127.0.0.1".into(), remote_ip: "127.0.0.1".into() };
+    let down = |reason| LinkEvent::Down { reason };
+    for between in [
+        down(LostReason::TimedOut),
+        down(LostReason::Closed),
+        down(LostReason::Unresolved("no answer".into())),
+        down(LostReason::Rejected("NOAUTH".into())),
+        down(LostReason::Other("No route to host".into())),
+        up(),
+    ] {
+        let mut desk = impatient();
+        let link = desk.link_to(MASTER);
+        assert_eq!(refused(&mut desk, &[10, 150]), None);
+        desk.input(Input::Link { link, event: between.clone() });
+        assert_eq!(refused(&mut desk, &[10, 150]), None, "{between:?}");
+        assert_eq!(refused(&mut desk, &[80]), Some(80), "a count of its own: {between:?}");
+        desk.input(Input::Link { link, event: between.clone() });
+        assert!(desk.has(EventKind::SdownEnd), "{between:?}");
+    }
+}
+
+#[test]
+fn a_refusal_of_long_ago_says_nothing_and_time_not_watched_does_not_count() {
+    // Where no attempt ends, nobody knows; whoever was refused before is silent, no more.
+    let mut desk = impatient();
+    assert_eq!(refused(&mut desk, &[10, 250]), Some(250));
+    desk.pass(2_400);
+    assert!(!desk.has(EventKind::SdownEnd), "the next attempt may take so long");
+    desk.pass(200);
+    assert!(desk.has(EventKind::SdownEnd), "{:?}", desk.events);
+
+    // A process that stood still made no attempts meanwhile.
+    for stall_ms in [1_500, 10_000] {
+        let mut desk = impatient();
+        assert_eq!(refused(&mut desk, &[10, 150]), None);
+        desk.now_ms += stall_ms;
+        desk.input(Input::Wake);
+        assert_eq!(refused(&mut desk, &[1]), None, "after {stall_ms} ms");
+    }
+}
+
+#[test]
+fn replicas_are_called_down_by_refusals_and_sentinels_are_not() {
+    let mut desk = impatient();
+    for port in [REPLICA, 26002] {
+        let link = desk.link_to(port);
+        for _ in 0..10 {
+            let event = LinkEvent::Down { reason: LostReason::Refused };
+            desk.input(Input::Link { link, event });
+            desk.pass(30);
+        }
+    }
+    let down = desk.events.iter().filter(|(kind, _)| *kind == EventKind::Sdown);
+    let down: Vec<_> = down.map(|(_, payload)| payload.split(' ').next()).collect();
+    assert_eq!(down, [Some("slave")]);
+    let set = |ms: &str| Request::Set {
+        name: "mymaster".into(),
+        options: vec!["refused-after".into(), ms.into()],
+    };
+    assert_eq!(desk.ask(set("0")), Some(Value::ok()));
+    assert!(desk.has(EventKind::SdownEnd), "off again: {:?}", desk.events);
+    let wrong = "ERR Invalid argument '-1' for SENTINEL SET 'refused-after'";
+    assert_eq!(desk.ask(set("-1")), Some(Value::error(wrong)));
+    let shown = |desk: &mut Desk| {
+        let entry = desk.ask(Request::Master("mymaster".into()));
+        let Some(Value::Map(fields)) = entry else { panic!("{entry:?}") };
+        let (name, value) = fields.last().expect("fields");
+        (name.text() == Some("refused-after")).then(|| value.text().unwrap_or("").to_owned())
+    };
+    assert_eq!(shown(&mut desk), None);
+    desk.ask(set("250"));
+    assert_eq!(shown(&mut desk).as_deref(), Some("250"));
+    let written = &desk.writes.last().expect("written").1;
+    assert_eq!(written.groups["mymaster"].settings.refused_after_ms, 250);
+}

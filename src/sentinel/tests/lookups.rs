@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::sentinel::mutant::{Guard, without};
+use crate::sentinel::timers::Subject;
 
 /// What the name means, and what else it may be said to mean.
 const TRUE: &str = "203.0.113.5";
@@ -170,6 +171,7 @@ fn what_another_group_knows_as_its_own_is_not_ours_by_a_lookup() {
             let link = *desk.links.iter().rfind(|(_, to)| **to == other).expect("a link").0;
             let group = desk.sentinel.groups.get_mut("other").expect("the group");
             group.master.resolved = None;
+            desk.sentinel.touch(Subject::Group("other".into()));
             let event = LinkEvent::Resolved { ips: vec![OTHER.into(), TRUE.into()] };
             desk.input(Input::Link { link, event });
         }

@@ -4,7 +4,7 @@ use super::super::super::dice::Dice;
 use super::super::*;
 use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
-use crate::sentinel::{LinkId, RequestId};
+use crate::sentinel::{LinkId, LostReason, RequestId};
 
 pub(in super::super) const GROUP: &str = "g";
 /// When the election was won, or the node looked at.
@@ -56,7 +56,7 @@ impl Court {
         court.speaks(|checkers, speaker, _| checkers.open_book(speaker));
         for n in 1..=3 {
             let ear = court.ears.entry(address(n)).or_default();
-            ear.connected(court.at, true);
+            ear.connected(court.at);
             for _ in 0..3 {
                 ear.answer(court.at, &Command::Ping, &Value::Simple("PONG".into()));
             }
@@ -234,7 +234,7 @@ fn a_choice_by_the_rules_breaks_none() {
 fn finds_a_promotion_of_somebody_silent() {
     let answers = "who is promoted answers";
     promoted_after(
-        |court| court.ears.entry(address(2)).or_default().connected(NOW, false),
+        |court| court.ears.entry(address(2)).or_default().lost(NOW, &LostReason::Closed),
         answers,
     );
     let down = "slave 10.0.0.2:6379 10.0.0.2 6379 @ g 10.0.0.1 6379";
@@ -306,7 +306,7 @@ fn finds_that_nobody_is_promoted_who_could_be() {
     gives_up(|_| {}, rule);
     let unfit = |court: &mut Court| {
         court.tells(2, &replica(2, 0, 500));
-        court.ears.entry(address(3)).or_default().connected(court.at, false);
+        court.ears.entry(address(3)).or_default().lost(court.at, &LostReason::Closed);
     };
     gives_up(unfit, "");
     gives_up(|court| court.tells(1, &replica(1, 100, 500)), "");

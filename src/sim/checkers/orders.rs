@@ -132,6 +132,7 @@ fn holds(settings: &GroupSettings, option: &str, value: &str) -> bool {
         "down-after-milliseconds" => settings.down_after_ms,
         "failover-timeout" => settings.failover_timeout_ms,
         "parallel-syncs" => u64::from(settings.parallel_syncs),
+        "refused-after" => settings.refused_after_ms,
         _ => return true,
     };
     held.to_string() == value

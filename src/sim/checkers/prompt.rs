@@ -23,6 +23,8 @@ const BEAT_MS: Ms = 1_500;
 const LEAD_WRITES: Ms = 3;
 /// A master that said so within so long, in ms, is one by any clock.
 const SURELY_SANE_MS: Ms = SANE_MS - SANE_MS / 100;
+/// By so long after a refusal, in ms, another attempt to connect has shown what is so.
+const ATTEMPT_MS: Ms = 2_500;
 /// Who is to be put right has said lately what it is, in ms.
 const LATELY_MS: Ms = 3_000;
 
@@ -181,6 +183,7 @@ impl Checkers {
             wrong.extend(self.idle_election(&look));
             if !self.is_tuned(speaker, name) {
                 wrong.extend(self.late_sdown(&look));
+                wrong.extend(self.late_gone(&look));
                 wrong.extend(self.late_election(&look));
                 wrong.extend(self.late_repair(&look));
             }
@@ -218,6 +221,30 @@ impl Checkers {
         unnoticed.map(|(_, at, ms)| {
             let how = format!("does not call {at} down, which has not answered for {ms} ms");
             (Rule::SilenceIsNoticedInTime, how)
+        })
+    }
+
+    /// Whose port has refused all connections for `refused-after` is called down.
+    fn late_gone(&self, look: &Look) -> Option<Broken> {
+        let Look { speaker, place, group, seat, woke, .. } = *look;
+        let master = &group.settings.master;
+        let after_ms = Some(group.settings.refused_after_ms).filter(|ms| *ms > 0)?;
+        group.replicas.iter().chain([master]).find_map(|at| {
+            let ear = seat.ears.get(at)?;
+            let (first, last) = ear.closed_port(speaker.at + 1)?;
+            let met = self.prompt.met.get(&(speaker.number, at.clone())).copied();
+            let since = first.max(woke).max(ear.met_at).max(met.unwrap_or_default());
+            let refused_ms = last.saturating_sub(since.max(self.prompt.named_at(place)));
+            let down = match at == master {
+                true => self.master_down(place).is_some(),
+                false => self.ledger.is_down(place.0, at),
+            };
+            let lately = slack(speaker.at - last) < ATTEMPT_MS;
+            (refused_ms > slack(after_ms) && lately && !down).then(|| {
+                let how =
+                    format!("does not call {at} down, which has refused us for {refused_ms} ms");
+                (Rule::RefusalsAreNoticedInTime, how)
+            })
         })
     }
 

@@ -7,7 +7,7 @@ use super::super::wire::Ms;
 use super::{CREDIBLE_EPOCH, Epoch};
 use crate::resp::Value;
 use crate::sentinel::types::{Address, RunId};
-use crate::sentinel::{Command, Effect, EventKind};
+use crate::sentinel::{Command, Effect, EventKind, LostReason};
 
 /// A node counts its uptime and the age of its links by cached clocks: so far apart, in s, they may
 /// be.
@@ -24,6 +24,8 @@ pub(in crate::sim) struct Ear {
     /// When the present link was opened, and when its connection last stood anew.
     pub(super) opened_at: Ms,
     pub(super) connected_at: Ms,
+    /// The last attempts in a row to connect to it that were all refused.
+    closed_port: Option<ClosedPort>,
     /// When the last link was closed.
     closed_at: Option<Ms>,
     /// When the sentinel first met it, or met it again after it had forgotten it.
@@ -64,6 +66,15 @@ pub(in crate::sim) struct Ear {
     pub(in crate::sim) puzzles: bool,
     /// What its name was told to mean by the last connection, and by the last lookup.
     meanings: [Option<String>; 2],
+}
+
+/// Attempts to connect in a row that were all refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ClosedPort {
+    first: Ms,
+    last: Ms,
+    /// When something else came.
+    ended_at: Option<Ms>,
 }
 
 /// An order to become a master.
@@ -136,6 +147,7 @@ impl Ear {
             self.meanings = [None, None];
         }
         (self.up, self.opened_at) = (false, at);
+        self.attempted(at, false);
         self
     }
 
@@ -154,11 +166,31 @@ impl Ear {
         self
     }
 
-    pub(in crate::sim) fn connected(&mut self, at: Ms, up: bool) {
-        self.up = up;
-        if up {
-            self.connected_at = at;
+    pub(in crate::sim) fn connected(&mut self, at: Ms) {
+        (self.up, self.connected_at) = (true, at);
+        self.attempted(at, false);
+    }
+
+    /// The connection is lost, or could not be made.
+    pub(in crate::sim) fn lost(&mut self, at: Ms, reason: &LostReason) {
+        self.up = false;
+        self.attempted(at, *reason == LostReason::Refused);
+    }
+
+    fn attempted(&mut self, at: Ms, refused: bool) {
+        match (&mut self.closed_port, refused) {
+            (Some(row), true) if row.ended_at.is_none() => row.last = at,
+            (row, true) => *row = Some(ClosedPort { first: at, last: at, ended_at: None }),
+            (Some(row), false) => _ = row.ended_at.get_or_insert(at),
+            (None, false) => {}
         }
+    }
+
+    /// The first and the last attempt of those in a row that were all refused, where nothing else
+    /// came before `until`.
+    pub(super) fn closed_port(&self, until: Ms) -> Option<(Ms, Ms)> {
+        let row = self.closed_port?;
+        row.ended_at.is_none_or(|at| at >= until).then_some((row.first, row.last))
     }
 
     /// A command goes to it.

@@ -4,6 +4,7 @@ use super::choice::{Place, group_at, has_data_of_others, is_of_others, slack};
 use super::times::{ORDER_MS, PATIENCE_MS, QUICK_DISK_MS, SANE_MS};
 use super::told::{Ear, Seat};
 use super::{Checkers, Speaker};
+use crate::config::settings::GroupSettings;
 use crate::config::state::GroupState;
 use crate::sentinel::Event;
 use crate::sentinel::types::Address;
@@ -12,9 +13,19 @@ use crate::sim::wire::Ms;
 
 /// News of another configuration come within so long, in ms: a hello period.
 const NEWS_MS: Ms = 2_000;
+/// What is so much too late, in ms, may be a busy machine's.
+const LATE_MS: Ms = 60;
 /// A sentinel that stands still may notice only what is longer, in ms: the longest time in which
 /// nothing is due, and what may pass for a busy machine.
 const UNNOTICED_MS: Ms = 1_050;
+
+/// After how much silence at least the one that this event is about may be called down, in ms by
+/// any clock.
+pub(super) fn soonest_down(settings: &GroupSettings, payload: &str) -> Ms {
+    let by_refusals = Some(settings.refused_after_ms).filter(|ms| *ms > 0);
+    let by_refusals = by_refusals.filter(|_| !payload.starts_with("sentinel "));
+    by_refusals.map_or(settings.down_after_ms, |ms| ms.min(settings.down_after_ms)) * 99 / 100
+}
 
 impl Checkers {
     /// A node is sent to a master: one that is there, and not before all have had the time to say
@@ -168,6 +179,9 @@ impl Checkers {
         if kind == "master" && is_stranger {
             return;
         }
+        if kind != "sentinel" && self.is_gone(speaker, group, ear) {
+            return;
+        }
         let follows = ear.info.as_ref().is_some_and(|info| !info.is_master);
         if speaker.waited_ms == 0
             && kind != "sentinel"
@@ -204,6 +218,21 @@ impl Checkers {
             let how = format!("calls {at} down, which answers, and was named {as_it_is_ms} ms ago");
             self.broken(speaker, Rule::AMasterIsDownForAReason, how);
         }
+    }
+
+    /// All attempts to connect to it were refused for as long as `refused-after` says, while the
+    /// sentinel watched.
+    fn is_gone(&self, speaker: &Speaker, group: &GroupState, ear: &Ear) -> bool {
+        let after_ms = group.settings.refused_after_ms;
+        let row = ear.closed_port(speaker.at - speaker.waited_ms).filter(|_| after_ms > 0);
+        let stood_still = self.progress.stood_still.get(&speaker.number).copied();
+        row.is_some_and(|(first, last)| {
+            let (from, until) = stood_still.unwrap_or_default();
+            let missed_ms = until.min(last).saturating_sub(from.max(first));
+            // It looks at the time four times meanwhile, and a busy machine may be a little late.
+            let missed_ms = missed_ms.saturating_sub((after_ms / 4).max(10) + LATE_MS);
+            slack(last - first) >= after_ms + missed_ms
+        })
     }
 
     /// For how long a node has said nothing while the sentinel ran, as far as it stood still once.

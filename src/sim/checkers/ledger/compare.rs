@@ -59,6 +59,7 @@ impl Book {
                 ("down-after-milliseconds", settings.down_after_ms),
                 ("failover-timeout", settings.failover_timeout_ms),
                 ("parallel-syncs", settings.parallel_syncs.into()),
+                ("refused-after", settings.refused_after_ms),
             ] {
                 // What is not set stays what it was.
                 let kept = page.kept.insert(option, written).unwrap_or(written).to_string();
