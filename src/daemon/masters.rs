@@ -12,17 +12,14 @@ use crate::sentinel::{Request, types::Address};
 pub struct Masters(RwLock<HashMap<Box<str>, Address>>);
 
 impl Masters {
-    /// The answer to this request if it is of that kind; the same that the core would give.
+    /// The answer to this request if it asks for a master that is known; the same that the core
+    /// would give.
     pub fn answer(&self, request: &Request) -> Option<Value> {
         let Request::MasterAddress(name) = request else { return None };
         let masters = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Some(match masters.get(name.as_str()) {
-            None => Value::NullArray,
-            Some(at) => Value::Array(vec![
-                Value::bulk(&at.host),
-                Value::bulk(itoa::Buffer::new().format(at.port)),
-            ]),
-        })
+        let at = masters.get(name.as_str())?;
+        let port = Value::bulk(itoa::Buffer::new().format(at.port));
+        Some(Value::Array(vec![Value::bulk(&at.host), port]))
     }
 
     /// Clients are told this from now on.
