@@ -34,6 +34,8 @@ macro_rules! guards {
                 Guard::RightsNeeded,
                 Guard::OpinionsExpire,
                 Guard::StolenNotAdopted,
+                Guard::OpinionOfThisMaster,
+                Guard::LookupShowsFollowers,
             ];
         }
     };

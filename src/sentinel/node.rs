@@ -301,8 +301,12 @@ impl Node {
             other => other.map(|why| format!("{at} ends our connections: {why} ({mend})")),
         };
         let what = what.unwrap_or_else(|| format!("{at} answers PING with {code} ({mend})"));
+        let lives = match lost {
+            Some(LostReason::OwnLimit(_)) => "whether it lives is not known here",
+            _ => "it lives",
+        };
         let why = format!(
-            "{what}; it lives, so no failover comes of it; but until this is put right it can be \
+            "{what}; {lives}, so no failover comes of it; but until this is put right it can be \
              neither watched nor promoted nor demoted"
         );
         core.say(Level::Warning, Some(group), why);

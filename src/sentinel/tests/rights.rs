@@ -286,6 +286,24 @@ fn a_connection_that_ends_with_a_refusal_is_a_sign_of_life() {
     assert!(desk.has(EventKind::Sdown), "until it says nothing more");
 }
 
+/// With ten thousand nodes the descriptors may run out: a failover of whatever cannot be connected
+/// to would be the end of healthy masters.
+#[test]
+fn a_lack_of_our_own_is_no_silence() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(2_000);
+    desk.infos.remove(&at(MASTER));
+    for _ in 0..10 {
+        let link = desk.link_to(MASTER);
+        let reason = LostReason::OwnLimit("Too many open files".into());
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        desk.pass(1_000);
+    }
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    let named = "No connection from here: Too many open files (raise the limit of this sentinel";
+    assert!(desk.said.iter().any(|said| said.contains(named)), "{:?}", desk.said);
+}
+
 #[test]
 fn a_certificate_that_is_not_accepted_is_a_sign_of_life_and_named() {
     let mut desk = Desk::new(1, 2);
