@@ -116,7 +116,6 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
 const BEHIND: &[(Guard, &str, Range<u64>)] = &[
     (Guard::OneVotePerEpoch, "one vote per epoch", 57..87),
     (Guard::VotesOfThisEpoch, "one leader per epoch", 89..119),
-    (Guard::VoteBinds, "leaders act one after the other", 346..376),
     (Guard::HigherEpochOnly, "epochs never go back", 0..30),
     (Guard::HigherEpochOnly, "who listens knows what is on disk", 0..30),
     (Guard::SameMasterNoSwitch, "who listens knows what who asks is told", 92..122),
