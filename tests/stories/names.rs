@@ -121,14 +121,18 @@ fn a_name_server_that_hangs_costs_no_master(nodes: Nodes) {
 
     names.hangs.store(true, Ordering::SeqCst);
     let hung = Instant::now();
-    let links = |node: &Node, kind: &str| {
+    let links = |node: &Node| {
         let clients = node.call(&["CLIENT", "LIST"]).text();
-        clients.matches(&format!("-{kind} ")).count()
+        clients.matches("-cmd ").count()
+    };
+    let listeners = |node: &Node| {
+        let count = node.call(&["PUBSUB", "NUMSUB", "__sentinel__:hello"]);
+        count.items().get(1).map(|count| count.text())
     };
     for _ in 0..3 {
         for node in [&master, &replicas[0], &replicas[1]] {
             wait_until(10, "all sentinels are connected", || {
-                links(node, "cmd") == 3 && links(node, "pubsub") == 3
+                links(node) == 3 && listeners(node).as_deref() == Some("3")
             });
         }
         for node in [&master, &replicas[0], &replicas[1]] {

@@ -207,6 +207,9 @@ fn who_connects_after_a_failover_learns_what_was_announced() {
     let old = group.watch.master;
     group.node(old).kill9();
     let new = group.wait_for_new_master(old, 30);
+    // The master is named at once, and announced once that is on disk.
+    let announced = |events: &[[String; 3]]| events.iter().any(|e| e[1] == "+switch-master");
+    wait_until(10, "it is announced", || announced(&events(&group.sentinels[0], &["SINCE", &id])));
     let missed = events(&group.sentinels[0], &["SINCE", &id]);
     let switch = format!("{GROUP} 127.0.0.1 {old} 127.0.0.1 {new}");
     let at = |channel: &str| missed.iter().position(|event| event[1] == channel);
