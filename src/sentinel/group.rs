@@ -472,15 +472,6 @@ impl Group {
         }
     }
 
-    /// Somebody asks about the master, which is down for us and not for a quorum: whoever asks sees
-    /// it down, too, and those who did not yet say so are asked at once, not when it is their turn.
-    pub(super) fn ask_again(&mut self) {
-        if self.master.sdown_since.is_some() && self.odown_since.is_none() {
-            let silent = self.peers.values_mut().filter(|peer| peer.master_down_at.is_none());
-            silent.for_each(|peer| peer.asked_at = None);
-        }
-    }
-
     /// A peer answered whether our master is down, and for whom it voted.
     pub(super) fn take_opinion(
         &mut self,
