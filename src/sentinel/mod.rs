@@ -323,7 +323,10 @@ impl Sentinel {
                 let refusal = match &reason {
                     LostReason::Rejected(error) => Refusal::of(error),
                     LostReason::Untrusted(_) => Some(Refusal::Untrusted),
-                    LostReason::OwnLimit(_) => Some(Refusal::OwnLimit),
+                    // That tells nothing: it makes nobody silent, and brings nobody back to life.
+                    LostReason::OwnLimit(_) if node.sdown_since.is_none() => {
+                        Some(Refusal::OwnLimit)
+                    }
                     _ => None,
                 };
                 match (&reason, refusal) {

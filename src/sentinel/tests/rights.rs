@@ -302,6 +302,20 @@ fn a_lack_of_our_own_is_no_silence() {
     assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
     let named = "No connection from here: Too many open files (raise the limit of this sentinel";
     assert!(desk.said.iter().any(|said| said.contains(named)), "{:?}", desk.said);
+    let told = |(kind, text): &(EventKind, String)| {
+        *kind == EventKind::ConfigError && text.contains("own-limit")
+    };
+    assert!(desk.events.iter().any(told), "{:?}", desk.events);
+    // Whoever was found dead before stays so.
+    let down = |desk: &mut Desk, reason: LostReason| {
+        let link = desk.link_to(MASTER);
+        desk.input(Input::Link { link, event: LinkEvent::Down { reason } });
+        desk.pass(1_250);
+    };
+    down(&mut desk, LostReason::Refused);
+    assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+    down(&mut desk, LostReason::OwnLimit("Too many open files".into()));
+    assert!(!desk.has(EventKind::SdownEnd), "{:?}", desk.events);
 }
 
 #[test]
