@@ -399,6 +399,10 @@ fn reply(desk: &Desk, source: &mut Source<'_>, command: &Command) -> Value {
             let epoch = if same { *asked as i64 } else { epoch(desk, source) };
             Value::Array(vec![down, Value::bulk(leader), Value::Integer(epoch)])
         }
+        Command::AskVote { .. } => {
+            let epoch = Value::Integer(epoch(desk, source));
+            Value::Array(vec![Value::Integer(0), Value::bulk(some_id(source)), epoch])
+        }
         Command::Promote | Command::Follow { .. } => {
             let role = info_text(source);
             let ok = || Value::ok();

@@ -135,7 +135,12 @@ impl Sentinel {
             group.consider_vote(&mut self.core, &candidate, epoch);
         }
         let leader = group.voted_for.as_ref().map_or("*", RunId::as_str);
-        let voted = reply(down, leader, group.leader_epoch);
+        let voted = match epoch {
+            // Nobody wants that vote: what is asked for is the last one. None will be given in an
+            // epoch up to that of the configuration.
+            0 if group.leader_epoch < group.config_epoch => reply(down, "*", group.config_epoch),
+            _ => reply(down, leader, group.leader_epoch),
+        };
         let effect = Effect::Reply { id, reply: voted };
         let name = group.name.clone();
         match self.core.holds(Guard::VoteOnDisk) {

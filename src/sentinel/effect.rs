@@ -157,6 +157,14 @@ pub enum Command {
         /// Whom to vote for; `None` asks for an opinion only.
         candidate: Option<RunId>,
     },
+    /// `SENTINEL is-master-down-by-addr ip port 0 id`: for a vote in epoch 0, in which nobody votes;
+    /// the answer shows the last vote.
+    AskVote {
+        /// The master of the group that is meant, as configured.
+        master: Address,
+        /// Who asks.
+        asker: RunId,
+    },
     /// Promotion: `SLAVEOF NO ONE` and what goes with it in one transaction, then `INFO`.
     Promote,
     /// `FAILOVER TO host port TIMEOUT ms`: to a master that is to hand its role over.
@@ -219,6 +227,14 @@ impl Command {
                 &master.port.to_string(),
                 &epoch.to_string(),
                 candidate.as_ref().map_or("*", RunId::as_str),
+            ]),
+            Command::AskVote { master, asker } => one(&[
+                "SENTINEL",
+                "is-master-down-by-addr",
+                &master.host,
+                &master.port.to_string(),
+                "0",
+                asker.as_str(),
             ]),
             Command::Promote => transaction("NO", "ONE"),
             Command::HandOver { to, timeout_ms } => {

@@ -35,6 +35,7 @@ mod input;
 mod live;
 mod meet;
 mod mutant;
+mod news;
 mod node;
 mod origins;
 mod outbox;
@@ -439,7 +440,7 @@ impl Sentinel {
 
     fn take_peer_reply(&mut self, id: &RunId, command: &Command, reply: &Value) {
         let used = match command {
-            Command::IsMasterDown { .. } => Some("SENTINEL"),
+            Command::IsMasterDown { .. } | Command::AskVote { .. } => Some("SENTINEL"),
             Command::Hello { .. } => Some("PUBLISH"),
             _ => None,
         };
@@ -457,6 +458,13 @@ impl Sentinel {
                         (master, *epoch, candidate.is_some()),
                         reply,
                     );
+                    self.touch(Subject::Group(name));
+                }
+            }
+            Command::AskVote { master, .. } => {
+                for name in self.core.claims.groups_at(master) {
+                    let Some(group) = self.groups.get_mut(&name) else { continue };
+                    group.take_last_vote(&self.core, id, master, reply);
                     self.touch(Subject::Group(name));
                 }
             }
@@ -536,6 +544,7 @@ impl Group {
             }
             Command::HandOver { .. } => self.take_hand_over(core, reply),
             Command::IsMasterDown { .. }
+            | Command::AskVote { .. }
             | Command::GiveUp(_)
             | Command::AskId { .. }
             | Command::ScriptKill

@@ -36,6 +36,8 @@ macro_rules! guards {
                 Guard::StolenNotAdopted,
                 Guard::OpinionOfThisMaster,
                 Guard::LookupShowsFollowers,
+                Guard::NewsOfAll,
+                Guard::MasterToldAnew,
             ];
         }
     };
@@ -199,6 +201,12 @@ guards! {
     Patience,
     /// A master too many is put right sooner only if a majority knows of no other configuration.
     PeersConfirm,
+    /// A node is put right at once only if all who can be reached know of no other configuration.
+    NewsOfAll,
+    /// What they said before the node was seen to be wrong does not count.
+    NewsAskedSince,
+    /// Nor what the master said before.
+    MasterToldAnew,
     /// `parallel-syncs` is respected.
     ParallelSyncs,
     /// What a new master said of its role before it was one is no reason to call it down.

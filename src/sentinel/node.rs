@@ -403,6 +403,15 @@ impl Node {
         self.health.pending = self.health.pending.saturating_sub(1);
     }
 
+    /// It has answered an INFO that was asked for after that time. If not, it is asked for one.
+    pub(super) fn has_told_anew(&mut self, core: &mut Core, since: Instant) -> bool {
+        let asked = self.info_asked_at.is_some_and(|at| at > since);
+        if !asked {
+            self.ask_info(core);
+        }
+        asked && !self.info_in_flight && self.info_at.is_some_and(|at| at > since)
+    }
+
     /// Asks for INFO, unless one is under way.
     pub(super) fn ask_info(&mut self, core: &mut Core) {
         if self.health.up && !self.info_in_flight {

@@ -132,6 +132,8 @@ pub(super) struct Peer {
     pub(super) asked_at: Option<Instant>,
     /// Questions without an answer over the present connection.
     pub(super) questions_open: u32,
+    /// What it last told of that when asked for it alone; see `news`.
+    pub(super) last_vote: LastVote,
     pub(super) hello: Option<Heard>,
     /// Its last hello, if that said nothing but what is so, and what we show as the master with it:
     /// while both are the same it is a sign of life, and no more.
@@ -141,6 +143,15 @@ pub(super) struct Peer {
     pub(super) last_hello: Instant,
     pub(super) hello_in_flight: bool,
     pub(super) next_hello: Instant,
+}
+
+/// What it was asked, and told, of its last vote in this group.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct LastVote {
+    /// A question without an answer.
+    pub(super) asked_at: Option<Instant>,
+    /// The last answer: when it was asked for, and the epoch, 0 where that says nothing.
+    pub(super) told: Option<(Instant, Epoch)>,
 }
 
 /// What its last hello said of this group.
@@ -163,6 +174,7 @@ impl Peer {
             asked_epoch: None,
             asked_at: None,
             questions_open: 0,
+            last_vote: LastVote::default(),
             hello: None,
             echo: None,
             counter: 0,
@@ -177,6 +189,7 @@ impl Peer {
         self.asked_epoch = None;
         self.asked_at = None;
         self.questions_open = 0;
+        self.last_vote = LastVote::default();
         self.hello_in_flight = false;
     }
 

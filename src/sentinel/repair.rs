@@ -262,15 +262,18 @@ impl Group {
         if !leading && !seen_since {
             return;
         }
-        let confirmed = self.peers_confirm(since) || !core.holds(Guard::PeersConfirm);
+        let said = node.info_at.unwrap_or(since);
+        let confirmed = self.peers_confirm(core, since) || !core.holds(Guard::PeersConfirm);
+        let at_once = !leading && self.no_news_since(core, said);
         let patience_ms = match fault {
-            _ if leading || !core.holds(Guard::Patience) => 0,
+            _ if leading || at_once || !core.holds(Guard::Patience) => 0,
             Fault::Master if confirmed => HELLO_PERIOD_MS,
             Fault::WrongMaster { linked: true } => {
                 self.settings.failover_timeout_ms.max(SETTLED_MS)
             }
             _ => SETTLED_MS,
         };
+        let Some(node) = self.replicas.get(address) else { return };
         let refused_at = node.refused_at.filter(|_| core.holds(Guard::RefusedWaits));
         let refused_until = refused_at.map(|at| at.plus(REFUSED_PAUSE_MS));
         if !core.due(since.plus(patience_ms)) || refused_until.is_some_and(|at| !core.due(at)) {
@@ -358,19 +361,20 @@ impl Group {
     }
 
     /// A majority, ourselves included, has said since `since` that it knows no newer configuration
-    /// and no election that could make one. Who knows nobody else must have listened all the
-    /// time: else others may speak unheard.
-    fn peers_confirm(&self, since: Instant) -> bool {
+    /// and no election that could make one, in a hello or when asked. Who knows nobody else must
+    /// have listened all the time: else others may speak unheard.
+    fn peers_confirm(&self, core: &Core, since: Instant) -> bool {
         if self.peers.is_empty() {
             let mut nodes = std::iter::once(&self.master).chain(self.replicas.values());
             return nodes.any(|node| node.subscribed_since.is_some_and(|at| at <= since));
         }
         let confirming = self.peers.values().filter(|peer| {
-            peer.hello.is_some_and(|hello| {
+            let in_a_hello = peer.hello.is_some_and(|hello| {
                 hello.at > since
                     && hello.config_epoch == self.config_epoch
                     && hello.current_epoch == self.config_epoch
-            })
+            });
+            in_a_hello || peer.has_no_news(core, self.config_epoch, since)
         });
         confirming.count() as u32 + 1 >= majority(self.voters())
     }

@@ -10,6 +10,7 @@ mod lessons;
 mod links;
 mod lookups;
 mod meetings;
+mod news;
 mod operator;
 mod promises;
 mod promotions;

@@ -82,6 +82,7 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::MasterSane, "nodes are sent to a master", 16..46),
     (Guard::Patience, "news have time to come", 0..30),
     (Guard::PeersConfirm, "a majority knows of no news", 1..31),
+    (Guard::NewsAskedSince, "news have time to come", 1..31),
     (Guard::ParallelSyncs, "parallel-syncs is respected", 1..31),
     (Guard::RoleOfThisConfig, "a master is down for a reason", 1..31),
     (Guard::DemotedIsDown, "all is well again", 60..90),

@@ -115,6 +115,9 @@ impl Names {
                 epoch: *epoch,
                 candidate: candidate.clone(),
             },
+            Command::AskVote { master, asker } => {
+                Command::AskVote { master: self.node(master), asker: asker.clone() }
+            }
             Command::Follow { master } => Command::Follow { master: self.node(master) },
             other => other.clone(),
         })

@@ -38,7 +38,11 @@ pub(super) fn told(
             Some(Request::IsMasterDown { candidate: Some(id), epoch, .. }) => {
                 let vote = items.get(1).and_then(Value::text).unwrap_or("?");
                 let of = items.last().map_or_else(String::new, reply);
-                format!("answers {id}, who stands in epoch {epoch}: {vote} in epoch {of}")
+                let whom = match epoch {
+                    0 => id.clone(),
+                    _ => format!("{id}, who stands in epoch {epoch}"),
+                };
+                format!("answers {whom}: {vote} in epoch {of}")
             }
             _ => return None,
         },
@@ -69,6 +73,7 @@ fn sent(command: &Command) -> Option<String> {
         Command::IsMasterDown { master, epoch, candidate: Some(id) } => {
             format!("\"vote for {id} in epoch {epoch}, to replace {master}\"")
         }
+        Command::AskVote { .. } => "\"for whom did you vote last?\"".into(),
         Command::GiveUp(given_up) => format!("\"I gave up epoch {}\"", given_up.epoch),
         Command::Promote => "SLAVEOF NO ONE".into(),
         Command::HandOver { to, .. } => format!("FAILOVER TO {} {}", to.host, to.port),

@@ -24,6 +24,9 @@ pub(in crate::sim) struct Ear {
     /// When the present link was opened, and when its connection last stood anew.
     pub(super) opened_at: Ms,
     pub(super) connected_at: Ms,
+    /// Of a sentinel: when it was last asked for its last vote in the group of this master, and the
+    /// epoch that it last told, with the time at which it was asked for that.
+    last_votes: BTreeMap<Address, (Ms, Option<(Ms, Epoch)>)>,
     /// The last attempts in a row to connect to it that were all refused.
     closed_port: Option<ClosedPort>,
     /// When the last link was closed.
@@ -200,6 +203,9 @@ impl Ear {
             Command::Follow { master } => {
                 (self.repointed, self.refused) = (Some((at, master.clone())), false);
             }
+            Command::AskVote { master, .. } => {
+                self.last_votes.entry(master.clone()).or_default().0 = at;
+            }
             _ => {}
         }
     }
@@ -231,6 +237,13 @@ impl Ear {
                 }
             }
             (Command::Info, reply) => self.read(at, reply.text()),
+            (Command::AskVote { master, .. }, Value::Array(items)) => {
+                if let (Some((asked_at, told)), [_, _, Value::Integer(epoch)]) =
+                    (self.last_votes.get_mut(master), &items[..])
+                {
+                    *told = Epoch::try_from(*epoch).ok().map(|epoch| (*asked_at, epoch));
+                }
+            }
             (Command::Promote | Command::Follow { .. }, Value::Array(replies)) => {
                 let errs = |reply: &Value| match reply {
                     Value::Error(_) => true,
@@ -308,6 +321,13 @@ impl Ear {
         !self.is_stray() && same.is_some_and(|(_, at)| *at > since)
     }
 
+    /// Asked later than at that time, it said that it has voted in no later epoch in the group of
+    /// this master.
+    pub(super) fn has_no_news(&self, master: &Address, config: Epoch, since: Ms) -> bool {
+        let told = self.last_votes.get(master).and_then(|(_, told)| *told);
+        told.is_some_and(|(at, epoch)| at > since && (1..=config).contains(&epoch))
+    }
+
     /// It follows this master, over a link that works.
     pub(super) fn is_in_sync_with(&self, master: &Address) -> bool {
         let linked = self.info.as_ref().filter(|info| !info.is_master && info.linked);
@@ -360,12 +380,19 @@ impl Hellos {
         self.absurd_at.is_some_and(|at| now - at < FAR_MS)
     }
 
-    /// How many others have said after `since` that they know this configuration of the group, and
+    /// The others that have said after `since` that they know this configuration of the group, and
     /// no epoch after it.
-    pub(super) fn confirm(&self, group: &str, config: Epoch, own: &RunId, since: Ms) -> usize {
-        let others = self.last.iter().filter(|last| last.group == group && last.id != own.as_str());
-        let same = |last: &&Heard| last.current == config && last.config == config;
-        others.filter(|last| last.at >= since).filter(same).count()
+    pub(super) fn confirm(
+        &self,
+        group: &str,
+        config: Epoch,
+        own: &RunId,
+        since: Ms,
+    ) -> impl Iterator<Item = &str> {
+        let of_others =
+            move |last: &&Heard| last.group == group && last.id != own.as_str() && last.at >= since;
+        let same = move |last: &&Heard| last.current == config && last.config == config;
+        self.last.iter().filter(of_others).filter(same).map(|last| last.id.as_str())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The rules by which nodes are put right and called down, judged by what the sentinel was told.
 
+use std::collections::BTreeSet;
+
 use super::choice::{Place, group_at, has_data_of_others, is_of_others, slack};
 use super::times::{ORDER_MS, PATIENCE_MS, QUICK_DISK_MS, SANE_MS};
 use super::told::{Ear, Seat};
@@ -91,21 +93,29 @@ impl Checkers {
             return None;
         }
         let for_ms = speaker.at - since;
-        if slack(for_ms) < NEWS_MS {
+        let known = speaker.disk.groups.get(&place.1)?;
+        let (master, config) = (&known.settings.master, known.config_epoch);
+        let asked = known.sentinels.iter().filter(|(_, at)| {
+            let ear = seat.peers.get(*at);
+            ear.is_some_and(|ear| ear.has_no_news(master, config, since))
+        });
+        let asked: BTreeSet<&str> = asked.map(|(id, _)| id.as_str()).collect();
+        let majority = |others: usize| others + 1 > known.sentinels.len().div_ceil(2);
+        // Of whom it knows, its disk may know more or less while it is being written.
+        let settled = speaker.waited_ms == 0 && seat.settled;
+        let too_few = if settled { !majority(asked.len()) } else { asked.is_empty() };
+        if slack(for_ms) < NEWS_MS && too_few {
             let how = format!("it has been as it is for {for_ms} ms");
             return Some((Rule::NewsHaveTimeToCome, how));
         }
-        let known = speaker.disk.groups.get(&place.1)?;
-        let said = seat.hellos.confirm(&place.1, known.config_epoch, speaker.id, since);
-        let voters = known.sentinels.len() + 1;
-        // Of whom it knows, its disk may know more or less while it is being written.
-        let settled = speaker.waited_ms == 0 && seat.settled;
+        let said = seat.hellos.confirm(&place.1, config, speaker.id, since);
+        let said = said.chain(asked.iter().copied()).collect::<BTreeSet<_>>().len();
         let early = slack(for_ms) < PATIENCE_MS && settled;
-        (early && said + 1 < voters / 2 + 1).then(|| {
+        (early && !majority(said)).then(|| {
             let how = format!(
                 "it has been as it is for {for_ms} ms, and {said} of {} others said that there \
                  are no news",
-                voters - 1
+                known.sentinels.len()
             );
             (Rule::AMajorityKnowsOfNoNews, how)
         })

@@ -62,6 +62,12 @@ fn read_ask(ask: Ask) -> Result<Request, Packet> {
                 candidate: candidate.map(String::from),
             })
         }
+        Ask::Command(Command::AskVote { master, asker }) => Ok(Request::IsMasterDown {
+            host: master.host,
+            port: master.port.into(),
+            epoch: 0,
+            candidate: Some(asker.into()),
+        }),
         Ask::Command(Command::AskId { .. }) => Ok(Request::MyId),
         _ => Err(Packet::Reply(Box::new(Value::error("ERR unknown command")))),
     }
