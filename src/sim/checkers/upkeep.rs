@@ -95,15 +95,17 @@ impl Checkers {
         let for_ms = speaker.at - since;
         let known = speaker.disk.groups.get(&place.1)?;
         let (master, config) = (&known.settings.master, known.config_epoch);
-        let asked = known.sentinels.iter().filter(|(_, at)| {
-            let ear = seat.peers.get(*at);
-            ear.is_some_and(|ear| ear.has_no_news(master, config, since))
-        });
+        let answered = |ear: &&Ear| ear.has_no_news(master, config, since);
+        let asked =
+            known.sentinels.iter().filter(|(_, at)| seat.peers.get(*at).is_some_and(answered));
         let asked: BTreeSet<&str> = asked.map(|(id, _)| id.as_str()).collect();
         let majority = |others: usize| others + 1 > known.sentinels.len().div_ceil(2);
         // Of whom it knows, its disk may know more or less while it is being written.
         let settled = speaker.waited_ms == 0 && seat.settled;
-        let too_few = if settled { !majority(asked.len()) } else { asked.is_empty() };
+        let too_few = match settled {
+            true => !majority(asked.len()),
+            false => !seat.peers.values().any(answered),
+        };
         if slack(for_ms) < NEWS_MS && too_few {
             let how = format!("it has been as it is for {for_ms} ms");
             return Some((Rule::NewsHaveTimeToCome, how));
