@@ -157,8 +157,8 @@ pub enum Command {
         /// Whom to vote for; `None` asks for an opinion only.
         candidate: Option<RunId>,
     },
-    /// `SENTINEL is-master-down-by-addr ip port 0 id`: for a vote in epoch 0, in which nobody votes;
-    /// the answer shows the last vote.
+    /// `SENTINEL is-master-down-by-addr ip port 0 id`: a wish for a vote in epoch 0, in which
+    /// nobody votes; the answer shows the last vote.
     AskVote {
         /// The master of the group that is meant, as configured.
         master: Address,

@@ -24,8 +24,6 @@ use crate::resp::Value;
 pub(super) const MEMBERS_MAX: usize = 1_024;
 /// A link to a node whose name seems to mean another one is opened anew after so long, in ms.
 const RESOLVE_AGAIN_MS: u64 = 5_000;
-/// Least pause between two looks at a node that is being refused, in ms.
-const COUNT_BEAT_MS: u64 = 10;
 /// A step settles in a few rounds; more is a defect that tests find, and must not hang the process.
 const ROUNDS_MAX: u32 = 32;
 
@@ -660,23 +658,6 @@ impl Node {
             Some(at) if reboot_ms > 0 => core.due(at.plus(reboot_ms)),
             _ => false,
         }
-    }
-}
-
-impl Node {
-    /// Its port has refused all connections for as long as the group wants to see that before it
-    /// believes that the process is gone. Redis waits for `down-after` all the same.
-    pub(super) fn is_gone(&self, core: &mut Core, settings: &GroupSettings) -> bool {
-        let after_ms = settings.refused_after_ms;
-        if after_ms == 0 || self.closed_port.is_none() || !core.holds(Guard::RefusedIsDown) {
-            return false;
-        }
-        let gone = self.refused_ms(core) >= after_ms;
-        if !gone {
-            // Looked at meanwhile, too, so that time in which this process does not run is noticed.
-            core.due(core.now().plus((after_ms / 4).max(COUNT_BEAT_MS)));
-        }
-        gone
     }
 }
 

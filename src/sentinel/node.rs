@@ -34,6 +34,8 @@ pub(super) const INFO_PERIOD_RECONF_MS: u64 = 2;
 const ODD_PONGS: u32 = 2;
 /// An INFO so old, in ms, is that of the node as it is: two periods.
 const INFO_FRESH_MS: u64 = 20_000;
+/// Least pause between two looks at a node that is being refused, in ms.
+const COUNT_BEAT_MS: u64 = 10;
 /// Pause between two complaints about a node that refuses us, in ms.
 const COMPLAINT_PERIOD_MS: u64 = 60_000;
 
@@ -270,6 +272,21 @@ impl Node {
             }
             _ => 0,
         }
+    }
+
+    /// Its port has refused all connections for as long as the group wants to see that before it
+    /// believes that the process is gone. Redis waits for `down-after` all the same.
+    pub(super) fn is_gone(&self, core: &mut Core, settings: &GroupSettings) -> bool {
+        let after_ms = settings.refused_after_ms;
+        if after_ms == 0 || self.closed_port.is_none() || !core.holds(Guard::RefusedIsDown) {
+            return false;
+        }
+        let gone = self.refused_ms(core) >= after_ms;
+        if !gone {
+            // Looked at meanwhile, too, so that time in which this process does not run is noticed.
+            core.due(core.now().plus((after_ms / 4).max(COUNT_BEAT_MS)));
+        }
+        gone
     }
 
     /// It refused us, and lives: with us something is wrong, or with what it was told of us.
