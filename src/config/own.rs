@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::{Diagnostic, Severity};
 use super::rewrite::{Setting, VOTE};
 use super::rules::{TIME_MS_MAX, closest};
-use super::settings::{GroupSettings, HelloKey};
+use super::settings::{FLAP_PAUSE_MS, GroupSettings, HelloKey};
 use super::state::GroupState;
 use super::types::Secret;
 
@@ -21,15 +21,26 @@ pub(super) const JOURNAL: &str = "watchfire-journal";
 pub(super) const SECRET_FILE: &str = "watchfire-hello-secret-file";
 pub(super) const SIGNED_ONLY: &str = "watchfire-hello-signed-only";
 /// All that give a group a time.
-pub(super) const GROUP_TIMES: &[GroupTime] = &[GroupTime {
-    name: "watchfire-refused-after",
-    get: |group| group.refused_after_ms,
-    set: |group, ms| group.refused_after_ms = ms,
-}];
+pub(super) const GROUP_TIMES: &[GroupTime] = &[
+    GroupTime {
+        name: "watchfire-refused-after",
+        default_ms: 0,
+        get: |group| group.refused_after_ms,
+        set: |group, ms| group.refused_after_ms = ms,
+    },
+    GroupTime {
+        name: "watchfire-flap-pause",
+        default_ms: FLAP_PAUSE_MS,
+        get: |group| group.flap_pause_ms,
+        set: |group, ms| group.flap_pause_ms = ms,
+    },
+];
 
-/// A directive that gives a group a time, in ms; 0 is what holds without it.
+/// A directive that gives a group a time, in ms; 0 means never.
 pub(super) struct GroupTime {
     pub(super) name: &'static str,
+    /// What holds without it.
+    pub(super) default_ms: u64,
     pub(super) get: fn(&GroupSettings) -> u64,
     set: fn(&mut GroupSettings, u64),
 }

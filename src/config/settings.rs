@@ -17,6 +17,8 @@ pub const DOWN_AFTER_MS: u64 = 30_000;
 pub const FAILOVER_TIMEOUT_MS: u64 = 180_000;
 /// `parallel-syncs` where nothing is said.
 pub const PARALLEL_SYNCS: u32 = 1;
+/// Our `flap-pause` where nothing is said, in ms.
+pub const FLAP_PAUSE_MS: u64 = 60_000;
 
 /// How much the log tells: Redis's `loglevel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -238,6 +240,14 @@ pub struct GroupSettings {
     /// ms, is down, whatever `down_after_ms`; 0: that says nothing.
     #[serde(default)]
     pub refused_after_ms: u64,
+    /// Our own: three failovers that nobody ordered may follow one another, and then one in so
+    /// long, in ms; 0: as many as it takes.
+    #[serde(default = "default_flap_pause_ms")]
+    pub flap_pause_ms: u64,
+}
+
+fn default_flap_pause_ms() -> u64 {
+    FLAP_PAUSE_MS
 }
 
 impl GroupSettings {
@@ -256,6 +266,7 @@ impl GroupSettings {
             rename_commands: BTreeMap::new(),
             master_reboot_down_after_ms: 0,
             refused_after_ms: 0,
+            flap_pause_ms: FLAP_PAUSE_MS,
         }
     }
 }

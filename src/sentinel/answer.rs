@@ -5,6 +5,7 @@ use super::core::Core;
 use super::effect::Effect;
 use super::election::majority;
 use super::event::EventKind;
+use super::flap::Flap;
 use super::group::Group;
 use super::mutant::Guard;
 use super::peer::Peer;
@@ -304,7 +305,11 @@ impl Sentinel {
         for change in changes {
             let shown = change.shown();
             if self.core.holds(Guard::SetHolds) {
+                let flap_pause_ms = group.settings.flap_pause_ms;
                 change.apply(&mut group.settings);
+                if group.settings.flap_pause_ms != flap_pause_ms {
+                    group.flap = Flap::default();
+                }
                 self.core.note_scripts(&name, Some(&group.settings));
             }
             let payload = format!("{} {shown}", group.master_details(&self.core));

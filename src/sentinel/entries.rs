@@ -7,6 +7,7 @@ use super::info::{DEFAULT_PRIORITY, Role};
 use super::node::Node;
 use super::rights::Refusals;
 use super::types::{Instant, RunId};
+use crate::config::settings::FLAP_PAUSE_MS;
 use crate::resp::Value;
 
 /// Fields in order, each a bulk string.
@@ -73,6 +74,9 @@ impl Group {
         if self.settings.refused_after_ms > 0 {
             // Our own, and so at the end.
             entry.put("refused-after", self.settings.refused_after_ms);
+        }
+        if self.settings.flap_pause_ms != FLAP_PAUSE_MS {
+            entry.put("flap-pause", self.settings.flap_pause_ms);
         }
         put_refusals(&mut entry, &self.master.refusals);
         entry.done()

@@ -127,6 +127,10 @@ impl Group {
             self.explain(core, why);
             return false;
         }
+        if let Some(why) = self.why_no_more(core) {
+            self.explain(core, why);
+            return false;
+        }
         let rank = if core.holds(Guard::Rank) { self.rank(core) } else { 0 };
         let lead_ms = u64::from(rank) * rank_step_ms(core.out.write_ms(), core.odowns());
         let free = self.not_before.max(self.held_back.unwrap_or(self.not_before));

@@ -7,6 +7,7 @@ use super::core::Core;
 use super::effect::{Command, Effect};
 use super::event::{EventKind, Level};
 use super::failover::Failover;
+use super::flap::Flap;
 use super::hello::Hello;
 use super::info::Role;
 use super::mutant::Guard;
@@ -64,6 +65,7 @@ pub(super) struct Group {
     /// Elections lost in a row, and the moment before which none is begun.
     pub(super) attempts: u32,
     pub(super) not_before: Instant,
+    pub(super) flap: Flap,
     /// Until when our vote for another keeps us from standing, and gives others their lead.
     pub(super) held_back: Option<Instant>,
     /// Whom a peer names as the master in the epoch in which we name another, since when, and
@@ -106,6 +108,7 @@ impl Group {
             repoint: None,
             attempts: 0,
             not_before: now,
+            flap: Flap::default(),
             held_back: None,
             dispute: None,
             refused_config: None,
@@ -504,6 +507,9 @@ impl Group {
     /// Another address is the master from now on. Nodes keep their links; the old master becomes a
     /// replica to be put right once it is back.
     pub(super) fn switch_master(&mut self, core: &mut Core, to: Address) {
+        if self.master.sdown_since.is_some() {
+            self.note_failover(core);
+        }
         let old = self.shown_master(core);
         let new_master = match self.replicas.remove(&to) {
             Some(node) => node,

@@ -24,6 +24,7 @@ pub mod election;
 mod entries;
 mod event;
 mod failover;
+mod flap;
 #[doc(hidden)]
 pub mod fuzz;
 mod group;

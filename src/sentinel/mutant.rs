@@ -38,6 +38,7 @@ macro_rules! guards {
                 Guard::LookupShowsFollowers,
                 Guard::NewsOfAll,
                 Guard::MasterToldAnew,
+                Guard::FlappingRests,
             ];
         }
     };
@@ -207,6 +208,8 @@ guards! {
     NewsAskedSince,
     /// Nor what the master said before.
     MasterToldAnew,
+    /// One failover after the other does not go on for ever.
+    FlappingRests,
     /// `parallel-syncs` is respected.
     ParallelSyncs,
     /// What a new master said of its role before it was one is no reason to call it down.

@@ -47,7 +47,8 @@ pub(super) fn read_options(words: &[String], deny_scripts: bool) -> Result<Vec<C
             }
             "master-reboot-down-after-period"
             | "primary-reboot-down-after-period"
-            | "refused-after" => number(option, value, 0).ok_or_else(|| invalid(value))?,
+            | "refused-after"
+            | "flap-pause" => number(option, value, 0).ok_or_else(|| invalid(value))?,
             "notification-script" | "client-reconfig-script" if deny_scripts => {
                 return Err("ERR Reconfiguration of scripts path is denied for security \
                             reasons. Check the deny-scripts-reconfig configuration directive in \
@@ -112,6 +113,7 @@ impl Change {
                 "parallel-syncs" => settings.parallel_syncs = number as u32,
                 "quorum" => settings.quorum = number as u32,
                 "refused-after" => settings.refused_after_ms = number,
+                "flap-pause" => settings.flap_pause_ms = number,
                 _ => settings.master_reboot_down_after_ms = number,
             },
             Change::Script { option, path } => {

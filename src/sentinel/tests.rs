@@ -4,6 +4,7 @@
 
 mod contract;
 mod elections;
+mod flaps;
 mod given_up;
 mod guards;
 mod lessons;

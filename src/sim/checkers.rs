@@ -4,6 +4,7 @@
 mod choice;
 mod conduct;
 mod excuses;
+mod flapping;
 mod identities;
 mod leaders;
 mod ledger;

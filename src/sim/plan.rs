@@ -26,6 +26,8 @@ const VOTERS_MS: Ms = 10_000;
 const TRIAL_ONE_IN: u64 = 3;
 /// One world in so many has a `refused-after`.
 const REFUSED_AFTER_ONE_IN: u64 = 3;
+/// One world in so many has a `flap-pause`.
+const FLAP_PAUSE_ONE_IN: u64 = 3;
 /// The port of the nodes of the first group; the next group has the next one.
 const NODE_PORT: u16 = 6379;
 
@@ -57,6 +59,10 @@ impl Plan {
         let dice = &mut Dice::new(seed, "refused-after");
         if dice.one_in(REFUSED_AFTER_ONE_IN) && !options.stock {
             shape.refused_after_ms = dice.skewed(50..=3_000);
+        }
+        let dice = &mut Dice::new(seed, "flap-pause");
+        if dice.one_in(FLAP_PAUSE_ONE_IN) && !options.stock {
+            shape.flap_pause_ms = dice.skewed(500..=20_000);
         }
         let theme = themes::votes::draw(&mut shape, &mut Dice::new(seed, "theme of votes"));
         let targets = Targets::of(&shape);
@@ -146,6 +152,8 @@ pub struct Shape {
     pub parallel_syncs: u32,
     /// Our `refused-after`, in ms; 0: none.
     pub refused_after_ms: u64,
+    /// Our `flap-pause`, in ms; 0: none.
+    pub flap_pause_ms: u64,
     /// Sentinels share machines with nodes.
     pub together: bool,
     /// Nodes are known by names, which have to be resolved.
@@ -209,6 +217,7 @@ impl Default for Shape {
             failover_timeout_ms: 10_000,
             parallel_syncs: 1,
             refused_after_ms: 0,
+            flap_pause_ms: 0,
             together: false,
             named: false,
             shows_ips: false,
@@ -413,6 +422,7 @@ impl Shape {
         settings.failover_timeout_ms = self.failover_timeout_ms;
         settings.parallel_syncs = self.parallel_syncs;
         settings.refused_after_ms = self.refused_after_ms;
+        settings.flap_pause_ms = self.flap_pause_ms;
         settings
     }
 
@@ -426,6 +436,9 @@ impl Shape {
         ];
         // Stock sentinels do not know it.
         settings.extend(Some(("refused-after", self.refused_after_ms)).filter(|(_, ms)| *ms > 0));
+        if self.stock.is_empty() {
+            settings.push(("flap-pause", self.flap_pause_ms));
+        }
         settings
     }
 
@@ -441,14 +454,15 @@ impl Shape {
     pub fn bound_ms(&self) -> Ms {
         let connections = self.silence_ms + self.patience_ms;
         let elections = self.all_voters_ms();
-        60_000 + connections + 3 * self.down_after_ms + 3 * self.failover_timeout_ms + elections
+        let failovers = self.down_after_ms + self.failover_timeout_ms + self.flap_pause_ms;
+        60_000 + connections + 3 * failovers + elections
     }
 
     /// How long it may take in a world that was well, in ms, until masters that died are replaced
     /// and followed.
     pub fn replaced_ms(&self) -> Ms {
         let copies_ms = 2 * (self.copy_ms + self.loading_ms);
-        30_000 + 2 * self.down_after_ms + copies_ms + self.all_voters_ms()
+        30_000 + 2 * self.down_after_ms + copies_ms + self.flap_pause_ms + self.all_voters_ms()
     }
 
     /// How much longer an election may take, in ms, which more than a majority must agree to.

@@ -214,6 +214,8 @@ rules! {
     SilenceIsNoticedInTime = "silence is noticed in time",
     /// Whoever set `refused-after` wants to wait no longer.
     RefusalsAreNoticedInTime = "refusals are noticed in time",
+    /// Where one master after the other goes down, a failover mends nothing.
+    WhoFlapsRests = "who flaps rests",
     /// The outage lasts until somebody does.
     WhoeverCanBeElectedStandsInTime = "whoever can be elected stands in time",
     /// Two masters take writes until one is put right.

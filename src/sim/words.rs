@@ -141,6 +141,9 @@ pub(super) fn legend(seed: u64, shape: &Shape) -> Vec<String> {
             match shape.refused_after_ms {
                 0 => String::new(),
                 ms => format!(", refused-after {ms} ms"),
+            } + &match shape.flap_pause_ms {
+                0 => String::new(),
+                ms => format!(", flap-pause {ms} ms"),
             }
         ),
         format!(

@@ -260,7 +260,7 @@ fn group_lines<'a>(name: &'a str, group: &'a GroupSettings) -> Vec<Fact<'a>> {
     }
     for time in GROUP_TIMES {
         let ms = (time.get)(group);
-        facts.extend((ms > 0).then(|| fact(["#", time.name, name], ms.to_string())));
+        facts.extend((ms != time.default_ms).then(|| fact(["#", time.name, name], ms.to_string())));
     }
     facts
 }

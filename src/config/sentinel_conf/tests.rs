@@ -480,6 +480,12 @@ fn a_directive_of_ours_stands_in_its_place_again_once_it_holds_again() {
         assert_eq!(good(&written).1.groups["m"].settings.refused_after_ms, ms, "{written}");
         assert!(written.contains("# kept\n"));
     }
+    for (ms, lines) in [(60_000, 0), (0, 1), (500, 1), (60_000, 0)] {
+        state.groups.get_mut("m").expect("read").settings.flap_pause_ms = ms;
+        written = render(&written, &declared, &settings, &state, None);
+        assert_eq!(good(&written).1.groups["m"].settings.flap_pause_ms, ms, "{written}");
+        assert_eq!(written.matches("# watchfire-flap-pause m").count(), lines, "{written}");
+    }
     assert_eq!(
         findings("sentinel refused-after m 200"),
         ["error 1:10 Unrecognized sentinel configuration statement."]

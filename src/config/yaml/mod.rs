@@ -73,6 +73,7 @@ const GROUP: &[&str] = &[
     "rename_commands",
     "master_reboot_down_after",
     "refused_after",
+    "flap_pause",
 ];
 
 /// What Redis's directives are called here.
@@ -295,6 +296,7 @@ impl Reader<'_> {
             group.master_reboot_down_after_ms = ms;
         });
         self.set(&section, "refused_after", Self::time_or_zero, |ms| group.refused_after_ms = ms);
+        self.set(&section, "flap_pause", Self::time_or_zero, |ms| group.flap_pause_ms = ms);
         self.set(&section, "notification_script", Self::script, |path| {
             group.notification_script = Some(path);
         });

@@ -71,6 +71,7 @@ groups:
     parallel_syncs: 3
     master_reboot_down_after: 0
     refused_after: 200ms
+    flap_pause: 2m
     auth: {user: w, password: 0123}
     notification_script: /scripts/tell
     client_reconfig_script: /scripts/move
@@ -92,6 +93,7 @@ groups:
     let a = &groups["a"];
     assert_eq!((a.down_after_ms, a.failover_timeout_ms, a.parallel_syncs), (1500, 90_000, 3));
     assert_eq!((a.master_reboot_down_after_ms, a.refused_after_ms), (0, 200));
+    assert_eq!(a.flap_pause_ms, 120_000);
     assert_eq!(a.auth_pass, Some(Secret::new("0123")), "digits stay as they are written");
     assert_eq!(a.rename_commands["CONFIG"], "cfg");
     assert_eq!(groups["b"].master, Address::new("::1", 6379));

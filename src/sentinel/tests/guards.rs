@@ -5,8 +5,8 @@ use std::panic::catch_unwind;
 
 use super::super::{Guard, without};
 use super::{
-    contract, elections, given_up, lessons, links, lookups, meetings, news, promises, promotions,
-    repairs, rights, strangers, swaps, votes,
+    contract, elections, flaps, given_up, lessons, links, lookups, meetings, news, promises,
+    promotions, repairs, rights, strangers, swaps, votes,
 };
 
 /// Guards, and for each the test that catches its absence.
@@ -102,6 +102,7 @@ const CAUGHT: &[(Guard, fn())] = &[
     (Guard::MasterSane, repairs::nobody_is_sent_to_a_master_that_is_down),
     (Guard::Patience, repairs::a_returning_old_master_is_taken_back_after_all_have_confirmed),
     (Guard::PeersConfirm, repairs::a_master_too_many_is_given_time_unless_all_have_confirmed),
+    (Guard::FlappingRests, flaps::after_three_failovers_in_a_row_comes_one_in_each_flap_pause),
     (Guard::NewsOfAll, news::whoever_can_be_reached_and_knows_of_another_election_delays_it),
     (Guard::NewsAskedSince, news::what_was_said_before_the_node_was_seen_does_not_count),
     (Guard::MasterToldAnew, news::the_master_must_say_again_that_it_is_one),

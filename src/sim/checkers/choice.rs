@@ -129,6 +129,7 @@ impl Checkers {
                 }
             }
             Effect::Announce(event) => {
+                self.weigh_flapping(speaker, event);
                 let place = (speaker.number, event.group.as_deref().unwrap_or_default().to_owned());
                 match event.kind {
                     EventKind::ElectedLeader => self.weigh_election(speaker, &place),

@@ -94,7 +94,10 @@ impl Court {
         ear.answer(self.at, &Command::Info, &Value::bulk(info));
     }
 
-    fn speaks<T>(&mut self, what: impl FnOnce(&mut Checkers, &Speaker, &Seat) -> T) -> T {
+    pub(in super::super) fn speaks<T>(
+        &mut self,
+        what: impl FnOnce(&mut Checkers, &Speaker, &Seat) -> T,
+    ) -> T {
         let id = id(0);
         let speaker = Speaker {
             at: self.at,

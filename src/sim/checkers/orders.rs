@@ -133,6 +133,7 @@ fn holds(settings: &GroupSettings, option: &str, value: &str) -> bool {
         "failover-timeout" => settings.failover_timeout_ms,
         "parallel-syncs" => u64::from(settings.parallel_syncs),
         "refused-after" => settings.refused_after_ms,
+        "flap-pause" => settings.flap_pause_ms,
         _ => return true,
     };
     held.to_string() == value

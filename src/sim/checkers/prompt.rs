@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::choice::{Place, group_at, named, slack};
+use super::flapping::Flapping;
 use super::times::{AWAKE_MS, LEAD_MS, ORDER_MS, PATIENCE_MS, PING_MS, SANE_MS, TENURE_MS};
 use super::told::{Ear, Info, Seat};
 use super::{Checkers, Speaker};
@@ -45,6 +46,7 @@ pub(super) struct Prompt {
     writes: BTreeMap<usize, (Ms, Ms)>,
     /// When a write last failed.
     failed: BTreeMap<usize, Ms>,
+    pub(super) flapping: Flapping,
 }
 
 /// One group of a sentinel that is looked at.
@@ -77,6 +79,7 @@ impl Prompt {
         self.alone.retain(other);
         self.writes.remove(&sentinel);
         self.failed.remove(&sentinel);
+        self.flapping.died(sentinel);
     }
 
     /// A write begins, and ends.
@@ -302,6 +305,7 @@ impl Checkers {
         let lead_ms = group.sentinels.len() as Ms * lead_ms;
         let bound = self.prompt.bound.get(place).copied().unwrap_or_default();
         let again = self.conduct.stands_again(place, voters)?;
+        let again = again.max(self.prompt.flapping.until(place, group.settings.flap_pause_ms));
         let turn = odown.max(bound).max(again).max(woke).max(mended) + lead_ms;
         let due = odown + slack(turn - odown) + BEAT_MS;
         (speaker.at > due).then(|| {

@@ -60,6 +60,7 @@ impl Book {
                 ("failover-timeout", settings.failover_timeout_ms),
                 ("parallel-syncs", settings.parallel_syncs.into()),
                 ("refused-after", settings.refused_after_ms),
+                ("flap-pause", settings.flap_pause_ms),
             ] {
                 // What is not set stays what it was.
                 let kept = page.kept.insert(option, written).unwrap_or(written).to_string();
