@@ -38,8 +38,9 @@ impl Group {
         core.due(core.now().plus(ahead_ms - allowed_ms));
         Some(format!(
             "No failover of {0} for now: it flaps, {BURST} of its masters went down one after the \
-             other. From now on one is replaced in {pause_ms} ms (flap-pause). Look for what brings \
-             them down; SENTINEL FAILOVER {0} does not wait, SENTINEL SET {0} flap-pause 0 ends it",
+             other. From now on one is replaced in {pause_ms} ms (flap-pause). Look for what \
+             brings them down; SENTINEL FAILOVER {0} does not wait, and SENTINEL SET {0} \
+             flap-pause 0 ends this",
             self.name
         ))
     }

@@ -4,7 +4,6 @@
 mod choice;
 mod conduct;
 mod excuses;
-mod flapping;
 mod identities;
 mod leaders;
 mod ledger;

@@ -1,10 +1,11 @@
 //! What is to be done is done in time: looked at now and then, at moments when a sentinel has
 //! nothing left to do and nothing that waits for its disk.
 
+mod flapping;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::choice::{Place, group_at, named, slack};
-use super::flapping::Flapping;
 use super::times::{AWAKE_MS, LEAD_MS, ORDER_MS, PATIENCE_MS, PING_MS, SANE_MS, TENURE_MS};
 use super::told::{Ear, Info, Seat};
 use super::{Checkers, Speaker};
@@ -13,6 +14,7 @@ use crate::sentinel::types::{Address, RunId};
 use crate::sentinel::{Event, EventKind, Input};
 use crate::sim::rules::{Broken, Rule};
 use crate::sim::wire::Ms;
+use flapping::Flapping;
 
 /// Pause between two looks at a sentinel, in ms.
 const LOOK_MS: Ms = 1_000;
@@ -46,7 +48,7 @@ pub(super) struct Prompt {
     writes: BTreeMap<usize, (Ms, Ms)>,
     /// When a write last failed.
     failed: BTreeMap<usize, Ms>,
-    pub(super) flapping: Flapping,
+    flapping: Flapping,
 }
 
 /// One group of a sentinel that is looked at.

@@ -1,6 +1,6 @@
 //! One that flaps, and rests or does not.
 
-use super::super::choice::tests::{Court, GROUP, NOW};
+use super::super::super::choice::tests::{Court, GROUP, NOW};
 use super::*;
 use crate::resp::Value;
 use crate::sentinel::Request;

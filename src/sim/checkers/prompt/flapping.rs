@@ -1,11 +1,11 @@
 //! Who flaps rests: after three failovers in a row comes one in each `flap-pause`. Kept twice: by
-//! what a sentinel surely counts, for it may not stand earlier, and by what it may count at most, for
-//! then it has to.
+//! what a sentinel surely counts, for it may not stand earlier, and by what it may count at most,
+//! for then it has to.
 
 use std::collections::BTreeMap;
 
-use super::choice::Place;
-use super::{Checkers, Speaker};
+use super::super::choice::Place;
+use super::super::{Checkers, Speaker};
 use crate::sentinel::{Event, EventKind};
 use crate::sim::rules::Rule;
 use crate::sim::wire::Ms;
@@ -35,7 +35,7 @@ impl Flapping {
 
 impl Checkers {
     /// It has another master, or stands for election.
-    pub(super) fn weigh_flapping(&mut self, speaker: &Speaker, event: &Event) {
+    pub(in super::super) fn weigh_flapping(&mut self, speaker: &Speaker, event: &Event) {
         let Some(name) = event.group.as_ref() else { return };
         let Some(group) = speaker.disk.groups.get(&**name) else { return };
         let place = (speaker.number, name.to_string());
