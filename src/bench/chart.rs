@@ -175,7 +175,7 @@ mod tests {
                 watchfire: None,
             },
         ];
-        Report { sections: vec![Section { title: "kill -9".into(), rows }] }
+        Report { sections: vec![Section { title: "kill -9".into(), rounds: 1, rows }] }
     }
 
     #[test]

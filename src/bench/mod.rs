@@ -9,3 +9,4 @@ pub mod failover;
 pub mod nodes;
 mod report;
 pub mod scale;
+mod wire;

@@ -13,6 +13,8 @@ pub(super) struct Report {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Section {
     pub(super) title: String,
+    /// How often it was measured; a row with fewer numbers says so.
+    pub(super) rounds: usize,
     pub(super) rows: Vec<Row>,
 }
 
@@ -52,9 +54,10 @@ impl Cell {
         }
     }
 
-    /// `1249 / 1606`, or `17 of 20 (85 %)`.
+    /// `1249 / 1606`, one number if it was measured once, or `17 of 20 (85 %)`.
     pub(super) fn show(&self) -> String {
         match *self {
+            Cell::Spread { median, count: 1, .. } => number(median),
             Cell::Spread { median, max, .. } => format!("{} / {}", number(median), number(max)),
             Cell::Share { part: 0, whole } => format!("0 of {whole}"),
             Cell::Share { part, whole } => {
@@ -71,11 +74,12 @@ impl Row {
         (redis > 0.0 && watchfire > 0.0).then(|| redis / watchfire)
     }
 
-    /// The row's cells of the table. A quantity that was measured less often than `often` says so.
-    fn columns(&self, often: usize) -> [String; 4] {
+    /// The row's cells of the table. A quantity that was measured less often than in each of the
+    /// `rounds` says so.
+    fn columns(&self, rounds: usize) -> [String; 4] {
         let show = |cell: Option<Cell>| match cell {
-            Some(cell @ Cell::Spread { count, .. }) if count < often => {
-                format!("{} ({count} of {often})", cell.show())
+            Some(cell @ Cell::Spread { count, .. }) if count < rounds => {
+                format!("{} ({count} of {rounds})", cell.show())
             }
             Some(cell) => cell.show(),
             None => "-".into(),
@@ -86,27 +90,14 @@ impl Row {
     }
 }
 
-impl Section {
-    /// How often the quantity was measured that was measured most.
-    fn most_measured(&self) -> usize {
-        let cells = self.rows.iter().flat_map(|row| [row.redis, row.watchfire]).flatten();
-        let counts = cells.map(|cell| match cell {
-            Cell::Spread { count, .. } => count,
-            Cell::Share { .. } => 0,
-        });
-        counts.max().unwrap_or_default()
-    }
-}
-
 impl Report {
     /// A Markdown table for each section, its columns aligned for those who read it as it is.
     pub(super) fn table(&self) -> String {
         let mut text = String::new();
         for section in self.sections.iter().filter(|section| !section.rows.is_empty()) {
             let heads = ["median / max", "redis-sentinel", "watchfire", "ratio"].map(String::from);
-            let often = section.most_measured();
             let rows: Vec<[String; 4]> =
-                section.rows.iter().map(|row| row.columns(often)).collect();
+                section.rows.iter().map(|row| row.columns(section.rounds)).collect();
             let width = |at: usize| {
                 let cells = rows.iter().chain([&heads]).map(|row| row[at].chars().count());
                 cells.max().unwrap_or_default()
@@ -188,7 +179,7 @@ mod tests {
         let sound = row("failed over again", "", share, Some(Cell::Share { part: 0, whole: 20 }));
         let alone = row("pause", "ms", Cell::Spread { median: 9.0, max: 9.5, count: 3 }, None);
         let title = "kill -9".to_owned();
-        Report { sections: vec![Section { title, rows: vec![fast, sound, alone] }] }
+        Report { sections: vec![Section { title, rounds: 10, rows: vec![fast, sound, alone] }] }
     }
 
     #[test]

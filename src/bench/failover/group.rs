@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use super::answers::{ask_once, fields};
 use super::blackhole::Wall;
-use super::wire::{ask_once, fields};
 use crate::demo::child::{Child, Program, place, tail};
 use crate::demo::cluster::free_ports;
 use crate::demo::failure::Failure;
@@ -37,8 +37,8 @@ pub(super) struct Plan {
     pub(super) replicas: usize,
     pub(super) quorum: usize,
     pub(super) down_after: Duration,
-    /// Further directives for this group, without its name: `("refused-after", "200")`.
-    pub(super) directives: Vec<(&'static str, String)>,
+    /// Directives of Watchfire's own for this group: `("refused-after", "200")`.
+    pub(super) own_directives: Vec<(&'static str, &'static str)>,
     /// Give the master a host of its own, which can be cut off.
     pub(super) own_host: bool,
 }
@@ -275,8 +275,11 @@ fn sentinel_conf(address: SocketAddr, master: SocketAddr, plan: &Plan) -> String
         ("failover-timeout", FAILOVER_TIMEOUT.as_millis().to_string()),
         ("parallel-syncs", "1".to_string()),
     ];
-    for (name, value) in directives.iter().chain(&plan.directives) {
+    for (name, value) in &directives {
         text += &format!("sentinel {name} {GROUP} {value}\n");
+    }
+    for (name, value) in &plan.own_directives {
+        text += &format!("# watchfire-{name} {GROUP} {value}\n");
     }
     text
 }

@@ -220,7 +220,8 @@ pub(super) fn section(
     rounds("rounds: healthy new master called down", |round| round.successor_called_down);
     rounds("rounds: failed over again", |round| round.failed_over_again);
     rows.retain(|row| row.redis.is_some() || row.watchfire.is_some());
-    Section { title, rows }
+    let rounds = redis.len().max(watchfire.len());
+    Section { title, rounds, rows }
 }
 
 fn share_lost(outcomes: &[&Outcome], habit: Habit) -> Option<Cell> {

@@ -4,6 +4,7 @@
 //! `round` plays one round on a `group`; `watch` and `writer` see what happens and put it on a
 //! `timeline`, of which `measure` makes the rows of the report.
 
+mod answers;
 mod blackhole;
 mod fault;
 mod group;
@@ -11,18 +12,16 @@ mod measure;
 mod round;
 mod timeline;
 mod watch;
-mod wire;
 mod writer;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::process::Command;
 
 pub use fault::Fault;
 use group::Plan;
@@ -158,10 +157,6 @@ async fn play_all(options: &Options, found: &mut Found) -> Result<(), Failure> {
         .collect();
     for case in cases(options) {
         let (fault, down_after) = case;
-        if fault == Fault::Refused && !knows_refused_after().await? {
-            complain("refused is left out: this Watchfire does not know refused-after");
-            continue;
-        }
         for number in 0..options.rounds {
             for (side, sentinel) in &sides {
                 // Redis has no such order: its rounds of the plain one stand beside it.
@@ -174,7 +169,7 @@ async fn play_all(options: &Options, found: &mut Found) -> Result<(), Failure> {
                     replicas: options.replicas,
                     quorum: fault.quorum(),
                     down_after,
-                    directives: directives(fault, *side),
+                    own_directives: own_directives(fault, *side),
                     own_host: fault == Fault::Blackhole,
                 };
                 let dir = new_dir()?;
@@ -194,10 +189,9 @@ fn cases(options: &Options) -> Vec<Case> {
     options.faults.iter().flat_map(of).collect()
 }
 
-fn directives(fault: Fault, side: Side) -> Vec<(&'static str, String)> {
-    let (name, value) = REFUSED_AFTER;
+fn own_directives(fault: Fault, side: Side) -> Vec<(&'static str, &'static str)> {
     match (fault, side) {
-        (Fault::Refused, Side::Watchfire) => vec![(name, value.into())],
+        (Fault::Refused, Side::Watchfire) => vec![REFUSED_AFTER],
         _ => vec![],
     }
 }
@@ -205,20 +199,6 @@ fn directives(fault: Fault, side: Side) -> Vec<(&'static str, String)> {
 fn new_dir() -> Result<TempDir, Failure> {
     let made = tempfile::Builder::new().prefix("watchfire-bench-").tempdir();
     made.map_err(Failure::io("make a temporary directory"))
-}
-
-/// Asks this program whether it takes the directive.
-async fn knows_refused_after() -> Result<bool, Failure> {
-    let dir = new_dir()?;
-    let file = dir.path().join("sentinel.conf");
-    let (name, value) = REFUSED_AFTER;
-    let text = format!("sentinel monitor m 127.0.0.1 1 2\nsentinel {name} m {value}\n");
-    fs::write(&file, text).map_err(Failure::io("write a configuration file"))?;
-    let program = std::env::current_exe().map_err(Failure::io("find this program's own file"))?;
-    let mut check = Command::new(program);
-    check.arg("check").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = check.kill_on_drop(true).status().await;
-    status.map(|status| status.success()).map_err(Failure::io("run this program's check"))
 }
 
 impl Found {

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout_at};
 
+use super::answers::{ask_once, master_address};
 use super::fault::Fault;
 use super::group::{GROUP, Group, Plan, SENTINELS};
 use super::measure::{Measure, Outcome, Writes};
 use super::timeline::{Timeline, ms};
 use super::watch::Watch;
-use super::wire::{Wire, ask_once, master_address};
 use super::writer::{Habit, Ledger, Writer};
+use crate::bench::wire::{Wire, within};
 use crate::demo::failure::Failure;
 use crate::resp::Value;
 
@@ -147,7 +148,7 @@ async fn inflict(
             group.freeze_master(true);
         }
         Fault::Shutdown => {
-            let wire = Wire::open(master, ANSWER_WITHIN).await;
+            let wire = within(ANSWER_WITHIN, Wire::open(master)).await;
             let mut wire = wire.map_err(Failure::io("reach the master"))?;
             timeline.fault = Some(Instant::now());
             // Nothing answers it but the end of the connection.
@@ -160,14 +161,14 @@ async fn inflict(
         }
         Fault::Order | Fault::Coordinated => {
             let sentinel = group.sentinels()[number % SENTINELS];
-            let wire = Wire::open(sentinel, ANSWER_WITHIN).await;
+            let wire = within(ANSWER_WITHIN, Wire::open(sentinel)).await;
             let mut wire = wire.map_err(Failure::io("reach a sentinel"))?;
             let words: &[&str] = match fault {
                 Fault::Coordinated => &["SENTINEL", "FAILOVER", GROUP, "COORDINATED"],
                 _ => &["SENTINEL", "FAILOVER", GROUP],
             };
             timeline.fault = Some(Instant::now());
-            let answer = wire.ask(words, ANSWER_WITHIN).await;
+            let answer = within(ANSWER_WITHIN, wire.ask(words)).await;
             let answer = answer.map_err(Failure::io("order a failover"))?;
             if answer != Value::ok() {
                 let text = format!("SENTINEL FAILOVER was answered by {answer:?}");

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::timeline::{Fact, Role, What, switched_to};
-use super::wire::Wire;
+use crate::bench::wire::{Wire, within};
 use crate::resp::Value;
 
 /// Between two questions to a node: how exact its times are.
@@ -98,9 +98,9 @@ async fn notice_stalls(facts: Facts) {
 async fn role_of(wire: &mut Option<Wire>, address: SocketAddr) -> io::Result<Role> {
     let open = match wire.take() {
         Some(open) => open,
-        None => Wire::open(address, ANSWER_WITHIN).await?,
+        None => within(ANSWER_WITHIN, Wire::open(address)).await?,
     };
-    let answer = wire.insert(open).ask(&["ROLE"], ANSWER_WITHIN).await?;
+    let answer = within(ANSWER_WITHIN, wire.insert(open).ask(&["ROLE"])).await?;
     role_in(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
@@ -139,7 +139,7 @@ async fn hear(
     facts: &Facts,
     moved: &watch::Sender<Option<SocketAddr>>,
 ) -> io::Result<Infallible> {
-    let mut wire = Wire::open(address, ANSWER_WITHIN).await?;
+    let mut wire = within(ANSWER_WITHIN, Wire::open(address)).await?;
     wire.send(&["PSUBSCRIBE", "*"]).await?;
     loop {
         let message = wire.next().await?;

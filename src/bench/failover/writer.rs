@@ -12,10 +12,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::answers::master_address;
 use super::group::GROUP;
 use super::timeline::What;
 use super::watch::{Facts, tell};
-use super::wire::{Wire, master_address};
+use crate::bench::wire::{Wire, within};
 use crate::resp::Value;
 
 /// Between two writes, and between two questions to the sentinel while there is no master.
@@ -122,9 +123,9 @@ impl Client {
                     let was_silent = silent.filter(|(silent, _)| *silent == node);
                     let too_soon = |(_, since): (_, Instant)| since.elapsed() < AGAIN_AFTER;
                     if !was_silent.is_some_and(too_soon) {
-                        let within = was_silent.map_or(ANSWER_WITHIN, |_| AGAIN_WITHIN);
+                        let at_first = was_silent.map_or(ANSWER_WITHIN, |_| AGAIN_WITHIN);
                         // Any error is answered by looking for the master anew.
-                        let written = self.write_to(node, within).await;
+                        let written = self.write_to(node, at_first).await;
                         let late = written.is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
                         silent = late.then(|| (node, Instant::now()));
                     }
@@ -142,23 +143,23 @@ impl Client {
     async fn ask(&self, sentinel: &mut Option<Wire>) -> io::Result<Option<SocketAddr>> {
         let open = match sentinel.take() {
             Some(open) => open,
-            None => Wire::open(self.sentinel, ANSWER_WITHIN).await?,
+            None => within(ANSWER_WITHIN, Wire::open(self.sentinel)).await?,
         };
         let words = ["SENTINEL", "get-master-addr-by-name", GROUP];
-        let answer = sentinel.insert(open).ask(&words, ANSWER_WITHIN).await?;
+        let answer = within(ANSWER_WITHIN, sentinel.insert(open).ask(&words)).await?;
         Ok(master_address(&answer))
     }
 
     /// Writes until the first error, until the habit says to look elsewhere, or until the end. The
-    /// first answer must come `within` this time.
-    async fn write_to(&mut self, node: SocketAddr, within: Duration) -> io::Result<()> {
-        let mut wire = Wire::open(node, within).await?;
-        let mut patience = within;
+    /// first answer must come in the time given `at_first`.
+    async fn write_to(&mut self, node: SocketAddr, at_first: Duration) -> io::Result<()> {
+        let mut wire = within(at_first, Wire::open(node)).await?;
+        let mut patience = at_first;
         while !self.is_done() && !self.wants_to_follow() {
             let number = self.ledger.keys.len();
             self.ledger.keys.push(None);
             let set = ["SET", &self.ledger.key(number), &number.to_string()];
-            let answer = wire.ask(&set, patience).await?;
+            let answer = within(patience, wire.ask(&set)).await?;
             patience = ANSWER_WITHIN;
             if answer != Value::ok() {
                 return Err(io::Error::other(format!("{answer:?}")));
@@ -196,13 +197,13 @@ impl Ledger {
 
     /// How many acknowledged writes the node at `master` does not have.
     pub(super) async fn lost(&self, master: SocketAddr) -> io::Result<u64> {
-        let mut wire = Wire::open(master, READ_WITHIN).await?;
+        let mut wire = within(READ_WITHIN, Wire::open(master)).await?;
         let mut lost = 0;
         for begin in (0..self.keys.len()).step_by(READ_AT_ONCE) {
             let numbers = begin..(begin + READ_AT_ONCE).min(self.keys.len());
             let mut words = vec!["MGET".to_owned()];
             words.extend(numbers.clone().map(|number| self.key(number)));
-            let Value::Array(values) = wire.ask(&words, READ_WITHIN).await? else {
+            let Value::Array(values) = within(READ_WITHIN, wire.ask(&words)).await? else {
                 return Err(io::ErrorKind::InvalidData.into());
             };
             let is_lost = |(number, value): (usize, Value)| {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::process::{LOOK_PERIOD, Process, free_port};
-use super::wire::Wire;
 use crate::bench::nodes::Cast;
+use crate::bench::wire::Wire;
 use crate::resp::Value;
 
 /// Replicas of each group.
@@ -148,7 +148,7 @@ impl Crowd {
 
     async fn ask(&mut self, word: &str) -> io::Result<Vec<Value>> {
         let words = [word];
-        let asked = self.shards.iter_mut().map(|shard| shard.wire.ask(&words));
+        let asked = self.shards.iter_mut().map(|shard| shard.wire.obtain(&words));
         timeout(ANSWER_WITHIN, futures_util::future::try_join_all(asked))
             .await
             .map_err(|_| io::Error::other("the nodes do not answer"))?
@@ -171,7 +171,7 @@ impl Shard {
         let deadline = Instant::now() + ANSWER_WITHIN;
         loop {
             process.check()?;
-            match Wire::open(cast.port).await {
+            match Wire::local(cast.port).await {
                 Ok(wire) => return Ok(Shard { cast, wire, _process: process }),
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 Err(_) => sleep(LOOK_PERIOD).await,

@@ -10,9 +10,10 @@ mod query;
 mod rows;
 mod sentinel;
 mod trio;
-mod wire;
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use self::crowd::Fault;
 use self::rows::{Rows, Sheet};
 pub use self::sentinel::Program;
+use self::trio::Trio;
+use super::report::Report;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -36,9 +39,13 @@ pub struct Options {
     /// Three sentinels with so many groups on a busy machine, for this time.
     pub busy: Option<(usize, Duration)>,
     /// How often.
-    pub rounds: u32,
+    pub rounds: usize,
     /// How long to wait for a sentinel to start, or for a group to move.
     pub patience: Duration,
+    /// Where each row goes, as lines of JSON.
+    pub json: Option<PathBuf>,
+    /// Where the chart goes.
+    pub svg: Option<PathBuf>,
 }
 
 /// One thing that is measured, of one program.
@@ -56,6 +63,7 @@ pub fn run(options: &Options) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let mut rows = Rows::default();
     let measured = runtime.and_then(|runtime| {
+        // Ends between two turns of this task, so whatever runs is dropped, and ended, with it.
         runtime.block_on(async {
             tokio::select! {
                 went_well = measure(options, &mut rows) => went_well,
@@ -63,14 +71,27 @@ pub fn run(options: &Options) -> ExitCode {
             }
         })
     });
-    let printed = writeln!(io::stdout(), "{}", rows.table().trim_start());
-    match measured.and_then(|code| printed.map(|()| code)) {
+    let shown = show(options, &rows.report(options.rounds));
+    match measured.and_then(|code| shown.map(|()| code)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tell(format_args!("watchfire bench scale: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Everything that was found, also of a run that did not come to its end.
+fn show(options: &Options, report: &Report) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", report.table())?;
+    let write = |path: &Path, text: &str| {
+        let named = |error| io::Error::other(format!("write {}: {error}", path.display()));
+        fs::write(path, text).map_err(named)
+    };
+    if let Some(path) = &options.json {
+        write(path, &report.json_lines()?)?;
+    }
+    options.svg.as_ref().map_or(Ok(()), |path| write(path, &report.chart()))
 }
 
 /// The exit code for the signal that comes first.
@@ -136,10 +157,15 @@ impl Trial {
         match self {
             Trial::Alone(groups) => alone::run(program, groups, patience, path, sheet).await?,
             Trial::Mass(groups, fault) => {
-                trio::fail(program, groups, fault, patience, path, sheet).await?;
+                let mut trio = Trio::meet(program, groups, patience, path, sheet).await?;
+                trio.idle(sheet).await?;
+                trio.fail(fault, patience, sheet).await?;
+                trio.end().await?;
             }
             Trial::Busy(groups, time) => {
-                trio::saturate(program, groups, time, patience, path, sheet).await?;
+                let trio = Trio::meet(program, groups, patience, path, sheet).await?;
+                trio.saturate(time, path, sheet).await?;
+                trio.end().await?;
             }
         }
         dir.close()

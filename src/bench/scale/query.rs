@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::process;
-use super::wire::Wire;
+use crate::bench::wire::Wire;
 
 /// A PING follows the other's answer, no sooner than this after the other.
 const PING_PERIOD: Duration = Duration::from_millis(1);
@@ -25,7 +25,7 @@ pub(super) async fn ping_while<T>(
     port: u16,
     done: impl Future<Output = T>,
 ) -> io::Result<(Vec<f64>, T)> {
-    let mut wire = Wire::open(port).await?;
+    let mut wire = Wire::local(port).await?;
     let mut period = interval(PING_PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut done = std::pin::pin!(done);
@@ -37,7 +37,7 @@ pub(super) async fn ping_while<T>(
         }
         let asked = Instant::now();
         // The other future goes on meanwhile, and its end is looked at behind the answer.
-        let answer = timeout(PONG_WITHIN, wire.ask(&["PING"]));
+        let answer = timeout(PONG_WITHIN, wire.obtain(&["PING"]));
         answer.await.map_err(|_| io::Error::other("no answer to PING"))??;
         took.push(super::rows::ms(asked.elapsed()));
     }

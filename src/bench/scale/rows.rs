@@ -1,22 +1,23 @@
-//! What was found, side by side.
+//! What was measured, as samples of each program; they become a report.
 
 use std::time::Duration;
 
 use super::sentinel::Program;
+use crate::bench::report::{Cell, Report, Row, Section};
 
 /// One quantity, with what was measured of each program.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
-    pub(super) section: String,
-    pub(super) what: String,
-    pub(super) unit: &'static str,
-    pub(super) redis: Vec<f64>,
-    pub(super) watchfire: Vec<f64>,
+struct Samples {
+    section: String,
+    what: String,
+    unit: &'static str,
+    redis: Vec<f64>,
+    watchfire: Vec<f64>,
 }
 
 /// In the order in which they came up.
 #[derive(Debug, Default)]
-pub(super) struct Rows(Vec<Row>);
+pub(super) struct Rows(Vec<Samples>);
 
 /// Where a trial puts what it finds.
 pub(super) struct Sheet<'a> {
@@ -29,10 +30,10 @@ impl Sheet<'_> {
     /// Adds one sample.
     pub(super) fn put(&mut self, what: &str, unit: &'static str, sample: f64) {
         let rows = &mut self.rows.0;
-        let is_it = |row: &Row| row.section == self.section && row.what == what;
+        let is_it = |row: &Samples| row.section == self.section && row.what == what;
         let at = rows.iter().position(is_it).unwrap_or_else(|| {
             let (section, what) = (self.section.clone(), what.to_owned());
-            rows.push(Row { section, what, unit, redis: Vec::new(), watchfire: Vec::new() });
+            rows.push(Samples { section, what, unit, redis: Vec::new(), watchfire: Vec::new() });
             rows.len() - 1
         });
         match self.program {
@@ -53,24 +54,20 @@ impl Sheet<'_> {
 }
 
 impl Rows {
-    /// A Markdown table for each section: medians, and the maximum where there are several samples.
-    pub(super) fn table(&self) -> String {
-        let mut text = String::new();
-        let mut section = "";
-        for row in &self.0 {
-            if row.section != section {
-                section = &row.section;
-                text += &format!(
-                    "\n### {section}\n\n| what | {} | {} |\n|---|---|---|\n",
-                    Program::Redis.name(),
-                    Program::Watchfire.name()
-                );
+    /// A section for each trial: medians and maxima over its rounds.
+    pub(super) fn report(&self, rounds: usize) -> Report {
+        let mut report = Report::default();
+        for Samples { section, what, unit, redis, watchfire } in &self.0 {
+            if report.sections.last().is_none_or(|last| last.title != *section) {
+                report.sections.push(Section { title: section.clone(), rounds, rows: Vec::new() });
             }
-            let unit = if row.unit.is_empty() { String::new() } else { format!(", {}", row.unit) };
-            let (redis, watchfire) = (cell(&row.redis), cell(&row.watchfire));
-            text += &format!("| {}{unit} | {redis} | {watchfire} |\n", row.what);
+            let (redis, watchfire) = (Cell::of(redis), Cell::of(watchfire));
+            let row = Row { what: what.clone(), unit, redis, watchfire };
+            if let Some(last) = report.sections.last_mut() {
+                last.rows.push(row);
+            }
         }
-        text
+        report
     }
 }
 
@@ -84,28 +81,6 @@ fn percentile(sorted: &[f64], part: f64) -> Option<f64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-fn cell(samples: &[f64]) -> String {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match (percentile(&sorted, 0.5), sorted.last()) {
-        (Some(median), Some(max)) if sorted.len() > 1 => {
-            format!("{} / {}", number(median), number(*max))
-        }
-        (Some(median), _) => number(median),
-        (None, _) => "-".into(),
-    }
-}
-
-/// Three digits.
-fn number(value: f64) -> String {
-    let decimals = match value.abs() {
-        small if small < 9.995 && value.fract() != 0.0 => 2,
-        small if small < 99.95 && value.fract() != 0.0 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +89,7 @@ mod tests {
     fn samples_of_both_programs_meet_in_one_row() {
         let mut rows = Rows::default();
         for (program, sample) in
-            [(Program::Redis, 1249.4), (Program::Watchfire, 12.34), (Program::Watchfire, 0.5)]
+            [(Program::Redis, 1249.4), (Program::Watchfire, 12.5), (Program::Watchfire, 0.5)]
         {
             let section = "wide".to_owned();
             Sheet { rows: &mut rows, program, section }.put("first write", "ms", sample);
@@ -123,16 +98,20 @@ mod tests {
             Sheet { rows: &mut rows, program: Program::Watchfire, section: "wide".into() };
         sheet.put_spread("moved", "", (1..=200).map(f64::from).collect());
         sheet.put_spread("nothing", "", Vec::new());
-        let expected = "
-### wide
-
-| what | redis-sentinel | watchfire |
-|---|---|---|
-| first write, ms | 1249 | 0.50 / 12.3 |
-| moved, median | - | 100 |
-| moved, p99 | - | 198 |
-| moved, max | - | 200 |
-";
-        assert_eq!(rows.table(), expected);
+        let report = rows.report(2);
+        let [section] = &report.sections[..] else { panic!("{report:?}") };
+        let shown = section.rows.iter().map(|row| {
+            let cell = |cell: Option<Cell>| cell.map_or("-".into(), |cell| cell.show());
+            format!("{}: {} {}", row.what, cell(row.redis), cell(row.watchfire))
+        });
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [
+                "first write: 1249 6.50 / 12.5",
+                "moved, median: - 100",
+                "moved, p99: - 198",
+                "moved, max: - 200",
+            ]
+        );
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::crowd::NODES;
 use super::process::{LOOK_PERIOD, Process, Usage, free_port};
-use super::wire::Wire;
+use crate::bench::wire::Wire;
 
 /// The name of its file.
 const FILE: &str = "sentinel.conf";
@@ -115,13 +115,13 @@ impl Sentinel {
     pub(super) async fn pong(&mut self, deadline: Instant) -> io::Result<Instant> {
         let mut wire = loop {
             self.process.check()?;
-            match timeout(CONNECT_WITHIN, Wire::open(self.port)).await {
+            match timeout(CONNECT_WITHIN, Wire::local(self.port)).await {
                 Ok(Ok(wire)) => break wire,
                 _ if Instant::now() >= deadline => return Err(late("no connection to a sentinel")),
                 _ => sleep(LOOK_PERIOD).await,
             }
         };
-        let answer = timeout_at(deadline, wire.ask(&["PING"]));
+        let answer = timeout_at(deadline, wire.obtain(&["PING"]));
         answer.await.map_err(|_| late("a sentinel does not answer PING"))??;
         Ok(Instant::now())
     }
@@ -133,8 +133,8 @@ impl Sentinel {
         deadline: Instant,
     ) -> io::Result<Knowledge> {
         let answer = async {
-            let mut wire = Wire::open(self.port).await?;
-            wire.ask(&["INFO", "sentinel"]).await
+            let mut wire = Wire::local(self.port).await?;
+            wire.obtain(&["INFO", "sentinel"]).await
         };
         let answer = timeout_at(deadline, answer).await;
         let answer = answer.map_err(|_| late("a sentinel does not answer INFO"))??;

@@ -16,7 +16,7 @@ use super::process::{Process, Usage};
 use super::rows::{Sheet, ms};
 use super::sentinel::{DOWN_AFTER, Knowledge, Program, Sentinel, number, place};
 use super::tell;
-use super::wire::Wire;
+use crate::bench::wire::Wire;
 
 const SENTINELS: usize = 3;
 const QUORUM: usize = 2;
@@ -30,44 +30,26 @@ const ANNOUNCEMENTS_MAX: usize = 4096;
 const AGREE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Three sentinels, their nodes, and where each master is at first.
-struct Trio {
+pub(super) struct Trio {
     sentinels: Vec<Sentinel>,
     crowd: Crowd,
     masters: Vec<SocketAddrV4>,
 }
 
-/// All masters fail at once.
-pub(super) async fn fail(
-    program: Program,
-    groups: usize,
-    fault: Fault,
-    patience: Duration,
-    dir: &Path,
-    sheet: &mut Sheet<'_>,
-) -> io::Result<()> {
-    let mut trio = Trio::raise(program, groups, dir).await?;
-    trio.meet(patience, sheet).await?;
-    trio.idle(sheet).await?;
-    trio.fail(fault, patience, sheet).await?;
-    trio.end().await
-}
-
-/// Nothing fails, and all cores are busy otherwise.
-pub(super) async fn saturate(
-    program: Program,
-    groups: usize,
-    time: Duration,
-    patience: Duration,
-    dir: &Path,
-    sheet: &mut Sheet<'_>,
-) -> io::Result<()> {
-    let mut trio = Trio::raise(program, groups, dir).await?;
-    trio.meet(patience, sheet).await?;
-    trio.saturate(time, dir, sheet).await?;
-    trio.end().await
-}
-
 impl Trio {
+    /// They start, and come to know each other for every group.
+    pub(super) async fn meet(
+        program: Program,
+        groups: usize,
+        patience: Duration,
+        dir: &Path,
+        sheet: &mut Sheet<'_>,
+    ) -> io::Result<Trio> {
+        let mut trio = Trio::raise(program, groups, dir).await?;
+        trio.get_to_know(patience, sheet).await?;
+        Ok(trio)
+    }
+
     async fn raise(program: Program, groups: usize, dir: &Path) -> io::Result<Trio> {
         let crowd = Crowd::raise(groups, SENTINELS, dir).await?;
         let masters = crowd.masters();
@@ -77,7 +59,7 @@ impl Trio {
     }
 
     /// Waits until each knows the other two for every group, and is calm.
-    async fn meet(&mut self, patience: Duration, sheet: &mut Sheet<'_>) -> io::Result<()> {
+    async fn get_to_know(&mut self, patience: Duration, sheet: &mut Sheet<'_>) -> io::Result<()> {
         let begun = Instant::now();
         let deadline = begun + patience;
         let groups = self.masters.len();
@@ -111,7 +93,8 @@ impl Trio {
         Ok(())
     }
 
-    async fn idle(&self, sheet: &mut Sheet<'_>) -> io::Result<()> {
+    /// What they cost while nothing happens.
+    pub(super) async fn idle(&self, sheet: &mut Sheet<'_>) -> io::Result<()> {
         let (begun, before) = (Instant::now(), self.usage()?);
         sleep(IDLE).await;
         let seconds = begun.elapsed().as_secs_f64();
@@ -123,7 +106,8 @@ impl Trio {
         Ok(())
     }
 
-    async fn fail(
+    /// All masters fail at once.
+    pub(super) async fn fail(
         &mut self,
         fault: Fault,
         patience: Duration,
@@ -133,8 +117,8 @@ impl Trio {
         let (sender, mut announced) = mpsc::channel(ANNOUNCEMENTS_MAX);
         let mut watches = Vec::new();
         for (at, sentinel) in self.sentinels.iter().enumerate() {
-            let mut wire = Wire::open(sentinel.port).await?;
-            wire.ask(&["SUBSCRIBE", "+switch-master"]).await?;
+            let mut wire = Wire::local(sentinel.port).await?;
+            wire.obtain(&["SUBSCRIBE", "+switch-master"]).await?;
             let watch = tokio::spawn(watch(at, wire, sender.clone()));
             watches.push(AbortOnDropHandle::new(watch));
         }
@@ -210,7 +194,12 @@ impl Trio {
     }
 
     /// Keeps all cores busy, and counts what is announced of masters that are well.
-    async fn saturate(&self, time: Duration, dir: &Path, sheet: &mut Sheet<'_>) -> io::Result<()> {
+    pub(super) async fn saturate(
+        &self,
+        time: Duration,
+        dir: &Path,
+        sheet: &mut Sheet<'_>,
+    ) -> io::Result<()> {
         const EVENTS: [&str; 4] = ["+sdown", "+odown", "+switch-master", "+tilt"];
         let cores = std::thread::available_parallelism()?.get();
         tell(format_args!("  {cores} processes keep the cores busy for {} s", time.as_secs()));
@@ -247,7 +236,7 @@ impl Trio {
         self.sentinels.iter().map(|sentinel| sentinel.logged(event)).sum()
     }
 
-    async fn end(self) -> io::Result<()> {
+    pub(super) async fn end(self) -> io::Result<()> {
         try_join_all(self.sentinels.into_iter().map(Sentinel::end)).await.map(drop)
     }
 }

@@ -1,5 +1,6 @@
 //! `watchfire bench scale`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,11 +36,19 @@ pub(super) struct Args {
 
     /// Do everything so often; the table shows medians and maxima
     #[arg(long, default_value_t = 1)]
-    rounds: u32,
+    rounds: usize,
 
     /// How long to wait for a sentinel to start, or for groups to fail over
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
     patience: Duration,
+
+    /// Also write each row of the table as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Also draw the table
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -65,7 +74,7 @@ fn fault(text: &str) -> Result<Fault, String> {
 }
 
 fn options(args: Args) -> scale::Options {
-    let Args { mut groups, mut mass, faults, saturate, only, rounds, patience } = args;
+    let Args { mut groups, mut mass, faults, saturate, only, rounds, patience, json, svg } = args;
     let programs = match only {
         None => vec![Program::Redis, Program::Watchfire],
         Some(Only::Redis) => vec![Program::Redis],
@@ -77,5 +86,5 @@ fn options(args: Args) -> scale::Options {
         groups = vec![100, 1000, 3000];
         mass = vec![100, 300, 1000];
     }
-    scale::Options { programs, alone: groups, mass, faults, busy, rounds, patience }
+    scale::Options { programs, alone: groups, mass, faults, busy, rounds, patience, json, svg }
 }
