@@ -75,6 +75,11 @@ fn state_file() {
 }
 
 #[test]
+fn journal() {
+    run("journal");
+}
+
+#[test]
 fn rdb() {
     run("rdb");
 }

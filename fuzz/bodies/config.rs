@@ -163,6 +163,51 @@ pub(crate) fn state_file(data: &[u8]) {
     }
 }
 
+/// Two bytes say where the journal is torn and damaged; then come states, one in a line.
+pub(crate) fn journal(data: &[u8]) {
+    const ID: &str = "0123456789abcdef";
+    let read = |bytes: &[u8], state: &State| state_files::replay(ID, bytes, state.clone());
+    let (place, rest) = data.split_at(data.len().min(2));
+    let lines = rest.split(|byte| *byte == b'\n');
+    let states = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    let mut states: Vec<State> = states.collect();
+    // Whatever stands there is read, or refused.
+    let fresh = State {
+        my_id: RunId::from_bytes([1; 20]),
+        current_epoch: 0,
+        groups: ByName::new(),
+        removed: ByName::new(),
+        live: None,
+    };
+    let title = state_files::journal(ID, &[]).expect("a journal without a record");
+    let _ = read(rest, &fresh);
+    let _ = read(&[title.as_bytes(), rest].concat(), &fresh);
+
+    states.insert(0, fresh);
+    let whole = state_files::journal(ID, &states).expect("every change can be written");
+    let bytes = whole.as_bytes();
+    let last = states.last().expect("one at least");
+    assert_eq!(read(bytes, &states[0]).as_ref(), Ok(&Some(last.clone())));
+    let place = place.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    // Torn anywhere it leads to one of the states on the way.
+    let torn = read(&bytes[..place % bytes.len()], &states[0]).expect("torn is not damaged");
+    assert!(torn.is_none_or(|torn| states.contains(&torn)));
+    // Damaged anywhere it is refused, or is taken for torn in its last record.
+    let at = place % bytes.len();
+    let mut damaged = bytes.to_vec();
+    damaged[at] ^= 1 << (place % 7);
+    let last_record = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n');
+    match read(&damaged, &states[0]) {
+        Ok(Some(state)) => {
+            // A digit may be written in two ways.
+            let missed = state != *last && last_record.is_none_or(|last| at <= last);
+            assert!(!missed && states.contains(&state), "byte {at} is not missed");
+        }
+        Ok(None) => assert!(at < title.len() && whole.lines().count() == 1, "byte {at} of {whole}"),
+        Err(_) => {}
+    }
+}
+
 /// Written and read back.
 pub(crate) fn survives_its_file(state: &State) {
     let text = state_files::encode(state).expect("every state can be written");

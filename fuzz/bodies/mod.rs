@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("yaml", config::yaml),
     ("sentinel_conf", config::sentinel_conf),
     ("state_file", config::state_file),
+    ("journal", config::journal),
     ("rdb", replication::rdb),
     ("psync_reply", replication::psync_reply),
 ];

@@ -1,14 +1,17 @@
 //! A sentinel is killed at random moments of a failover. It comes back as the same sentinel: id,
-//! epochs that never go back, its votes, the nodes and sentinels that it knew.
+//! epochs that never go back, its votes, the nodes and sentinels that it knew. One that watches
+//! many groups is killed while an operator changes them, and has all that it said OK to.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+use crate::support::client::Client;
 use crate::support::events::Heard;
 use crate::support::group::{Group, Plan};
 use crate::support::node::Nodes;
-use crate::support::sentinel::{GROUP, Sentinel};
+use crate::support::sentinel::{GROUP, Program, Sentinel};
 use crate::support::wait::wait_until;
 
 over_both_nodes!(a_sentinel_killed_at_any_moment_comes_back_the_same);
@@ -61,6 +64,68 @@ fn a_sentinel_killed_at_any_moment_comes_back_the_same(nodes: Nodes) {
         let twice = voted_twice(&all);
         assert!(twice.is_none(), "two votes in one epoch: {twice:?}");
     }
+}
+
+/// So many that each change is a record in the journal beside the file.
+const MANY: u64 = 120;
+
+#[test]
+fn a_sentinel_of_many_groups_killed_at_any_moment_has_what_it_said_ok_to() {
+    let mut sentinel = Sentinel::start_with(Program::Watchfire, "sentinel.conf", |port, dir| {
+        let groups = (1..=MANY).map(|n| format!("sentinel monitor g{n} 127.0.0.1 {n} 2\n"));
+        format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\n{}",
+            dir.display(),
+            groups.collect::<String>()
+        )
+    });
+    let journal = sentinel.file().with_extension("conf.journal");
+    // The last value that was answered for each group, and the one under way.
+    let mut said = BTreeMap::new();
+    let mut value = 1_000;
+    let mut changed = 0;
+    for round in 0..6 {
+        let port = sentinel.port;
+        let begin = value;
+        let operator = std::thread::spawn(move || change_until_it_dies(port, begin));
+        std::thread::sleep(Duration::from_millis(rand::rng().random_range(20..600)));
+        sentinel.kill9();
+        let (answered, open) = operator.join().expect("the operator is fine");
+        changed += answered.len();
+        let was_there = journal.exists();
+        value = answered.last().map_or(value, |(_, last)| *last) + 2;
+        said.extend(answered);
+        sentinel.restart();
+        for (group, value) in &mut said {
+            let is = sentinel.call(&["SENTINEL", "MASTER", group]);
+            let is = is.field("down-after-milliseconds").and_then(|ms| ms.parse().ok());
+            // It was written, and the answer died with its process.
+            let under_way = open.as_ref().filter(|(of, new)| of == group && Some(*new) == is);
+            *value = under_way.map_or(*value, |(_, new)| *new);
+            assert_eq!(is, Some(*value), "round {round}, {group}");
+        }
+        assert!(was_there || changed == 0, "round {round}: each change is in the journal");
+    }
+    assert!(changed > 50, "{changed} changes");
+}
+
+/// Those that were answered, and the last one, which was not.
+type Answered = (Vec<(String, u64)>, Option<(String, u64)>);
+
+/// Sets one group after the other to another value.
+fn change_until_it_dies(port: u16, begin: u64) -> Answered {
+    let mut client = Client::connect(port).expect("the sentinel is reachable");
+    let mut answered = Vec::new();
+    for value in begin.. {
+        let group = format!("g{}", value % MANY + 1);
+        let words = ["SENTINEL", "SET", &group, "down-after-milliseconds", &value.to_string()];
+        match client.call(&words) {
+            Ok(reply) if reply.text() == "OK" => answered.push((group, value)),
+            Ok(reply) => panic!("{reply:?}"),
+            Err(_) => return (answered, Some((group, value))),
+        }
+    }
+    (answered, None)
 }
 
 /// Epochs in which a sentinel announced a vote.

@@ -11,7 +11,7 @@ use crate::config::types::RunId;
 
 /// The steps from a state to a later one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Change {
+pub(in super::super) struct Change {
     /// The new id, if that has changed.
     pub(super) my_id: Option<RunId>,
     pub(super) current_epoch: u64,

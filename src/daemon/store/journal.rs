@@ -43,7 +43,7 @@ impl JournalId {
     }
 
     /// As it stands in a file.
-    pub(super) fn read(text: &str) -> JournalId {
+    pub(in super::super) fn read(text: &str) -> JournalId {
         JournalId(text.to_owned())
     }
 
@@ -96,8 +96,7 @@ impl Journal {
             file.set_permissions(mode).map_err(at("can't set the mode of"))?;
             let _ = fchown(&file, Some(main.uid()), Some(main.gid()));
         }
-        write(&mut file, format!("{TITLE}{VERSION}{id}\n").as_bytes())
-            .map_err(at("can't write"))?;
+        write(&mut file, title(&id).as_bytes()).map_err(at("can't write"))?;
         step();
         file.sync_all().map_err(at("can't fsync"))?;
         step();
@@ -169,7 +168,7 @@ fn record<'a>(bytes: &'a [u8], id: &JournalId) -> Option<&'a [u8]> {
 
 /// What lies in the place of a journal.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found {
+pub(in super::super) enum Found {
     /// Nothing, or a journal that was never begun.
     Nothing,
     /// The journal of another file, or of another writing of this one.
@@ -185,38 +184,61 @@ pub(super) enum Found {
 /// It cannot be read, or holds what it should not.
 pub(super) fn read(main: &Path, id: Option<&JournalId>) -> Result<Found, StateFileError> {
     let path = beside(main);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(cause) => {
-            return Err(StateFileError::Unusable { path, step: "can't read it", cause });
-        }
-    };
-    let damaged =
-        |at: usize| StateFileError::Journal { path: path.clone(), file: main.to_owned(), at };
+    match fs::read(&path) {
+        Ok(bytes) => decode(&bytes, id).map_err(|at| {
+            let file = main.to_owned();
+            StateFileError::Journal { path, file, at }
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(cause) => Err(StateFileError::Unusable { path, step: "can't read it", cause }),
+    }
+}
+
+/// What a journal with this content holds for the file with this id.
+///
+/// # Errors
+/// The byte from which on it is damaged.
+pub(in super::super) fn decode(bytes: &[u8], id: Option<&JournalId>) -> Result<Found, usize> {
     let Some(id) = id else {
         return Ok(if bytes.is_empty() { Found::Nothing } else { Found::Foreign });
     };
     let follows = |from: usize| (from..bytes.len()).any(|at| record(&bytes[at..], id).is_some());
-    let title = format!("{TITLE}{VERSION}{id}\n");
+    let title = title(id);
     if !bytes.starts_with(title.as_bytes()) {
         // A journal whose begin is damaged is ours all the same.
         if follows(0) {
-            return Err(damaged(0));
+            return Err(0);
         }
-        let torn = title.as_bytes().starts_with(&bytes);
+        let torn = title.as_bytes().starts_with(bytes);
         return Ok(if torn { Found::Nothing } else { Found::Foreign });
     }
     let mut changes = Vec::new();
     let mut at = title.len();
     while let Some(text) = record(&bytes[at..], id) {
-        changes.push(serde_json::from_slice(text).map_err(|_| damaged(at))?);
+        changes.push(serde_json::from_slice(text).map_err(|_| at)?);
         at += HEAD + text.len() + 1;
     }
     if follows(at) {
-        return Err(damaged(at));
+        return Err(at);
     }
     Ok(Found::Ours(changes, bytes.len() - at))
+}
+
+/// The first line of a journal.
+fn title(id: &JournalId) -> String {
+    format!("{TITLE}{VERSION}{id}\n")
+}
+
+/// The whole journal that leads from each of these states to the next.
+///
+/// # Errors
+/// There is no change that cannot be written.
+pub(in super::super) fn encode(id: &JournalId, states: &[State]) -> serde_json::Result<String> {
+    let mut text = title(id);
+    for change in states.windows(2).filter_map(|pair| Change::between(&pair[0], &pair[1])) {
+        text += &frame(id, &serde_json::to_string(&change)?);
+    }
+    Ok(text)
 }
 
 /// What an operator should know of a journal that was found.
@@ -247,7 +269,7 @@ pub(super) fn note(main: &Path, found: &Found) -> Option<String> {
 }
 
 /// Takes all steps of a journal that was found.
-pub(super) fn replay(found: Found, state: &mut State) {
+pub(in super::super) fn replay(found: Found, state: &mut State) {
     if let Found::Ours(changes, _) = found {
         changes.into_iter().for_each(|change| change.apply(state));
     }

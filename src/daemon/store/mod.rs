@@ -5,7 +5,7 @@ mod aside;
 mod change;
 mod conf_file;
 mod conf_lock;
-mod journal;
+pub(super) mod journal;
 #[cfg(test)]
 mod kill_tests;
 mod memory;
