@@ -6,6 +6,7 @@ mod contract;
 mod elections;
 mod given_up;
 mod guards;
+mod hand_overs;
 mod lessons;
 mod links;
 mod lookups;
