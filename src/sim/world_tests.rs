@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::checkers::Claim;
 use super::super::faults::{Fault, Order};
+use super::super::net::Weather;
 use super::super::node::Data;
 use super::super::run;
 use super::*;
@@ -276,6 +277,12 @@ fn after_orders() -> String {
     }
     world.begin();
     live(&mut world, 15_000);
+    world.watch.checkers.set_season(Season::Rough);
+    // What a sentinel asks is answered before the last writes have reached the replicas.
+    let nodes: Vec<_> = (0..world.nodes.len()).map(|n| world.net.machine(Proc::Node(n))).collect();
+    let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
+    let slow = pairs.filter(|(a, b)| a < b).map(|pair| (pair, 15)).collect();
+    world.net.set_weather(Weather { slow, ..Weather::default() });
     for n in 0..ORDERS {
         let asked = world.order(n as usize % 3, Request::Failover("g0".into()));
         assert_eq!(asked, Some(Some(Value::ok())));
