@@ -152,7 +152,7 @@ impl Group {
                 let has_all = node.infos > infos && has(node, &replid, offset);
                 let in_time = !late || !core.holds(Guard::HoldLasts);
                 if in_time && (has_all || !core.holds(Guard::CaughtUp)) {
-                    return self.promote_chosen(core, replica);
+                    return self.promote_chosen(core, replica, true);
                 }
                 if late {
                     return self.in_vain(core, replica, "the replica did not catch up");
@@ -173,7 +173,7 @@ impl Group {
     ) -> bool {
         if let Err(why) = self.why_no_hand_over(&replica) {
             self.without_master(core, why);
-            return self.promote_chosen(core, replica);
+            return self.promote_chosen(core, replica, false);
         }
         if core.due(until) {
             return self.in_vain(core, replica, "the replica is too far behind");
@@ -262,8 +262,9 @@ impl Group {
         }
     }
 
-    /// The votes still bind, and the replica can still be promoted: it is.
-    fn promote_chosen(&mut self, core: &mut Core, replica: Address) -> bool {
+    /// The votes still bind, and the replica can still be promoted: it is. `whole`: it has all that
+    /// was written.
+    fn promote_chosen(&mut self, core: &mut Core, replica: Address, whole: bool) -> bool {
         let Some(Failover { epoch, .. }) = self.failover else { return false };
         let late = self.tenure_is_over(core) && core.holds(Guard::PromotionInTenure);
         let tally = self.tally(core, epoch);
@@ -272,6 +273,11 @@ impl Group {
             Some(node) => self.why_unfit(core, node),
             None => Some("it is not known any more".to_owned()),
         };
+        // Who has all is as good as any.
+        let second = || self.best_replica(core, true).is_ok_and(|best| best != replica);
+        let unfit = unfit.or_else(|| {
+            (!whole && second()).then(|| "another one is to be preferred by now".to_owned())
+        });
         let why = match unfit {
             _ if late => "too late: the votes do not bind any more".to_owned(),
             _ if few => format!("{} votes in epoch {epoch} are too few by now", tally.votes),
@@ -290,7 +296,7 @@ impl Group {
             return self.abort(core, EventKind::AbortSlaveTimeout, why.to_owned());
         }
         self.without_master(core, why);
-        self.promote_chosen(core, replica)
+        self.promote_chosen(core, replica, false)
     }
 
     /// The master cannot be told to hold writes.
@@ -302,7 +308,7 @@ impl Group {
         if !coordinated {
             self.without_master(core, why);
         }
-        self.promote_chosen(core, replica)
+        self.promote_chosen(core, replica, false)
     }
 
     /// Has the master itself hand its role over to this replica. False where it cannot be asked.

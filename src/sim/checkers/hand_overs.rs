@@ -60,11 +60,18 @@ impl Checkers {
     pub(super) fn claims_hand_over(&mut self, speaker: &Speaker, to: &Address, node: usize) {
         let Some((name, group)) = group_at(speaker, to) else { return };
         let place = (speaker.number, name.to_owned());
-        let ordered = self.is_forced(&place) && self.master_down(&place).is_none();
-        if ordered && !self.hand_overs.warned.contains(&place) && !self.mixed {
+        if self.is_handed_over(&place) && !self.mixed {
             let master = group.settings.master.clone();
             self.claims.push(Claim::HandsOver { place, node, master });
         }
+    }
+
+    /// Its master lives, and it was not said that something may be lost. Whoever is promoted was
+    /// chosen some time ago then, and waited for until it had all: others may have come nearer, or
+    /// back, meanwhile.
+    pub(super) fn is_handed_over(&self, place: &Place) -> bool {
+        let ordered = self.is_forced(place) && self.master_down(place).is_none();
+        ordered && !self.hand_overs.warned.contains(place)
     }
 
     /// It was seen that something may be lost.
