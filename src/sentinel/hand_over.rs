@@ -226,9 +226,12 @@ impl Group {
     ) {
         let replies = match reply {
             Value::Array(replies) => &replies[..],
-            _ => &[],
+            other => std::slice::from_ref(other),
         };
-        if let Some(text) = replies.last().and_then(Value::text) {
+        let infos = self.master.infos;
+        if let [_, info] = replies
+            && let Some(text) = info.text()
+        {
             self.take_info(core, address, Some(text));
         }
         let Some(Failover { epoch, state: State::Holding { replica, hold }, .. }) = &self.failover
@@ -240,8 +243,11 @@ impl Group {
             return;
         }
         let replica = replica.clone();
-        if let Some(Value::Error(error)) = replies.first() {
-            let error: String = error.chars().take(REFUSAL_CHARS_MAX).collect();
+        if replies.first() != Some(&Value::ok()) {
+            let error = match replies.first() {
+                Some(Value::Error(error)) => error.chars().take(REFUSAL_CHARS_MAX).collect(),
+                _ => "it does not say that it holds writes".to_owned(),
+            };
             self.master.held_until = None;
             self.refused(core, replica, &format!("the master refused: {error}"));
             return;
@@ -250,8 +256,10 @@ impl Group {
             self.in_vain(core, replica, why);
             return;
         }
-        let all = self.master.info.as_ref().and_then(written);
-        let Some((replid, offset)) = all.map(|(replid, offset)| (replid.clone(), offset)) else {
+        // What it said before it held writes says nothing.
+        let told = self.master.info.as_ref().filter(|_| self.master.infos > infos);
+        let all = told.and_then(written).map(|(replid, offset)| (replid.clone(), offset));
+        let Some((replid, offset)) = all else {
             self.in_vain(core, replica, "INFO does not say how much is written");
             return;
         };

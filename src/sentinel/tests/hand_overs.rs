@@ -154,6 +154,23 @@ fn a_master_that_holds_no_writes_is_asked_itself_or_not_at_all() {
 }
 
 #[test]
+fn a_master_that_does_not_say_how_much_is_written_is_not_handed_over() {
+    // A script runs, or it cannot be asked for INFO any more.
+    let busy = || Value::error(BUSY);
+    let answers = [(busy(), false), (Value::Array(vec![Value::ok(), busy()]), true)];
+    for (answer, held) in answers {
+        let mut desk = ordered(COORDINATED);
+        desk.reply_from(MASTER, hold(&desk).expect("asked"), answer.clone());
+        desk.pass(100);
+        assert!(desk.promotions().is_empty() && desk.has(EventKind::AbortSlaveTimeout) == held);
+        assert_eq!(sent_behind(&desk).contains(&Command::FreeWrites), held);
+        let mut desk = ordered(PLAIN);
+        desk.reply_from(MASTER, hold(&desk).expect("asked"), answer);
+        assert!(desk.promotions() == [REPLICA] && warned(&desk));
+    }
+}
+
+#[test]
 fn writes_are_not_held_for_a_replica_that_is_far_behind() {
     assert!(hold(&ordered(PLAIN)).is_some(), "this one is near");
     let mut desk = Desk::new(1, 2);
