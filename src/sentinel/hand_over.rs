@@ -99,21 +99,28 @@ impl Group {
         self.set_state(State::Holding { replica: replica.clone(), hold });
     }
 
-    /// Why the master cannot be asked for anything, or the replica is none.
+    /// Why there is nothing to be handed over, or nobody to hand it over.
     fn why_no_hand_over(&self, replica: &Address) -> Result<&Node, &'static str> {
         let master = &self.master;
         let usable = master.sdown_since.is_none() && master.health.locked_out.is_none();
-        if !master.health.up || !usable || master.stranger.is_some() {
+        if !usable || master.stranger.is_some() {
             return Err("the master cannot be reached");
-        }
-        if master.role() != Some(Role::Master) {
-            return Err("the master does not say that it is one");
         }
         let node = self.replicas.get(replica).ok_or("the master itself was chosen")?;
         match node.role() {
             Some(Role::Slave) => Ok(node),
             _ => Err("the replica says master already"),
         }
+    }
+
+    /// Why the master cannot be asked now. It may be in a moment: who was just promoted, say, has
+    /// ended all connections.
+    fn why_not_now(&self) -> Option<&'static str> {
+        if !self.master.health.up {
+            return Some("there is no connection to the master");
+        }
+        let says_so = self.master.role() == Some(Role::Master);
+        (!says_so).then_some("the master does not say that it is one")
     }
 
     fn without_master(&self, core: &mut Core, why: &str) -> bool {
@@ -176,9 +183,10 @@ impl Group {
             return self.promote_chosen(core, replica, false);
         }
         if core.due(until) {
-            return self.in_vain(core, replica, "the replica is too far behind");
+            let why = self.why_not_now().unwrap_or("the replica is too far behind");
+            return self.in_vain(core, replica, why);
         }
-        if self.master.infos <= infos {
+        if self.master.infos <= infos || self.why_not_now().is_some() {
             self.master.ask_info_after(core, ASK_AGAIN_MS);
             return false;
         }
@@ -252,7 +260,8 @@ impl Group {
             self.refused(core, replica, &format!("the master refused: {error}"));
             return;
         }
-        if let Err(why) = self.why_no_hand_over(&replica) {
+        let why_not = self.why_no_hand_over(&replica).err().or(self.why_not_now());
+        if let Some(why) = why_not {
             self.in_vain(core, replica, why);
             return;
         }
@@ -340,6 +349,9 @@ impl Group {
     /// cannot be asked.
     fn as_master_shows(&self, replica: &Address) -> Result<(Address, u64), &'static str> {
         let node = self.why_no_hand_over(replica)?;
+        if let Some(why) = self.why_not_now() {
+            return Err(why);
+        }
         let shown = self.master.info.iter().flat_map(|info| &info.slaves);
         let to = shown.clone().find(|shown| node.is_at(shown));
         let to = to.ok_or("the master does not show that replica")?;

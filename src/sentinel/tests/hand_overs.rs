@@ -193,6 +193,27 @@ fn writes_are_not_held_for_a_replica_that_is_far_behind() {
 }
 
 #[test]
+fn a_master_whose_connection_was_just_ended_is_asked_over_the_next() {
+    let mut desk = Desk::new(1, 2);
+    desk.infos.insert(at(MASTER), master(500));
+    desk.infos.insert(at(REPLICA), replica(500));
+    desk.infos.insert(at(OTHER_REPLICA), replica(400));
+    desk.pass(15_000);
+    desk.ask(PLAIN("mymaster".into()));
+    desk.connection_ends(MASTER);
+    desk.win();
+    desk.pass(300);
+    assert_eq!((hold(&desk), desk.promotions()), (None, vec![]));
+    let ip = || "127.0.0.1".to_owned();
+    let up = LinkEvent::Up { local_ip: ip(), remote_ip: ip() };
+    desk.input(Input::Link { link: desk.link_to(MASTER), event: up });
+    desk.pass(30);
+    holds(&mut desk, 500);
+    desk.pass(30);
+    assert_eq!((desk.promotions(), warned(&desk)), (vec![REPLICA], false));
+}
+
+#[test]
 fn a_master_that_is_down_holds_nothing() {
     let mut desk = Desk::new(1, 2);
     desk.pass(15_000);
