@@ -38,6 +38,7 @@ macro_rules! guards {
                 Guard::LookupShowsFollowers,
                 Guard::NewsOfAll,
                 Guard::MasterToldAnew,
+                Guard::CaughtUp,
                 Guard::HoldLasts,
                 Guard::NoHelloBehindHold,
             ];
