@@ -1,17 +1,17 @@
 //! An ordered failover beside a master that lives: it loses no write that the master has
 //! acknowledged. Redis's sentinels promote a replica beside a master that goes on writing.
 //!
-//! The leader drives it. It waits until the replica is so near that it is short, has the master hold
-//! all writes (`CLIENT PAUSE ms WRITE`), asks the replica until it has all that the master wrote, and
-//! promotes it; the old master is sent behind it as in any failover, and lets its clients go then.
-//! The pause ends by itself, counted from when the master began it: so it is counted here from when
-//! it was sent, and nobody is promoted once too little of it is left.
+//! The leader drives it. It waits until the replica is so near that it is short, has the master
+//! hold all writes (`CLIENT PAUSE ms WRITE`), asks the replica until it has all that the master
+//! wrote, and promotes it; the old master is sent behind it as in any failover, and lets its
+//! clients go then. The pause ends by itself, counted from when the master began it: so it is
+//! counted here from when it was sent, and nobody is promoted once too little of it is left.
 //!
 //! Election, choice, events and what comes after are those of any failover. Where the master is
 //! down, all is as in Redis. Where it may not be told to hold writes, the plain order promotes the
 //! replica all the same and the log says what may be lost; `COORDINATED` asks the master itself to
-//! hand its role over (`FAILOVER TO`), and does as the plain order where that is refused, too. Where
-//! the replica does not catch up, `COORDINATED` is given up and nothing has changed.
+//! hand its role over (`FAILOVER TO`), and does as the plain order where that is refused, too.
+//! Where the replica does not catch up, `COORDINATED` is given up and nothing has changed.
 
 use super::core::Core;
 use super::effect::Command;

@@ -272,8 +272,8 @@ impl World {
         }
     }
 
-    /// What a node lacks that takes the place of a master, or what that may still be told; `None` if
-    /// nothing. Of a node that has just been started the sentinel may not know that it was.
+    /// What a node lacks that takes the place of a master, or what that may still be told; `None`
+    /// if nothing. Of a node that has just been started the sentinel may not know that it was.
     fn what_is_lost(&self, node: usize, master: &Address) -> Option<String> {
         let now = self.net.now();
         let old = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master)?;
