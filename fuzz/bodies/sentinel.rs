@@ -386,7 +386,10 @@ fn reply(desk: &Desk, source: &mut Source<'_>, command: &Command) -> Value {
     match command {
         Command::Ping => Value::Simple("PONG".into()),
         Command::GiveUp(_) => Value::Integer(1),
-        Command::HandOver { .. } | Command::HandedOver => Value::ok(),
+        Command::HandOver { .. } | Command::HandedOver | Command::FreeWrites => Value::ok(),
+        Command::HoldWrites { .. } => {
+            Value::Array(vec![Value::ok(), Value::bulk(info_text(source))])
+        }
         Command::Info => Value::bulk(info_text(source)),
         Command::IsMasterDown { epoch: asked, candidate, .. } => {
             let leader = match (candidate, source.below(4)) {
@@ -452,6 +455,9 @@ fn info_text(source: &mut Source<'_>) -> String {
         if shape & 16 > 0 {
             text += "replica_announced:0\r\n";
         }
+    }
+    if shape & 64 > 0 {
+        text += &format!("master_replid:{}\r\nmaster_repl_offset:9\r\n", id(0));
     }
     if shape & 32 > 0 {
         text += &source.text();

@@ -552,7 +552,7 @@ const SENTINEL_TABLE: &[Command] = &[
         "failover",
         -3,
         "2.8.4",
-        "Promotes a replica now if a majority agrees; COORDINATED: the master hands over.",
+        "Promotes a replica now if a majority agrees; COORDINATED: only if nothing is lost.",
         sentinel::failover,
     )
     .args(&[arg("master-name"), token("coordinated").optional()]),

@@ -167,6 +167,16 @@ pub enum Command {
     },
     /// Promotion: `SLAVEOF NO ONE` and what goes with it in one transaction, then `INFO`.
     Promote,
+    /// `CLIENT PAUSE ms WRITE`: to a master that is to hold all writes; then `INFO`, which shows
+    /// what was written before.
+    HoldWrites {
+        /// The epoch of the failover for which it does.
+        epoch: Epoch,
+        /// For how long, in ms, if they are not freed before.
+        ms: u64,
+    },
+    /// `CLIENT UNPAUSE`: writes that were held go on, or are refused by a replica.
+    FreeWrites,
     /// `FAILOVER TO host port TIMEOUT ms`: to a master that is to hand its role over.
     HandOver {
         /// The replica that is to become the master, as the master shows it.
@@ -237,6 +247,10 @@ impl Command {
                 asker.as_str(),
             ]),
             Command::Promote => transaction("NO", "ONE"),
+            Command::HoldWrites { ms, .. } => {
+                several(vec![vec!["CLIENT", "PAUSE", &ms.to_string(), "WRITE"], vec!["INFO"]])
+            }
+            Command::FreeWrites => one(&["CLIENT", "UNPAUSE"]),
             Command::HandOver { to, timeout_ms } => {
                 let (port, timeout) = (to.port.to_string(), timeout_ms.to_string());
                 one(&["FAILOVER", "TO", &to.host, &port, "TIMEOUT", &timeout])

@@ -6,6 +6,7 @@ use super::effect::Command;
 use super::election::{TENURE_MS, rank_step_ms, retry_ms};
 use super::event::{EventKind, Level};
 use super::group::Group;
+use super::hand_over::Hold;
 use super::hello::GiveUp;
 use super::info::Role;
 use super::mutant::Guard;
@@ -30,7 +31,7 @@ pub(super) struct Failover {
     pub(super) epoch: Epoch,
     /// Asked for by an operator: needs no ODOWN.
     pub(super) forced: bool,
-    /// The operator asked for a hand-over by the master; see `hand_over`.
+    /// The operator wants it only if nothing is lost by it; see `hand_over`.
     pub(super) coordinated: bool,
     pub(super) started: Instant,
     /// Holds our own vote: nothing is done on votes that a crash could take back.
@@ -45,6 +46,8 @@ pub(super) enum State {
     Election,
     /// Elected; the replicas are asked for fresh INFO.
     Choosing { since: Instant },
+    /// The master is to hold writes until this replica, which was chosen, has them all.
+    Holding { replica: Address, hold: Hold },
     /// `SLAVEOF NO ONE` is sent; the replica, which had answered so many INFOs until then, is asked
     /// until it says master.
     Promoting { replica: Address, infos: u64, next_info: Instant },
@@ -58,16 +61,18 @@ impl Failover {
         match self.state {
             State::Election => "wait_start",
             State::Choosing { .. } => "select_slave",
-            State::Promoting { .. } | State::HandingOver { .. } => "wait_promotion",
+            State::Holding { .. } | State::Promoting { .. } | State::HandingOver { .. } => {
+                "wait_promotion"
+            }
         }
     }
 
     /// True if this is the replica that was told to become master.
     pub(super) fn promotes(&self, address: &Address) -> bool {
         match &self.state {
-            State::Promoting { replica, .. } | State::HandingOver { replica, .. } => {
-                replica == address
-            }
+            State::Holding { replica, .. }
+            | State::Promoting { replica, .. }
+            | State::HandingOver { replica, .. } => replica == address,
             State::Election | State::Choosing { .. } => false,
         }
     }
@@ -86,13 +91,18 @@ impl Group {
             return false;
         }
         match self.failover.as_ref().map(|f| &f.state) {
-            Some(State::Election | State::Choosing { .. }) if core.asks_double() => false,
+            Some(State::Election | State::Choosing { .. } | State::Holding { .. })
+                if core.asks_double() =>
+            {
+                false
+            }
             None => self.consider_failover(core),
             Some(State::Election) => self.count_votes(core),
             Some(State::Choosing { since }) => {
                 let since = *since;
                 self.choose_replica(core, since)
             }
+            Some(State::Holding { .. }) => self.advance_hand_over(core),
             Some(State::Promoting { .. } | State::HandingOver { .. }) => self.await_promotion(core),
         }
     }
@@ -249,7 +259,7 @@ impl Group {
     }
 
     /// True once the time that the votes gave us is over.
-    fn tenure_is_over(&self, core: &mut Core) -> bool {
+    pub(super) fn tenure_is_over(&self, core: &mut Core) -> bool {
         match &self.failover {
             Some(failover) => core.due(failover.started.plus(self.tenure_ms())),
             None => true,
@@ -302,7 +312,7 @@ impl Group {
         ] {
             core.announce_durable(kind, Some(&self.name), details.clone());
         }
-        if !self.hand_over(core, &replica) {
+        if !self.hand_over(core, &replica, since) {
             self.promote(core, replica);
         }
         true
@@ -418,13 +428,14 @@ impl Group {
     /// so.
     pub(super) fn give_up(&mut self, core: &mut Core) {
         let Some(Failover { epoch, state, .. }) = self.failover.take() else { return };
+        self.free_all_writes(core);
         let own = self.voted_for.as_ref() == Some(&core.my_id);
         if own && core.holds(Guard::OwnVoteFreed) {
             self.voted_at = None;
         }
         // An order that is under way may still make a master; and whoever shares our id may lead.
-        let may_be_led =
-            !matches!(state, State::Election | State::Choosing { .. }) || core.may_be_double();
+        let may_be_led = matches!(state, State::Promoting { .. } | State::HandingOver { .. })
+            || core.may_be_double();
         if may_be_led && core.holds(Guard::ReleasedUnacted) || !core.holds(Guard::VotersReleased) {
             return;
         }

@@ -25,6 +25,8 @@ pub(super) struct Info {
     pub(super) has_keys: bool,
     pub(super) priority: u32,
     pub(super) offset: u64,
+    /// How far its history goes, as a master counts: `master_repl_offset`.
+    pub(super) written: Option<u64>,
     /// False hides the replica from clients (`replica-announced no`).
     pub(super) announced: bool,
 }
@@ -70,6 +72,7 @@ impl Info {
             has_keys: false,
             priority: DEFAULT_PRIORITY,
             offset: 0,
+            written: None,
             announced: true,
         };
         let mut role = None;
@@ -94,6 +97,7 @@ impl Info {
                 "master_link_status" => info.link_up = value.eq_ignore_ascii_case("up"),
                 "slave_priority" => info.priority = value.parse().unwrap_or(DEFAULT_PRIORITY),
                 "slave_repl_offset" => info.offset = value.parse().unwrap_or(0),
+                "master_repl_offset" => info.written = value.parse().ok(),
                 "replica_announced" => info.announced = value != "0",
                 _ if is_slave_line(key) => info.slaves.extend(slave_address(value)),
                 _ if is_numbered(key, "db") => info.has_keys |= value.starts_with("keys="),

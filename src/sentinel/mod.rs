@@ -65,6 +65,7 @@ pub(crate) use double::NEW_ID;
 pub use durable::{reconcile, reconcile_conf, reconcile_journal};
 pub use effect::{Command, Effect, ScriptTimes, Target, TargetKind};
 pub use event::{Event, EventKind, Level};
+pub(crate) use hand_over::NO_HAND_OVER;
 pub use input::{Input, LinkEvent, LostReason};
 pub use live::reconcile_live;
 pub(crate) use meet::TOLD_WRONG;
@@ -543,12 +544,14 @@ impl Group {
             Command::Promote | Command::Follow { .. } => {
                 self.take_transaction(core, address, reply)
             }
+            Command::HoldWrites { epoch, .. } => self.take_hold(core, address, *epoch, reply),
             Command::HandOver { .. } => self.take_hand_over(core, reply),
             Command::IsMasterDown { .. }
             | Command::AskVote { .. }
             | Command::GiveUp(_)
             | Command::AskId { .. }
             | Command::ScriptKill
+            | Command::FreeWrites
             | Command::HandedOver => {}
         }
     }

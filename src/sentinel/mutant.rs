@@ -39,6 +39,9 @@ macro_rules! guards {
                 Guard::NewsOfAll,
                 Guard::MasterToldAnew,
                 Guard::FlappingRests,
+                Guard::CaughtUp,
+                Guard::HoldLasts,
+                Guard::NoHelloBehindHold,
             ];
         }
     };
@@ -148,6 +151,14 @@ guards! {
     PromotionSeen,
     /// A promotion that is seen once the votes bind no more does not count.
     PromotionCounts,
+    /// Writes are held before a replica takes the place of a master that lives.
+    WritesHeld,
+    /// It takes it once it has all that was written.
+    CaughtUp,
+    /// It does so while they are held for some time to come.
+    HoldLasts,
+    /// No hello is published on a node that holds writes.
+    NoHelloBehindHold,
     /// All replicas that live are asked for fresh INFO before one is chosen.
     FreshInfoAwaited,
     /// Who is down or silent is not promoted.

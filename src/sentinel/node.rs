@@ -100,6 +100,8 @@ pub(super) struct Node {
     /// Another group's process that has come to live at this address.
     pub(super) stranger: Option<Stranger>,
     pub(super) reconf: Option<Reconf>,
+    /// It holds writes for us until then, if nobody frees them: see `hand_over`.
+    pub(super) held_until: Option<Instant>,
     /// Commands that it does not let us send.
     pub(super) refusals: Refusals,
     /// Why it refused the last SLAVEOF transaction.
@@ -167,6 +169,7 @@ impl Node {
             left_alone: None,
             stranger: None,
             reconf: None,
+            held_until: None,
             refusals: Refusals::default(),
             refused: None,
             refused_at: None,
@@ -438,6 +441,20 @@ impl Node {
         }
     }
 
+    /// The same, if it was not asked within the last `ms`.
+    pub(super) fn ask_info_after(&mut self, core: &mut Core, ms: u64) {
+        if self.info_asked_at.is_none_or(|at| core.due(at.plus(ms))) {
+            self.ask_info(core);
+        }
+    }
+
+    /// Writes that it holds for us go on.
+    pub(super) fn free_writes(&mut self, core: &mut Core) {
+        if self.held_until.take().is_some_and(|until| core.now() < until) {
+            self.health.send(core, Command::FreeWrites);
+        }
+    }
+
     /// Sends PING and INFO as they fall due, and opens a half-open connection anew.
     pub(super) fn tend(
         &mut self,
@@ -465,11 +482,17 @@ impl Node {
         self.health.ping_is_late(at) || at.now >= self.next_hello
     }
 
+    /// True while it holds writes for us, and so would hold a hello, and all that comes behind it.
+    fn is_holding(&mut self, core: &mut Core) -> bool {
+        let until = self.held_until.filter(|_| core.holds(Guard::NoHelloBehindHold));
+        until.is_some_and(|until| !core.due(until))
+    }
+
     /// True if a hello is to be published on it now.
     pub(super) fn hello_due(&mut self, core: &mut Core) -> bool {
         let up = self.health.up && core.is_reachable();
         let due = up && core.due_about(self.next_hello, core.tune.hello_slack_ms());
-        let due = due && !self.hello_in_flight;
+        let due = due && !self.hello_in_flight && !self.is_holding(core);
         if due {
             self.hello_in_flight = true;
             self.next_hello = core.now().plus(core.tune.publish_period_ms);

@@ -82,7 +82,7 @@ impl Group {
     }
 
     /// Why this replica cannot be promoted, whatever its data are; `None` if it can.
-    fn why_unfit(&self, core: &Core, node: &Node) -> Option<String> {
+    pub(super) fn why_unfit(&self, core: &Core, node: &Node) -> Option<String> {
         if let Some((code, _)) =
             node.complaint.as_ref().filter(|_| node.health.locked_out.is_some())
         {

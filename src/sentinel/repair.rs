@@ -290,6 +290,8 @@ impl Group {
         node.reconf = Some(Reconf { sent_at, in_progress: false });
         node.refused = None;
         node.health.send(core, Command::Follow { master });
+        // It is a replica now: they are refused.
+        node.free_writes(core);
         let kind = match fault {
             _ if leading => EventKind::SlaveReconfSent,
             Fault::Master => EventKind::ConvertToSlave,

@@ -7,6 +7,7 @@ mod elections;
 mod flaps;
 mod given_up;
 mod guards;
+mod hand_overs;
 mod lessons;
 mod links;
 mod lookups;

@@ -4,6 +4,7 @@
 mod choice;
 mod conduct;
 mod excuses;
+mod hand_overs;
 mod identities;
 mod leaders;
 mod ledger;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use choice::Progress;
 use conduct::Conduct;
+use hand_overs::HandOvers;
 use identities::Identities;
 use ledger::{Ledger, Page, Told};
 use orders::Orders;
@@ -104,6 +106,8 @@ pub(super) enum Claim {
     Sent { sentinel: usize, node: usize, master: Address },
     /// It told this node to be the master of one of these groups.
     Promotes { sentinel: usize, node: usize, groups: Vec<Group> },
+    /// Ordered to, it told this node to be the master in the place of that one.
+    HandsOver { place: (usize, Group), node: usize, master: Address },
     /// It answered OK to a SET of these options.
     Tuned { sentinel: usize, group: Group, options: Vec<String> },
 }
@@ -163,6 +167,7 @@ pub(super) struct Checkers {
     /// What each should have done by now.
     prompt: Prompt,
     orders: Orders,
+    hand_overs: HandOvers,
     /// Stock sentinels take part: what they agree on breaks rules that ours keep.
     mixed: bool,
     /// Sentinels that know, or knew, a node both by its name and by its address: of what they say
@@ -206,6 +211,7 @@ impl Checkers {
             ledger: Ledger::default(),
             prompt: Prompt::default(),
             orders: Orders::default(),
+            hand_overs: HandOvers::default(),
             mixed: false,
             puzzled: BTreeSet::new(),
             violation: None,
@@ -280,6 +286,7 @@ impl Checkers {
         self.close_book(sentinel);
         self.prompt.died(sentinel);
         self.orders.died(sentinel);
+        self.hand_overs.died(sentinel);
     }
 
     /// An operator changes what a sentinel was told in the beginning.
@@ -327,29 +334,12 @@ impl Checkers {
         self.violation.get_or_insert(Violation { at_ms: at, what });
     }
 
-    /// A stock sentinel says something: no rule of ours binds it, but its votes count.
-    pub(super) fn stock_says(&mut self, speaker: &Speaker, said: &Said) {
-        self.mixed = true;
-        self.accuse(speaker, said);
-        if let (
-            Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }),
-            Effect::Reply { reply: Value::Array(items), .. },
-        ) = (said.question, said.effect)
-            && let [_, leader, Value::Integer(epoch)] = &items[..]
-            && let Some(leader) = leader.text().and_then(RunId::parse)
-        {
-            let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
-            let Some(group) = self.group_of(speaker, &master) else { return };
-            let votes = self.votes.entry((group, *epoch as Epoch)).or_default();
-            votes.insert(speaker.id.clone(), leader);
-        }
-    }
-
     /// A sentinel says something.
     pub(super) fn says(&mut self, speaker: &Speaker, said: &Said) {
         if let Some((rule, how)) = self.conduct.says(speaker, said.effect, &self.ledger) {
             self.broken(speaker, rule, how);
         }
+        self.weigh_hand_over(speaker, said);
         match said.effect {
             Effect::Send { command: Command::Hello { payload }, .. } => {
                 if let Some((rule, how)) = self.identities.says(speaker, payload) {

@@ -69,6 +69,7 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::PromotionEnds, "a promotion without effect is given up", 94..124),
     (Guard::PromotionSeen, "a promotion is seen before it is told", 97..127),
     (Guard::PromotionCounts, "a promotion counts while the votes bind", 751..781),
+    (Guard::WritesHeld, "what is handed over is whole", 0..30),
     (Guard::FreshInfoAwaited, "all are asked before one is promoted", 0..30),
     (Guard::CandidateLives, "who is promoted answers", 7..37),
     (Guard::CandidateInfoFresh, "who is promoted has said lately what it is", 1706..1736),
@@ -82,7 +83,7 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::MasterSane, "nodes are sent to a master", 16..46),
     (Guard::Patience, "news have time to come", 0..30),
     (Guard::PeersConfirm, "a majority knows of no news", 1..31),
-    (Guard::NewsAskedSince, "news have time to come", 1..31),
+    (Guard::NewsAskedSince, "news have time to come", 40..70),
     (Guard::ParallelSyncs, "parallel-syncs is respected", 1..31),
     (Guard::RoleOfThisConfig, "a master is down for a reason", 1..31),
     (Guard::DemotedIsDown, "all is well again", 60..90),
@@ -108,7 +109,7 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::RefusalsInARow, "only silence is down", 0..30),
     (Guard::PongCounts, "no failover without cause", 0..30),
     (Guard::RefusalLives, "who refuses us lives", 21..51),
-    (Guard::ProcessTells, "others' data are not promoted", 230..260),
+    (Guard::ProcessTells, "hands off the nodes of other groups", 130..160),
     (Guard::CopiedNotPromoted, "others' data are not promoted", 230..260),
 ];
 

@@ -1,15 +1,16 @@
 //! A model of a Redis node, as far as sentinels, replicas and writing clients can see it: roles, a
 //! history of writes, full and partial resynchronisation, the hello channel, the transactions of a
-//! failover, restarts with and without data, and the ways in which a node can be half well.
+//! failover, restarts with and without data, and the ways in which a node can be half well. What it
+//! answers stands in `answer`.
+
+mod answer;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ailment::Ailment;
 use super::dice::Dice;
 use super::net::Net;
-use super::wire::{
-    Ask, Change, ConnId, Entry, Ms, News, Packet, Proc, Purpose, ReplId, Timer, Write,
-};
+use super::wire::{Ask, Change, ConnId, Entry, Ms, News, Packet, Proc, Purpose, ReplId, Timer};
 use crate::resp::Value;
 use crate::sentinel::Command;
 use crate::sentinel::types::{Address, RunId};
@@ -40,6 +41,13 @@ pub(super) struct NodeShape {
     pub(super) first_offset: u64,
     /// `replica-serve-stale-data`
     pub(super) serves_stale: bool,
+}
+
+impl NodeShape {
+    /// Redis before 6.2, as far as it matters.
+    fn is_old(&self) -> bool {
+        self.never_up_s >= 0
+    }
 }
 
 /// With which data a node comes back.
@@ -115,6 +123,10 @@ pub(super) struct Node {
     sessions: BTreeMap<ConnId, Session>,
     /// Requests that a slow node has not got round to.
     waiting: VecDeque<(ConnId, Ask)>,
+    /// Until then it takes no writes (`CLIENT PAUSE`).
+    held_until: Ms,
+    /// What waits for that, and whatever came behind it on the same connections.
+    held: VecDeque<(ConnId, Ask)>,
     crons: u64,
 }
 
@@ -151,6 +163,8 @@ impl Node {
             master_at: None,
             sessions: BTreeMap::new(),
             waiting: VecDeque::new(),
+            held_until: 0,
+            held: VecDeque::new(),
             crons: 0,
         }
     }
@@ -168,6 +182,16 @@ impl Node {
     /// True for a replica that has a copy and gets the stream.
     pub(super) fn in_sync(&self) -> bool {
         matches!(self.upstream, Upstream::Up { .. })
+    }
+
+    /// True if it says to have more than it has.
+    pub(super) fn boasts(&self) -> bool {
+        self.ailment.boast > 0
+    }
+
+    /// True while it takes no writes.
+    pub(super) fn holds_writes(&self, now: Ms) -> bool {
+        now < self.held_until
     }
 
     /// True for a replica whose data may be old.
@@ -247,6 +271,8 @@ impl Node {
         self.down_since = None;
         self.sessions.clear();
         self.waiting.clear();
+        self.held_until = 0;
+        self.held.clear();
         net.timer(self.proc, self.dice.below(CRON_MS), Timer::Tick);
     }
 
@@ -267,9 +293,11 @@ impl Node {
             News::Lost(conn, _) if self.upstream.conn() == Some(conn) => self.lose_master(net),
             News::Lost(conn, _) => {
                 self.sessions.remove(&conn);
+                self.held.retain(|(held, _)| *held != conn);
             }
             News::Timer(Timer::Tick) => self.cron(net),
             News::Timer(Timer::CopyReady { conn }) => self.send_copy(net, conn),
+            News::Timer(Timer::Unpause) => self.go_on(net),
             News::Timer(Timer::Answer) => {
                 if let Some((conn, ask)) = self.waiting.pop_front() {
                     self.answer(net, conn, ask);
@@ -282,7 +310,7 @@ impl Node {
     fn packet(&mut self, net: &mut Net, conn: ConnId, packet: Packet) {
         match packet {
             Packet::Greet(purpose) => self.greet(net, conn, *purpose),
-            Packet::Ping if self.is_quick() && !self.loading(net) => {
+            Packet::Ping if self.is_quick() && !self.loading(net) && !self.is_held(conn) => {
                 net.send(self.proc, conn, Packet::Pong);
             }
             Packet::Ping => {
@@ -452,6 +480,7 @@ impl Node {
         self.sessions.retain(|conn, session| {
             let drop = which(session);
             if drop {
+                self.held.retain(|(held, _)| held != conn);
                 net.close(proc, *conn);
             }
             !drop
@@ -487,95 +516,6 @@ impl Node {
         }
     }
 
-    fn publish(&self, net: &mut Net, payload: &str) {
-        for (conn, session) in &self.sessions {
-            if *session == Session::Subscriber {
-                net.send(self.proc, *conn, Packet::Published(payload.to_owned()));
-            }
-        }
-    }
-
-    fn answer(&mut self, net: &mut Net, conn: ConnId, ask: Ask) {
-        if self.ailment.hung {
-            return;
-        }
-        let reply = self.execute(net, conn, ask);
-        net.send(self.proc, conn, Packet::Reply(Box::new(reply)));
-    }
-
-    fn execute(&mut self, net: &mut Net, conn: ConnId, ask: Ask) -> Value {
-        if self.ailment.locked && matches!(ask, Ask::Command(_)) {
-            return Value::error("NOAUTH Authentication required.");
-        }
-        if let Some(error) = self.ailment.error {
-            let writes_only = error.starts_with("MISCONF");
-            let harmless = !matches!(ask, Ask::Set(_) | Ask::Command(Command::Ping));
-            match ask {
-                Ask::Command(Command::ScriptKill) if error.starts_with("BUSY") => {
-                    self.ailment.error = None;
-                    return Value::ok();
-                }
-                _ if writes_only && harmless => {}
-                _ => return Value::error(error),
-            }
-        }
-        let loading = self.loading(net);
-        match ask {
-            Ask::Command(Command::Info) => Value::bulk(self.info(net)),
-            Ask::Command(Command::Hello { payload }) => {
-                // A master's messages reach the subscribers of its replicas too.
-                match self.following {
-                    None => {
-                        let bytes = 60 + payload.len() as u64;
-                        self.propagate(net, Change::Publish(payload), bytes);
-                    }
-                    Some(_) => self.publish(net, &payload),
-                }
-                Value::Integer(1)
-            }
-            Ask::Command(Command::Promote) => self.transaction(net, conn, None),
-            Ask::Command(Command::Follow { master }) => self.transaction(net, conn, Some(master)),
-            _ if loading => loading_error(),
-            Ask::Command(Command::ScriptKill) => Value::error("NOTBUSY No scripts in execution"),
-            Ask::Command(Command::Ping) if self.is_stale() && !self.shape.serves_stale => {
-                Value::error(MASTERDOWN)
-            }
-            Ask::Command(Command::Ping) => Value::Simple("PONG".into()),
-            Ask::Set(write) => self.write(net, write),
-            _ => Value::error("ERR unknown command"),
-        }
-    }
-
-    /// MULTI, SLAVEOF, CONFIG REWRITE, two CLIENT KILLs, EXEC, INFO: their replies.
-    fn transaction(&mut self, net: &mut Net, conn: ConnId, master: Option<Address>) -> Value {
-        let queued = || Value::Simple("QUEUED".into());
-        let mut replies = vec![Value::ok(), queued(), queued(), queued(), queued()];
-        if self.loading(net) {
-            // SLAVEOF is refused, and so the whole.
-            replies[1] = loading_error();
-            replies
-                .push(Value::error("EXECABORT Transaction discarded because of previous errors."));
-        } else {
-            let mut done = vec![match master {
-                None => self.become_master(net),
-                Some(master) => self.follow(net, master),
-            }];
-            done.push(match self.shape.rewrites {
-                true => {
-                    self.filed = self.following.clone();
-                    Value::ok()
-                }
-                false => Value::error("ERR The server is running without a config file"),
-            });
-            for kind in [Session::Commands, Session::Subscriber] {
-                done.push(self.kill_clients(net, conn, &kind));
-            }
-            replies.push(Value::Array(done));
-        }
-        replies.push(Value::bulk(self.info(net)));
-        Value::Array(replies)
-    }
-
     /// `SLAVEOF NO ONE`
     pub(super) fn become_master(&mut self, net: &mut Net) -> Value {
         if self.following.take().is_some() {
@@ -602,93 +542,13 @@ impl Node {
         Value::ok()
     }
 
-    /// The one who asks is spared, unless he listens on a connection of the other kind.
-    fn kill_clients(&mut self, net: &mut Net, asker: ConnId, victim: &Session) -> Value {
-        let own = self.sessions.remove(&asker);
-        let before = self.sessions.len();
-        self.drop_sessions(net, |session| session == victim);
-        let killed = before - self.sessions.len();
-        if let Some(own) = own {
-            self.sessions.insert(asker, own);
-        }
-        Value::Integer(killed as i64)
-    }
-
-    fn write(&mut self, net: &mut Net, write: Write) -> Value {
-        if self.following.is_some() {
-            return Value::error("READONLY You can't write against a read only replica.");
-        }
-        self.propagate(net, Change::Write(write), 40);
-        Value::ok()
-    }
-
-    /// INFO as Redis 7.0 prints it, as far as a sentinel or a person looks at it.
-    fn info(&self, net: &Net) -> String {
-        use std::fmt::Write;
-        let mut text = format!(
-            "# Server\r\nredis_version:7.0.15\r\nrun_id:{}\r\ntcp_port:{}\r\n\
-             uptime_in_seconds:{}\r\nloading:{}\r\n# Replication\r\n",
-            self.run_id,
-            self.address.port,
-            (net.now() - self.started_at) / 1_000,
-            u8::from(self.loading(net)),
-        );
-        let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{name}:{value}\r\n");
-        };
-        let shown = self.offset + self.ailment.boast;
-        match &self.following {
-            None => line("role", &"master"),
-            Some(master) => {
-                let up = self.in_sync();
-                line("role", &"slave");
-                line("master_host", &master.host);
-                line("master_port", &master.port);
-                line("master_link_status", if up { &"up" } else { &"down" });
-                line("slave_repl_offset", &shown);
-                if !up {
-                    let since = match self.down_since {
-                        Some(at) => (net.now() - at) as i64 / 1_000,
-                        None => self.shape.never_up_s,
-                    };
-                    line("master_link_down_since_seconds", &since);
-                }
-                line("slave_priority", &self.priority);
-                line("replica_announced", &1);
+    fn publish(&self, net: &mut Net, payload: &str) {
+        for (conn, session) in &self.sessions {
+            if *session == Session::Subscriber {
+                net.send(self.proc, *conn, Packet::Published(payload.to_owned()));
             }
         }
-        let replicas = self.sessions.values().filter_map(|session| match session {
-            Session::Replica { address, online } => Some((address, *online)),
-            _ => None,
-        });
-        for (n, (address, online)) in replicas.enumerate() {
-            let state = if online { "online" } else { "send_bulk" };
-            line(
-                &format!("slave{n}"),
-                &format_args!(
-                    "ip={},port={},state={state},offset={shown},lag=0",
-                    address.host, address.port
-                ),
-            );
-        }
-        line("master_replid", &format_args!("{:040x}", self.replid));
-        if let Some((before, _)) = self.before {
-            line("master_replid2", &format_args!("{before:040x}"));
-        }
-        line("master_repl_offset", &shown);
-        if !self.history.is_empty() && !self.loading(net) {
-            line("db0", &format_args!("keys={},expires=0,avg_ttl=0", self.history.len()));
-        }
-        text
     }
-}
-
-const MASTERDOWN: &str =
-    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-
-fn loading_error() -> Value {
-    Value::error("LOADING Redis is loading the dataset in memory")
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use super::super::net::{NetShape, ip_of};
 use super::super::wire::Happening;
+use super::super::wire::Write;
+use super::answer::loading_error;
 use super::*;
 
 const CLIENT: Proc = Proc::Client(0);
@@ -165,6 +167,39 @@ fn a_replica_goes_on_where_it_can_and_copies_where_it_ran_ahead() {
     assert!(trial.nodes[1].can_continue(replid, offset));
     trial.run(3_000);
     assert_eq!(trial.writes(2), [2, 3]);
+}
+
+#[test]
+fn held_writes_go_on_later_and_hold_up_what_comes_behind_them() {
+    let mut trial = Trial::new(2);
+    trial.run(3_000);
+    let (mine, other) = (trial.dial(0, Purpose::Commands), trial.dial(0, Purpose::Commands));
+    trial.ask(other, Ask::Set(1));
+    let hold = || Command::HoldWrites { epoch: 1, ms: 1_000 };
+    let Value::Array(replies) = trial.command(mine, hold()) else { panic!("no array") };
+    assert_eq!(replies[0], Value::ok());
+    trial.heard.clear();
+    trial.net.send(CLIENT, other, Packet::Ask(Box::new(Ask::Set(2))));
+    trial.net.send(CLIENT, other, Packet::Ping);
+    trial.run(500);
+    assert!(trial.heard.is_empty(), "{:?}", trial.heard);
+    assert_eq!(trial.writes(0), [1]);
+    trial.run(600);
+    assert_eq!((trial.heard.len(), trial.writes(1)), (2, vec![1, 2]));
+    // A replica refuses them.
+    trial.command(mine, hold());
+    trial.heard.clear();
+    trial.net.send(CLIENT, other, Packet::Ask(Box::new(Ask::Set(3))));
+    trial.run(100);
+    let master = trial.nodes[1].address.clone();
+    trial.nodes[0].follow(&mut trial.net, master);
+    trial.command(mine, Command::FreeWrites);
+    assert!(trial.writes(0).len() == 2 && !trial.nodes[0].is_held(other));
+    // An old version does not know it.
+    trial.nodes[1].shape.never_up_s = 1_700_000_000;
+    let mine = trial.dial(1, Purpose::Commands);
+    let Value::Array(replies) = trial.command(mine, hold()) else { panic!("no array") };
+    assert!(matches!(&replies[0], Value::Error(_)));
 }
 
 #[test]

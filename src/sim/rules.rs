@@ -192,6 +192,8 @@ rules! {
     WhoWasPromotedAlreadyComesFirst = "who was promoted already comes first",
     /// What was written since its link broke would be lost with it.
     WhoFellBehindComesLast = "who fell behind comes last",
+    /// A planned failover loses no confirmed write, or it is said that it may.
+    WhatIsHandedOverIsWhole = "what is handed over is whole",
     /// Priority, then offset, then run id.
     TheBestReplicaIsPromoted = "the best replica is promoted",
     /// A refusal where somebody can be promoted is an outage.

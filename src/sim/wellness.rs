@@ -15,6 +15,9 @@ use crate::resp::Value;
 use crate::sentinel::Request;
 use crate::sentinel::types::Address;
 
+/// For so long, in ms, a sentinel may not know that a node was started, and what it still holds.
+const JUST_STARTED_MS: Ms = 3_000;
+
 impl World {
     /// What keeps the world from being well; `None` if all is.
     pub(super) fn what_is_wrong(&mut self) -> Option<String> {
@@ -216,6 +219,11 @@ impl World {
                     self.watch.checkers.fail(now, Rule::WhatIsAnnouncedIsTrue, how);
                 }
             }
+            Claim::HandsOver { place, node, master } => {
+                if let Some(how) = self.what_is_lost(*node, master) {
+                    self.watch.checkers.doubt_hand_over(place, how);
+                }
+            }
             Claim::Tuned { sentinel, group, options } => self.ask_back(*sentinel, group, options),
             Claim::Promotes { sentinel, node, .. } if self.nodes[*node].priority == 0 => {
                 let how = format!("sentinel {sentinel} promotes node {node}");
@@ -262,6 +270,30 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What a node lacks that takes the place of a master, or what that may still be told; `None`
+    /// if nothing. Of a node that has just been started the sentinel may not know that it was.
+    fn what_is_lost(&self, node: usize, master: &Address) -> Option<String> {
+        let now = self.net.now();
+        let old = (0..self.nodes.len()).find(|n| self.nodes[*n].address == *master)?;
+        let is_well = |n: usize| {
+            let node = &self.nodes[n];
+            let fresh = node.started_at > 0 && now < node.started_at + JUST_STARTED_MS;
+            self.net.running(node.proc) && !fresh && !node.boasts() && !self.swapped.contains(&n)
+        };
+        if old == node || !is_well(old) || !is_well(node) {
+            return None;
+        }
+        let (old, new) = (&self.nodes[old], &self.nodes[node]);
+        if old.following().is_some() {
+            return None;
+        }
+        let held: BTreeSet<u32> = writes(new.history()).collect();
+        let lacks = writes(old.history()).find(|write| !held.contains(write));
+        let goes_on = || format!("{master} takes writes, and {} takes its place", new.address);
+        let lacks = lacks.map(|write| format!("{} is promoted without {write}", new.address));
+        lacks.or_else(|| (!old.holds_writes(now)).then(goes_on))
     }
 
     /// A master has traded places, and this sentinel has not seen it in its own: it was started

@@ -123,6 +123,8 @@ pub(super) enum Timer {
     Tick,
     /// A node has its data ready for this replica.
     CopyReady { conn: ConnId },
+    /// A node may take writes again.
+    Unpause,
     /// A slow node gets round to the oldest request that lies waiting.
     Answer,
 }

@@ -76,6 +76,8 @@ fn sent(command: &Command) -> Option<String> {
         Command::AskVote { .. } => "\"for whom did you vote last?\"".into(),
         Command::GiveUp(given_up) => format!("\"I gave up epoch {}\"", given_up.epoch),
         Command::Promote => "SLAVEOF NO ONE".into(),
+        Command::HoldWrites { ms, .. } => format!("CLIENT PAUSE {ms} WRITE"),
+        Command::FreeWrites => "CLIENT UNPAUSE".into(),
         Command::HandOver { to, .. } => format!("FAILOVER TO {} {}", to.host, to.port),
         Command::HandedOver => "CONFIG REWRITE, CLIENT KILL".into(),
         Command::Follow { master } => format!("SLAVEOF {} {}", master.host, master.port),

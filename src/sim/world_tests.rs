@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use super::super::checkers::Claim;
 use super::super::faults::{Fault, Order};
+use super::super::net::Weather;
 use super::super::node::Data;
 use super::super::run;
 use super::*;
+use crate::resp::Value;
 use crate::sentinel::{Guard, without};
 
 const SEED: u64 = 1;
@@ -257,6 +259,51 @@ fn finds_time_that_counts_though_nobody_watched_and_what_is_decided_before_news_
     assert_eq!(at_its_end(None), "");
     assert_eq!(at_its_end(Some(Guard::Tilt)), rule);
     assert_eq!(at_its_end(Some(Guard::StallForgiven)), rule);
+}
+
+/// What is found after some failovers were ordered of a healthy group in which many clients write
+/// all the time.
+fn after_orders() -> String {
+    const CLIENTS: usize = 50;
+    const ORDERS: u64 = 9;
+    let plan = Plan::scripted(SEED, Shape::default(), Vec::new());
+    let mut world = World::new(&plan, Telling::Silent, None);
+    let sentinels = world.clients[0].sentinels.clone();
+    for n in 1..CLIENTS {
+        let dice = Dice::new(SEED, &format!("client {n}"));
+        world.clients.push(Client::new(n, "g0".into(), sentinels.clone(), dice));
+        world.net.add(Proc::Client(n), 20 + n, None);
+        world.shells.insert(Proc::Client(n), Shell::default());
+    }
+    world.begin();
+    live(&mut world, 15_000);
+    world.watch.checkers.set_season(Season::Rough);
+    // What a sentinel asks is answered before the last writes have reached the replicas.
+    let nodes: Vec<_> = (0..world.nodes.len()).map(|n| world.net.machine(Proc::Node(n))).collect();
+    let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
+    let slow = pairs.filter(|(a, b)| a < b).map(|pair| (pair, 15)).collect();
+    world.net.set_weather(Weather { slow, ..Weather::default() });
+    for n in 0..ORDERS {
+        let asked = world.order(n as usize % 3, Request::Failover("g0".into()));
+        assert_eq!(asked, Some(Some(Value::ok())));
+        live(&mut world, 15_000 + 7_000 * (n + 1));
+    }
+    world.check_data(10_000);
+    match world.watch.checkers.violation() {
+        Some(broken) => broken.rule().to_owned(),
+        None => {
+            assert!(world.watch.switches >= ORDERS, "{} switches", world.watch.switches);
+            String::new()
+        }
+    }
+}
+
+#[test]
+fn ordered_failovers_of_a_healthy_group_lose_nothing() {
+    assert_eq!(after_orders(), "");
+    for guard in [Guard::WritesHeld, Guard::CaughtUp] {
+        assert_eq!(without(guard, after_orders), "what is handed over is whole", "{guard:?}");
+    }
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! Failovers on request, and whom a failover chooses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::Reply;
 use crate::support::group::{Group, Plan};
 use crate::support::node::Nodes;
-use crate::support::sentinel::GROUP;
+use crate::support::sentinel::{GROUP, Program};
 use crate::support::wait::wait_until;
+use crate::support::writer::{Writer, missing};
 
 over_both_nodes!(
     a_requested_failover_turns_the_chain,
+    planned_failovers_lose_no_acknowledged_write,
     priorities_decide,
     the_replica_with_most_data_is_chosen,
 );
@@ -46,6 +48,35 @@ fn assert_roles(group: &mut Group, master: u16) {
         assert_eq!(told[..2], ["slave", "127.0.0.1"]);
         assert_eq!(role.items()[2], Reply::Integer(master.into()));
         assert_eq!(told[3], "connected");
+    }
+}
+
+fn planned_failovers_lose_no_acknowledged_write(nodes: Nodes) {
+    const STICKY_FROM: u64 = 1_000_000;
+    let mut group = Plan::over(nodes).sentinels(&[Program::Watchfire; 3]).start();
+    let followers = Writer::start(&group.sentinel_ports());
+    let mut sticky = Vec::new();
+    for turn in 0..6 {
+        let old = group.agreed_master().expect("all name the same");
+        // It stays with this node, whatever that becomes.
+        sticky.push(Writer::through(old, STICKY_FROM * (turn + 1)));
+        followers.wait_for_more(100);
+        let began = Instant::now();
+        let order = [&FAILOVER[..], &["COORDINATED"][..turn as usize % 2]].concat();
+        let sentinel = &group.sentinels[turn as usize % 3];
+        assert_eq!(sentinel.call(&order), Reply::Simple("OK".into()));
+        let new = group.wait_for_new_master(old, 30);
+        group.wait_until_they_follow(new, &group.ports_but(new), 30);
+        followers.first_elsewhere(old, began, 20);
+    }
+    let master = group.agreed_master().expect("all name the same");
+    for writer in sticky.into_iter().chain([followers]) {
+        let writes = writer.stop();
+        assert!(writes.len() > 50, "{}", writes.len());
+        assert_eq!(missing(master, &writes), Vec::<u64>::new(), "acknowledged and lost");
+    }
+    for sentinel in &mut group.sentinels {
+        assert!(!sentinel.process().log().contains("No hand-over"), "the master held its writes");
     }
 }
 

@@ -182,15 +182,31 @@ fn a_master_that_hands_over_loses_no_acknowledged_write() {
 }
 
 #[test]
-fn nodes_that_know_no_hand_over_are_failed_over_as_without_the_word() {
-    let mut group = Plan::over(Nodes::Bundled).sentinels(&[Program::Watchfire; 3]).start();
-    let old = group.watch.master;
-    let order = ["SENTINEL", "FAILOVER", GROUP, "coordinated"];
-    assert_eq!(group.sentinels[0].call(&order), Reply::Simple("OK".into()));
-    let new = group.wait_for_new_master(old, 30);
-    group.wait_until_they_follow(new, &group.ports_but(new), 30);
-    let log = group.sentinels[0].process().log();
-    assert!(log.contains("No hand-over of mymaster: the master refused:"), "{log}");
+fn a_master_that_may_not_be_told_to_hold_writes_hands_over_itself() {
+    // As before Redis 6.2, and as for a user without that right.
+    let without = "user default on nopass ~* &* +@all -client|pause";
+    let mut group = Plan::over(Nodes::Redis).replicas(&[&[without], &[without]]).start();
+    let first = group.watch.master;
+    let writer = Writer::start(&group.sentinel_ports());
+    let mut failed_over = |words: &[&str]| {
+        let old = group.agreed_master().expect("all name the same");
+        let order = [&["SENTINEL", "FAILOVER", GROUP], words].concat();
+        assert_eq!(group.sentinels[0].call(&order), Reply::Simple("OK".into()));
+        let new = group.wait_for_new_master(old, 30);
+        group.wait_until_they_follow(new, &group.ports_but(new), 30);
+        (group.sentinels[0].process().log(), new)
+    };
+    // The first master may be told; none of the others.
+    let (log, second) = failed_over(&["COORDINATED"]);
+    assert!(second != first && !log.contains("No hand-over of mymaster"), "{log}");
+    let (log, third) = failed_over(&["COORDINATED"]);
+    assert!(!log.contains("No hand-over of mymaster"), "{log}");
+    if third == first {
+        failed_over(&["COORDINATED"]);
+    }
+    let (log, _) = failed_over(&[]);
+    assert!(log.contains("No hand-over of mymaster: the master refused: NOPERM"), "{log}");
+    writer.wait_for_more(100);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::panic::catch_unwind;
 
 use super::super::{Guard, without};
 use super::{
-    contract, elections, flaps, given_up, lessons, links, lookups, meetings, news, promises,
-    promotions, repairs, rights, strangers, swaps, votes,
+    contract, elections, flaps, given_up, hand_overs, lessons, links, lookups, meetings, news,
+    promises, promotions, repairs, rights, strangers, swaps, votes,
 };
 
 /// Guards, and for each the test that catches its absence.
@@ -128,9 +128,15 @@ const CAUGHT: &[(Guard, fn())] = &[
     (Guard::ResetEndsFailover, promotions::a_reset_ends_a_failover),
     (Guard::PromotedFirst, promotions::whom_a_lost_leader_promoted_comes_first),
     (Guard::LaggardLast, LAGGARD),
+    (Guard::WritesHeld, hand_overs::writes_are_held_until_the_replica_has_them_all),
+    (Guard::CaughtUp, hand_overs::writes_are_held_until_the_replica_has_them_all),
+    (Guard::HoldLasts, hand_overs::nobody_is_promoted_once_too_little_of_the_pause_is_left),
+    (Guard::NoHelloBehindHold, BEHIND_HOLD),
 ];
 const STALE_HELLO: fn() =
     lessons::a_hello_that_waited_for_the_disk_does_not_go_once_another_master_is_known;
+const BEHIND_HOLD: fn() =
+    hand_overs::nothing_waits_behind_held_writes_and_they_are_freed_behind_the_new_role;
 const LAGGARD: fn() =
     promotions::a_replica_that_lost_its_master_before_comes_last_whatever_its_priority;
 const LOOKUP: fn() =

@@ -309,6 +309,9 @@ impl Checkers {
         group: &GroupState,
         seat: &Seat,
     ) -> Option<Broken> {
+        if self.is_handed_over(place) {
+            return None;
+        }
         let elected = self.page(place)?.elected?;
         let waited_ms = speaker.at - elected;
         if slack(waited_ms) >= FRESH_MS {
@@ -337,6 +340,9 @@ impl Checkers {
         to: &Address,
         seat: &Seat,
     ) -> Option<Broken> {
+        if self.is_handed_over(place) {
+            return None;
+        }
         let elected = self.page(place)?.elected?;
         let chosen = seat.ears.get(to)?.info.as_ref()?;
         let ages = self.ages(speaker, &place.1, group, seat);

@@ -3,12 +3,32 @@
 use std::collections::BTreeSet;
 
 use super::{Checkers, Claim, Group, Said, Speaker};
+use crate::resp::Value;
 use crate::sentinel::hello::GiveUp;
-use crate::sentinel::types::{Address, Epoch};
+use crate::sentinel::types::{Address, Epoch, RunId};
+use crate::sentinel::{Effect, Request};
 use crate::sim::rules::Rule;
 use crate::sim::wire::Proc;
 
 impl Checkers {
+    /// A stock sentinel says something: no rule of ours binds it, but its votes count.
+    pub(in crate::sim) fn stock_says(&mut self, speaker: &Speaker, said: &Said) {
+        self.mixed = true;
+        self.accuse(speaker, said);
+        if let (
+            Some(Request::IsMasterDown { host, port, candidate: Some(_), .. }),
+            Effect::Reply { reply: Value::Array(items), .. },
+        ) = (said.question, said.effect)
+            && let [_, leader, Value::Integer(epoch)] = &items[..]
+            && let Some(leader) = leader.text().and_then(RunId::parse)
+        {
+            let master = Address::new(host.clone(), u16::try_from(*port).unwrap_or(0));
+            let Some(group) = self.group_of(speaker, &master) else { return };
+            let votes = self.votes.entry((group, *epoch as Epoch)).or_default();
+            votes.insert(speaker.id.clone(), leader);
+        }
+    }
+
     /// Nobody promotes without a majority of votes, nor when somebody else leads already in a later
     /// epoch.
     pub(super) fn promotion(&mut self, speaker: &Speaker, said: &Said) {
@@ -74,6 +94,9 @@ impl Checkers {
                 .into_iter()
                 .filter(|group| self.candidacies.contains_key(&(speaker.number, group.clone())));
             let groups = groups.collect();
+            if let Some(to) = to {
+                self.claims_hand_over(speaker, to, node);
+            }
             self.claims.push(Claim::Promotes { sentinel: speaker.number, node, groups });
         }
     }
