@@ -39,6 +39,7 @@ mod news;
 mod node;
 mod origins;
 mod outbox;
+mod packed;
 mod peer;
 mod promote;
 mod repair;
@@ -536,7 +537,7 @@ impl Group {
                 }
             }
             Command::Hello { .. } => {
-                node.hello_answered(core, !matches!(reply, Value::Error(_)));
+                node.hello_answered(core, reply);
                 self.note_right(core, address, "PUBLISH", refusal_of_command(reply));
             }
             Command::Promote | Command::Follow { .. } => {

@@ -6,10 +6,11 @@ use super::core::{Core, Moment};
 use super::effect::Command;
 use super::event::Level;
 use super::health::{Health, NEXT_ATTEMPT_MS};
-use super::info::{Info, Packed, Role};
+use super::info::{Info, Role};
 use super::input::LostReason;
 use super::mutant::Guard;
 use super::origins::Stranger;
+use super::packed::Packed;
 use super::rights::{Refusal, Refusals};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
 use crate::config::settings::GroupSettings;
@@ -369,9 +370,13 @@ impl Node {
     }
 
     /// A hello was published on it, or was not.
-    pub(super) fn hello_answered(&mut self, core: &Core, published: bool) {
+    pub(super) fn hello_answered(&mut self, core: &Core, reply: &Value) {
         self.hello_in_flight = false;
-        if published {
+        if core.holds(Guard::PongCounts) {
+            let published = matches!(reply, Value::Integer(_));
+            self.health.hello_answered(core.moment(), published);
+        }
+        if !matches!(reply, Value::Error(_)) {
             self.published_at = core.now();
         }
     }
@@ -438,7 +443,7 @@ impl Node {
         }
     }
 
-    /// Sends PING and INFO as they fall due, and opens a half-open connection anew.
+    /// Sends INFO as it falls due, and opens a half-open connection anew.
     pub(super) fn tend(
         &mut self,
         core: &mut Core,
@@ -449,7 +454,6 @@ impl Node {
         if self.health.wants_reopening(core, settings.down_after_ms) || self.is_deaf(core) {
             self.reopen(core, group, settings);
         }
-        self.health.tend(core, settings.down_after_ms);
         let info_due = match self.info_asked_at {
             Some(at) => core.due(at.plus(info_period_ms)),
             None => true,
@@ -463,6 +467,13 @@ impl Node {
     /// is answered, a step must follow.
     pub(super) fn is_late(&self, at: Moment) -> bool {
         self.health.ping_is_late(at) || at.now >= self.next_hello
+    }
+
+    /// Its last PING was answered with PONG, and so were its hellos: what there is to be learnt from
+    /// the next PING can wait for the one after it.
+    pub(super) fn is_well(&self) -> bool {
+        let refused = self.refusals.of("PUBLISH").is_some();
+        !self.unwell && self.rebooted_at.is_none() && self.complaint.is_none() && !refused
     }
 
     /// True if a hello is to be published on it now.
