@@ -406,9 +406,9 @@ impl Core {
         self.out.emit(Effect::Send { link, command });
     }
 
-    /// Sends what shows an epoch, a vote or a configuration: once that is durable.
-    pub(super) fn send_durable(&mut self, link: LinkId, command: Command) {
-        self.out.emit_durable(Effect::Send { link, command });
+    /// Sends what shows an epoch or a configuration of this group: once that is durable.
+    pub(super) fn send_durable(&mut self, link: LinkId, group: &GroupName, command: Command) {
+        self.out.emit_durable_of(group, Effect::Send { link, command }, None);
     }
 
     /// Counts a question of this group for a peer and sends it once what it shows is durable.

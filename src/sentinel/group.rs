@@ -324,7 +324,7 @@ impl Group {
             for payload in core.as_said(hello.payload()) {
                 let command = Command::Hello { payload };
                 match core.holds(Guard::HelloOnDisk) {
-                    true => core.send_durable(link, command),
+                    true => core.send_durable(link, &self.name, command),
                     false => core.send(link, command),
                 }
             }

@@ -9,6 +9,9 @@ use crate::resp::Value;
 
 /// A PING may go out early by this share of its period, in a step that is under way anyway.
 const PING_SLACK: u64 = 8;
+/// PINGs go out at multiples of this share of their period, so that those of a thousand groups go
+/// together: to be woken for each would cost as much as to send it.
+const PING_GRID: u64 = 50;
 /// Shortest pause between PINGs, in ms.
 const PING_PERIOD_MIN_MS: u64 = 10;
 /// Within so long, in ms, the next attempt to connect has shown whether somebody lives: the longest
@@ -168,7 +171,8 @@ impl Health {
 
     fn ask(&mut self, core: &Core, question: Question, down_after_ms: u64) {
         self.asked = Some(question);
-        self.next_ping = core.now().plus(ping_period_ms(core, down_after_ms));
+        let period_ms = ping_period_ms(core, down_after_ms);
+        self.next_ping = core.now().plus(period_ms).on_grid(period_ms / PING_GRID);
         self.silent_since.get_or_insert(core.watched());
     }
 

@@ -22,6 +22,8 @@ pub(super) const HELLO_PERIOD_MS: u64 = 2_000;
 /// A subscription on which nothing was heard for so long, although we published there, is opened
 /// anew, in ms.
 const DEAF_MS: u64 = 3 * HELLO_PERIOD_MS;
+/// INFO may go out early by this share of its period, in a step that is under way anyway.
+const INFO_SLACK: u64 = 100;
 /// Pause between INFOs while something is wrong with the group or the node, in ms.
 pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
 /// Pause between INFOs to a node on which something waits right now, in ms.
@@ -185,9 +187,11 @@ impl Node {
     /// True if this node is meant by that address: the configured one, or what its name resolves
     /// to.
     pub(super) fn is_at(&self, address: &Address) -> bool {
-        let same_host = self.address.host.eq_ignore_ascii_case(&address.host)
-            || self.resolved.as_deref() == Some(address.host.as_str());
-        same_host && self.address.port == address.port
+        let same_host = || {
+            self.address.host.eq_ignore_ascii_case(&address.host)
+                || self.resolved.as_deref() == Some(address.host.as_str())
+        };
+        self.address.port == address.port && same_host()
     }
 
     /// By the last lookup this node is meant by that address, and no connection has told what its
@@ -455,7 +459,7 @@ impl Node {
             self.reopen(core, group, settings);
         }
         let info_due = match self.info_asked_at {
-            Some(at) => core.due(at.plus(info_period_ms)),
+            Some(at) => core.due_about(at.plus(info_period_ms), info_period_ms / INFO_SLACK),
             None => true,
         };
         if info_due {

@@ -3,13 +3,11 @@
 
 use bytes::Bytes;
 
-/// Bits of the hash of three bytes: the table of places is to stay in the fastest cache.
+/// Bits of the hash of four bytes: the table of places is to stay in the fastest cache.
 const HASH_BITS: u32 = 11;
 /// How far back LZF can refer, in bytes, and how much it can repeat at once.
 const BACK_MAX: usize = 1 << 13;
 const REPEAT_MAX: usize = 264;
-/// The least that is worth repeating.
-const REPEAT_MIN: usize = 3;
 /// Bytes in a row that are not repeated.
 const PLAIN_MAX: usize = 32;
 
@@ -48,16 +46,15 @@ impl Packed {
 /// LZF, with a table of 4 KB where the `lzf` crate clears one of 512 KB for each text.
 fn compress(text: &[u8]) -> Vec<u8> {
     let mut packed = Vec::with_capacity(text.len() / 2);
-    // Where three bytes with this hash were last seen: the lower bits of that place. Whether they
+    // Where four bytes with this hash were last seen: the lower bits of that place. Whether they
     // are the same, and where that is, shows when it is looked at.
     let mut places = [0_u16; 1 << HASH_BITS];
     let (mut at, mut plain_from) = (0, 0);
-    while let Some(three) = text.get(at..at + REPEAT_MIN) {
-        let number = u32::from_le_bytes([three[0], three[1], three[2], 0]);
-        let place = &mut places[(number.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize];
+    while let Some(four) = number(text, at) {
+        let place = &mut places[(four.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize];
         let back = usize::from((at as u16).wrapping_sub(*place));
         *place = at as u16;
-        if !(1..=BACK_MAX.min(at)).contains(&back) || text[at - back..].get(..3) != Some(three) {
+        if !(1..=BACK_MAX.min(at)).contains(&back) || number(text, at - back) != Some(four) {
             at += 1;
             continue;
         }
@@ -71,6 +68,11 @@ fn compress(text: &[u8]) -> Vec<u8> {
     }
     put_plain(&mut packed, &text[plain_from..]);
     packed
+}
+
+/// The four bytes from here on.
+fn number(text: &[u8], at: usize) -> Option<u32> {
+    text.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
 fn put_plain(packed: &mut Vec<u8>, bytes: &[u8]) {
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn long_repetitions_and_far_ones_are_read_back() {
-        let far: Vec<u8> = (0..200_000_u32).map(|n| (n * n >> 9) as u8).collect();
+        let far: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(n) >> 9) as u8).collect();
         let twice = [&far[..9_000], &far[..9_000]].concat();
         for text in [vec![], vec![7; 3], vec![0; 70_000], b"abab".repeat(20_000), far, twice] {
             assert_eq!(Packed::new(&text).text(), text);
