@@ -473,8 +473,8 @@ impl Node {
         self.health.ping_is_late(at) || at.now >= self.next_hello
     }
 
-    /// Its last PING was answered with PONG, and so were its hellos: what there is to be learnt from
-    /// the next PING can wait for the one after it.
+    /// Its last PING was answered with PONG, and hellos are published: what there is to be learnt
+    /// from the next PING can wait for the one after it.
     pub(super) fn is_well(&self) -> bool {
         let refused = self.refusals.of("PUBLISH").is_some();
         !self.unwell && self.rebooted_at.is_none() && self.complaint.is_none() && !refused

@@ -173,7 +173,8 @@ impl Outbox {
     }
 
     /// The same as [`Outbox::emit_durable_or`] for a hello, a vote or a wish for one of this group.
-    /// While the disk fails nobody waits for a vote: the answer holds an opinion, too, that grows old.
+    /// While the disk fails nobody waits for a vote: the answer holds an opinion, too, that grows
+    /// old.
     pub(super) fn emit_durable_of(
         &mut self,
         group: &GroupName,
