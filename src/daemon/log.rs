@@ -3,10 +3,11 @@
 //! Redis's four levels are those of `tracing` from `TRACE` (debug) to `WARN` (warning).
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 use tracing::{Event, Level, Subscriber};
@@ -36,9 +37,8 @@ pub fn init(level: LogLevel, file: Option<&Path>) -> io::Result<()> {
 pub fn init_with(level: LogLevel, file: Option<&Path>, syslog: Option<Syslog>) -> io::Result<()> {
     let handle = match file {
         Some(path) => {
-            open(path)?;
-            let path = path.to_owned();
-            let (subscriber, handle) = subscriber(level, move || LogFile(path.clone()), syslog);
+            let file = LogFile::open(path)?;
+            let (subscriber, handle) = subscriber(level, Mutex::new(file), syslog);
             subscriber.try_init().map(|()| handle)
         }
         None => {
@@ -102,12 +102,34 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-/// Opened for each line, as Redis does: whoever rotates logs need not tell us.
-struct LogFile(PathBuf);
+/// Opened anew as soon as it is no longer what its path leads to: whoever rotates logs need not
+/// tell us. Redis opens it for each line, which costs much where a thousand groups fail over.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    /// Device and number of the file.
+    is: (u64, u64),
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<LogFile> {
+        let file = open(path)?;
+        let is = identity(&file.metadata()?);
+        Ok(LogFile { path: path.to_owned(), file, is })
+    }
+}
+
+fn identity(of: &Metadata) -> (u64, u64) {
+    (of.dev(), of.ino())
+}
 
 impl Write for LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        open(&self.0)?.write_all(line).map(|()| line.len())
+        let there = std::fs::metadata(&self.path);
+        if there.map_or(true, |there| identity(&there) != self.is) {
+            *self = LogFile::open(&self.path)?;
+        }
+        self.file.write_all(line).map(|()| line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

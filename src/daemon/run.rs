@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,12 @@ const LAST_WRITE_MAX: Duration = Duration::from_secs(2);
 /// News that are taken one after another before anything else is looked at.
 const NEWS_AT_ONCE: usize = 64;
 
+/// Who is so late, in ms, to do what is due has not had the time to listen, either.
+const LATE_MS: u64 = 5;
+
+/// So many links are served at most before this task has its turn again: tokio's event interval.
+const LINKS_A_TURN: usize = 61;
+
 /// How a process ends that was told to by `SENTINEL SIMULATE-FAILURE`: Redis's exit code.
 const SIMULATED_CRASH: i32 = 99;
 
@@ -39,6 +46,8 @@ pub(super) struct Driver {
     sentinel: Sentinel,
     /// The zero of the core's monotonic clock.
     started: Instant,
+    /// What the core was last told of it.
+    told: sentinel::Instant,
     handle: Handle,
     store: Store,
     links: BTreeMap<LinkId, Link>,
@@ -67,9 +76,11 @@ impl Driver {
     ) -> (Driver, Inbox) {
         let started = Instant::now();
         let (sender, news) = mpsc::channel(NEWS_MAX);
+        let clock = clock(started);
         let driver = Driver {
-            sentinel: core(clock(started)),
+            sentinel: core(clock),
             started,
+            told: clock.mono,
             handle,
             store,
             links: BTreeMap::new(),
@@ -90,6 +101,13 @@ impl Driver {
         tokio::pin!(alarm);
         self.give(Input::Wake);
         loop {
+            let late_ms = self.late_ms();
+            if late_ms >= LATE_MS {
+                self.catch_up(&mut inbox.news).await;
+            }
+            if late_ms > 0 {
+                self.give(Input::Wake);
+            }
             let due = self.due();
             if due.is_some_and(|due| due != alarm.deadline()) {
                 alarm.as_mut().reset(due.unwrap_or(self.started));
@@ -126,6 +144,38 @@ impl Driver {
         Some(due.max(self.started + soon))
     }
 
+    /// For how long, in ms, something has been due.
+    fn late_ms(&self) -> u64 {
+        let now = clock(self.started).mono;
+        self.sentinel.deadline().map_or(0, |due| now.since(due))
+    }
+
+    /// This process was starved: what others have said meanwhile waits in the sockets. It is heard
+    /// before anything that is due is done, so that nobody counts as silent who was not listened
+    /// to.
+    async fn catch_up(&mut self, news: &mut mpsc::Receiver<News>) {
+        for _ in 0..self.links.len() / LINKS_A_TURN + 2 {
+            yield_now().await;
+            while let Ok(news) = news.try_recv() {
+                self.take_news(news);
+            }
+        }
+    }
+
+    /// The clocks as the core is to see them: what was due before this input came is not due yet
+    /// until it is done by [`Input::Wake`].
+    fn clock(&mut self, input: &Input) -> Clock {
+        let mut clock = clock(self.started);
+        if let Some(due) = self.sentinel.deadline()
+            && !matches!(input, Input::Wake)
+        {
+            let before = sentinel::Instant::from_ms(due.as_ms().saturating_sub(1));
+            clock.mono = clock.mono.min(before).max(self.told);
+        }
+        self.told = clock.mono;
+        clock
+    }
+
     fn stored(&mut self, input: Input) {
         self.writing = None;
         self.give(input);
@@ -149,7 +199,8 @@ impl Driver {
     fn give(&mut self, input: Input) {
         self.more.push_back(input);
         while let Some(input) = self.more.pop_front() {
-            self.sentinel.handle(clock(self.started), input);
+            let clock = self.clock(&input);
+            self.sentinel.handle(clock, input);
             while let Some(effect) = self.sentinel.poll() {
                 self.carry_out(effect);
             }

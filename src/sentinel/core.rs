@@ -406,9 +406,9 @@ impl Core {
         self.out.emit(Effect::Send { link, command });
     }
 
-    /// Sends what shows an epoch, a vote or a configuration: once that is durable.
-    pub(super) fn send_durable(&mut self, link: LinkId, command: Command) {
-        self.out.emit_durable(Effect::Send { link, command });
+    /// Sends what shows an epoch or a configuration of this group: once that is durable.
+    pub(super) fn send_durable(&mut self, link: LinkId, group: &GroupName, command: Command) {
+        self.out.emit_durable_of(group, Effect::Send { link, command }, None);
     }
 
     /// Counts a question of this group for a peer and sends it once what it shows is durable.
@@ -501,8 +501,12 @@ impl Core {
 
     /// Where other sentinels reach us, seen from a connection with this local address.
     pub(super) fn own_address(&self, local_ip: &str) -> Address {
-        let host = self.settings.announce_ip.as_deref().unwrap_or(local_ip);
-        Address::new(host, self.settings.hello_port())
+        Address::new(self.own_host().unwrap_or(local_ip), self.settings.hello_port())
+    }
+
+    /// What is said to others instead of what a connection tells.
+    fn own_host(&self) -> Option<&str> {
+        self.settings.announce_ip.as_deref().filter(|host| !host.is_empty())
     }
 
     /// False where we listen on no port: then a hello would lead nobody to us.
@@ -517,27 +521,29 @@ impl Core {
 
     /// False until a connection has told our address, where none is announced.
     pub(super) fn knows_own_address(&self) -> bool {
-        !self.own_address("").host.is_empty() || !self.local_ips.is_empty()
+        self.own_host().is_some() || !self.local_ips.is_empty()
     }
 
     /// True if other sentinels reach us at this address.
     pub(super) fn is_own_address(&self, address: &Address) -> bool {
-        self.is_at(&self.own_address(""), address)
+        self.is_at(self.own_host(), self.settings.hello_port(), address)
     }
 
     /// True if they did until a moment ago: our own words from then are still heard.
     pub(super) fn was_own_address(&self, address: &Address) -> bool {
         self.moved_from.as_ref().is_some_and(|(shown, at)| {
-            self.now().since(*at) < LAST_WORDS_MS && self.is_at(shown, address)
+            let host = Some(&*shown.host).filter(|host| !host.is_empty());
+            self.now().since(*at) < LAST_WORDS_MS && self.is_at(host, shown.port, address)
         })
     }
 
-    fn is_at(&self, shown: &Address, address: &Address) -> bool {
-        let host = match shown.host.is_empty() {
-            true => self.local_ips.contains(&address.host),
-            false => shown.host == address.host,
+    /// `host`: what is announced; `None` where connections tell.
+    fn is_at(&self, host: Option<&str>, port: u16, address: &Address) -> bool {
+        let same = match host {
+            Some(host) => host == address.host,
+            None => self.local_ips.contains(&address.host),
         };
-        host && shown.port == address.port
+        same && port == address.port
     }
 
     /// The host as it is shown: what the name was resolved to, or the name where

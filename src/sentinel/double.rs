@@ -279,11 +279,7 @@ impl Sentinel {
 
     /// Where we live nobody else does: whom our files show there is gone, a former self perhaps.
     fn clear_own_address(&mut self, own: &Address) {
-        let ghost = self.groups.iter().find_map(|(name, group)| {
-            let at_ours = group.peers.iter().find(|(_, peer)| peer.address == *own);
-            at_ours.map(|(id, _)| (name.clone(), id.clone()))
-        });
-        if let Some((name, id)) = ghost {
+        if let Some((name, id)) = self.holder_of(own, &self.core.my_id) {
             // Where nobody else is left, alone we are no majority: others may come, as at the
             // beginning.
             for name in self.replace_peer(&name, &id) {

@@ -196,6 +196,7 @@ impl Group {
             let moved = self.advance_failover(core);
             self.repair(core);
             self.tend_hellos(core);
+            self.tend_pings(core);
             if !moved {
                 break;
             }
@@ -285,9 +286,14 @@ impl Group {
     /// Says hello wherever it is due: on each node and to each peer.
     fn tend_hellos(&mut self, core: &mut Core) {
         let mut wanted = Vec::new();
+        // While something is under way PING tells more; and who waits for the disk asks nobody.
+        let asks = self.quiet && core.out.is_durable(core.out.newest());
         for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
             if node.hello_due(core) {
                 node.health.pending += 1;
+                if asks && node.is_well() {
+                    node.health.asked_by_hello(core, self.settings.down_after_ms);
+                }
                 wanted.push((node.link(), node.local_ip.clone()));
             }
         }
@@ -321,10 +327,17 @@ impl Group {
             for payload in core.as_said(hello.payload()) {
                 let command = Command::Hello { payload };
                 match core.holds(Guard::HelloOnDisk) {
-                    true => core.send_durable(link, command),
+                    true => core.send_durable(link, &self.name, command),
                     false => core.send(link, command),
                 }
             }
+        }
+    }
+
+    /// Sends each node the PING that is due.
+    fn tend_pings(&mut self, core: &mut Core) {
+        for node in std::iter::once(&mut self.master).chain(self.replicas.values_mut()) {
+            node.health.tend(core, self.settings.down_after_ms);
         }
     }
 

@@ -291,10 +291,12 @@ impl Group {
             None => Some("it is not known any more".to_owned()),
         };
         // Who has all is as good as any.
-        let second = || self.best_replica(core, true).is_ok_and(|best| best != replica);
-        let unfit = unfit.or_else(|| {
-            (!whole && second()).then(|| "another one is to be preferred by now".to_owned())
-        });
+        let second = || match self.best_replica(core, true) {
+            Ok(best) if best == replica => None,
+            Ok(_) => Some("another one is to be preferred by now".to_owned()),
+            Err(reasons) => Some(reasons.join("; ")),
+        };
+        let unfit = unfit.or_else(|| if whole { None } else { second() });
         let why = match unfit {
             _ if late => "too late: the votes do not bind any more".to_owned(),
             _ if few => format!("{} votes in epoch {epoch} are too few by now", tally.votes),

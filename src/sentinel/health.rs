@@ -1,4 +1,4 @@
-//! Is somebody there? One link's PINGs and the silence that they measure.
+//! Is somebody there? One link's questions and the silence that they measure.
 
 use super::core::{Core, Moment};
 use super::effect::Command;
@@ -9,6 +9,9 @@ use crate::resp::Value;
 
 /// A PING may go out early by this share of its period, in a step that is under way anyway.
 const PING_SLACK: u64 = 8;
+/// PINGs go out at multiples of this share of their period, so that those of a thousand groups go
+/// together: to be woken for each would cost as much as to send it.
+const PING_GRID: u64 = 50;
 /// Shortest pause between PINGs, in ms.
 const PING_PERIOD_MIN_MS: u64 = 10;
 /// Within so long, in ms, the next attempt to connect has shown whether somebody lives: the longest
@@ -24,15 +27,24 @@ fn ping_period_ms(core: &Core, down_after_ms: u64) -> u64 {
     (down_after_ms / 10).max(PING_PERIOD_MIN_MS).min(core.tune.ping_period_ms)
 }
 
-/// What PINGs over one link tell.
+/// What is asked to hear whether somebody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Ping,
+    /// A hello, which is to be published anyway: see [`Health::asked_by_hello`].
+    Hello,
+}
+
+/// What questions over one link tell.
 #[derive(Debug)]
 pub(super) struct Health {
     pub(super) link: LinkId,
     pub(super) up: bool,
     /// Commands sent and not answered.
     pub(super) pending: u32,
-    /// Since when an acceptable answer has been owed (watched clock): since the oldest PING without
-    /// one, since the connection was lost, or since the link was first opened. `None`: all is well.
+    /// Since when an acceptable answer has been owed (watched clock): since the oldest question
+    /// without one, since the connection was lost, or since the link was first opened. `None`: all
+    /// is well.
     pub(super) silent_since: Option<Instant>,
     /// Since when it has answered that we may not ask: it lives, and cannot be watched.
     pub(super) locked_out: Option<Instant>,
@@ -40,7 +52,8 @@ pub(super) struct Health {
     pub(super) ponged: bool,
     /// Answers to PING in a row that no PING gives.
     pub(super) odd_pongs: u32,
-    ping_in_flight: bool,
+    /// The question that is not answered yet: there is one at a time.
+    asked: Option<Question>,
     next_ping: Instant,
     pub(super) last_ok: Instant,
     pub(super) last_reply: Instant,
@@ -61,7 +74,7 @@ impl Health {
             locked_out: None,
             ponged: false,
             odd_pongs: 0,
-            ping_in_flight: false,
+            asked: None,
             next_ping: now,
             last_ok: now,
             last_reply: now,
@@ -82,7 +95,7 @@ impl Health {
         self.ponged = false;
         self.odd_pongs = 0;
         self.pending = 0;
-        self.ping_in_flight = false;
+        self.asked = None;
         self.next_ping = at.now;
         self.opened_at = at.now;
     }
@@ -90,7 +103,7 @@ impl Health {
     pub(super) fn lost(&mut self, at: Moment) {
         self.up = false;
         self.pending = 0;
-        self.ping_in_flight = false;
+        self.asked = None;
         let since = self.silent_since.map_or(at.watched, |since| since.min(at.watched));
         self.silent_since = Some(since);
     }
@@ -110,7 +123,7 @@ impl Health {
     /// The answer to a PING. Only PONG, LOADING and MASTERDOWN end the silence: whoever answers
     /// something else is there, but not well (`refused`: we may not ask). True for a plain PONG.
     pub(super) fn pong(&mut self, at: Moment, reply: &Value, refused: bool) -> bool {
-        self.ping_in_flight = false;
+        self.asked = None;
         if !refused {
             // Whoever answers something else now lets us in.
             self.locked_out = None;
@@ -123,11 +136,44 @@ impl Health {
         self.odd_pongs = if is_odd { self.odd_pongs + 1 } else { 0 };
         self.ponged |= !is_odd && !text.starts_with("ERR ");
         if is_pong(text) {
-            self.silent_since = None;
-            self.last_ok = at.now;
-            self.reopen_after_ms = 0;
+            self.lives(at);
         }
         text.starts_with("PONG")
+    }
+
+    fn lives(&mut self, at: Moment) {
+        self.silent_since = None;
+        self.last_ok = at.now;
+        self.reopen_after_ms = 0;
+    }
+
+    /// A hello goes out, and asks as well as a PING would, which can wait then; but only somebody
+    /// who answered the last PING well. A node whose disk fails publishes, and says so to PING: a
+    /// silence that began with a PING is ended by none but that.
+    pub(super) fn asked_by_hello(&mut self, core: &Core, down_after_ms: u64) {
+        let is_well = self.up && self.silent_since.is_none() && self.locked_out.is_none();
+        if is_well && self.asked.is_none() {
+            self.ask(core, Question::Hello, down_after_ms);
+        }
+    }
+
+    /// The answer to a hello. Whoever refuses it is asked PING at once.
+    pub(super) fn hello_answered(&mut self, at: Moment, published: bool) {
+        if self.asked != Some(Question::Hello) {
+            return;
+        }
+        self.asked = None;
+        match published {
+            true => self.lives(at),
+            false => self.next_ping = at.now,
+        }
+    }
+
+    fn ask(&mut self, core: &Core, question: Question, down_after_ms: u64) {
+        self.asked = Some(question);
+        let period_ms = ping_period_ms(core, down_after_ms);
+        self.next_ping = core.now().plus(period_ms).on_grid(period_ms / PING_GRID);
+        self.silent_since.get_or_insert(core.watched());
     }
 
     /// It answered that we may not ask it. That is a sign of life, and no more than that: its death
@@ -150,8 +196,8 @@ impl Health {
         }
     }
 
-    /// True if a PING would be due but for the one that is under way: once that is answered, a step
-    /// must follow.
+    /// True if a PING would be due but for what is under way: once that is answered, a step must
+    /// follow.
     pub(super) fn ping_is_late(&self, at: Moment) -> bool {
         self.up && at.now >= self.next_ping
     }
@@ -164,12 +210,10 @@ impl Health {
         let period_ms = ping_period_ms(core, down_after_ms);
         // Asked in any case: who is not asked about this moment does not wake us then.
         let due = core.due_about(self.next_ping, period_ms / PING_SLACK);
-        if due && !self.ping_in_flight {
-            self.ping_in_flight = true;
-            self.next_ping = core.now().plus(period_ms);
+        if due && self.asked.is_none() {
+            self.ask(core, Question::Ping, down_after_ms);
             // The answer to this one causes no step.
             core.due(self.next_ping);
-            self.silent_since.get_or_insert(core.watched());
             self.send(core, Command::Ping);
         }
     }
@@ -178,7 +222,7 @@ impl Health {
     /// `down-after`. A new one may fare better; attempts grow rarer, since a node that hangs keeps
     /// each. So may one on which AUTH is tried again, once somebody has put the password right.
     pub(super) fn wants_reopening(&mut self, core: &mut Core, down_after_ms: u64) -> bool {
-        let half_open = self.silent_since.filter(|_| self.ping_in_flight);
+        let half_open = self.silent_since.filter(|_| self.asked.is_some());
         if !self.up || (half_open.is_none() && self.locked_out.is_none()) {
             return false;
         }

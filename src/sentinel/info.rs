@@ -1,7 +1,5 @@
 //! The few lines of a node's INFO that a sentinel reads.
 
-use bytes::Bytes;
-
 use super::types::{Address, RunId};
 
 /// What a node says of itself. A field that is absent or unreadable keeps its default.
@@ -149,37 +147,6 @@ fn slave_address(value: &str) -> Option<Address> {
     let port: u16 = port.parse().ok().filter(|p| *p != 0)?;
     let plain = !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic());
     plain.then(|| Address::new(host, port))
-}
-
-/// A text that is seldom read, compressed (LZF): thousands of nodes say five KB each.
-#[derive(Debug, Default)]
-pub(super) struct Packed {
-    bytes: Box<[u8]>,
-    /// The length of the text, in bytes; 0 where it is kept as it is.
-    length: usize,
-}
-
-impl Packed {
-    pub(super) fn new(text: &[u8]) -> Packed {
-        match lzf::compress(text) {
-            Ok(packed) => Packed { bytes: packed.into(), length: text.len() },
-            // Too short, or nothing repeats.
-            Err(_) => Packed::raw(text),
-        }
-    }
-
-    /// The same, not compressed.
-    pub(super) fn raw(text: &[u8]) -> Packed {
-        Packed { bytes: text.into(), length: 0 }
-    }
-
-    pub(super) fn text(&self) -> Bytes {
-        match self.length {
-            0 => Bytes::copy_from_slice(&self.bytes),
-            // What was packed here is unpacked.
-            length => lzf::decompress(&self.bytes, length).unwrap_or_default().into(),
-        }
-    }
 }
 
 #[cfg(test)]

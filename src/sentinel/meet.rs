@@ -302,7 +302,7 @@ impl Sentinel {
     }
 
     /// Somebody else whom a group has at this address.
-    fn holder_of(&self, address: &Address, id: &RunId) -> Option<(GroupName, RunId)> {
+    pub(super) fn holder_of(&self, address: &Address, id: &RunId) -> Option<(GroupName, RunId)> {
         let at =
             self.core.peers.iter().filter(|(old, link)| link.address == *address && *old != id);
         at.filter_map(|(old, link)| Some((link.groups.first()?.clone(), old.clone()))).min()

@@ -40,6 +40,7 @@ mod news;
 mod node;
 mod origins;
 mod outbox;
+mod packed;
 mod peer;
 mod promote;
 mod repair;
@@ -538,7 +539,7 @@ impl Group {
                 }
             }
             Command::Hello { .. } => {
-                node.hello_answered(core, !matches!(reply, Value::Error(_)));
+                node.hello_answered(core, reply);
                 self.note_right(core, address, "PUBLISH", refusal_of_command(reply));
             }
             Command::Promote | Command::Follow { .. } => {

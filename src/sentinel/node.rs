@@ -6,10 +6,11 @@ use super::core::{Core, Moment};
 use super::effect::Command;
 use super::event::Level;
 use super::health::{Health, NEXT_ATTEMPT_MS};
-use super::info::{Info, Packed, Role};
+use super::info::{Info, Role};
 use super::input::LostReason;
 use super::mutant::Guard;
 use super::origins::Stranger;
+use super::packed::Packed;
 use super::rights::{Refusal, Refusals};
 use super::types::{Address, GroupName, Instant, LinkId, RunId};
 use crate::config::settings::GroupSettings;
@@ -21,6 +22,8 @@ pub(super) const HELLO_PERIOD_MS: u64 = 2_000;
 /// A subscription on which nothing was heard for so long, although we published there, is opened
 /// anew, in ms.
 const DEAF_MS: u64 = 3 * HELLO_PERIOD_MS;
+/// INFO may go out early by this share of its period, in a step that is under way anyway.
+const INFO_SLACK: u64 = 100;
 /// Pause between INFOs while something is wrong with the group or the node, in ms.
 pub(super) const INFO_PERIOD_TROUBLE_MS: u64 = 1_000;
 /// Pause between INFOs to a node on which something waits right now, in ms.
@@ -187,9 +190,11 @@ impl Node {
     /// True if this node is meant by that address: the configured one, or what its name resolves
     /// to.
     pub(super) fn is_at(&self, address: &Address) -> bool {
-        let same_host = self.address.host.eq_ignore_ascii_case(&address.host)
-            || self.resolved.as_deref() == Some(address.host.as_str());
-        same_host && self.address.port == address.port
+        let same_host = || {
+            self.address.host.eq_ignore_ascii_case(&address.host)
+                || self.resolved.as_deref() == Some(address.host.as_str())
+        };
+        self.address.port == address.port && same_host()
     }
 
     /// By the last lookup this node is meant by that address, and no connection has told what its
@@ -372,9 +377,13 @@ impl Node {
     }
 
     /// A hello was published on it, or was not.
-    pub(super) fn hello_answered(&mut self, core: &Core, published: bool) {
+    pub(super) fn hello_answered(&mut self, core: &Core, reply: &Value) {
         self.hello_in_flight = false;
-        if published {
+        if core.holds(Guard::PongCounts) {
+            let published = matches!(reply, Value::Integer(_));
+            self.health.hello_answered(core.moment(), published);
+        }
+        if !matches!(reply, Value::Error(_)) {
             self.published_at = core.now();
         }
     }
@@ -455,7 +464,7 @@ impl Node {
         }
     }
 
-    /// Sends PING and INFO as they fall due, and opens a half-open connection anew.
+    /// Sends INFO as it falls due, and opens a half-open connection anew.
     pub(super) fn tend(
         &mut self,
         core: &mut Core,
@@ -466,9 +475,8 @@ impl Node {
         if self.health.wants_reopening(core, settings.down_after_ms) || self.is_deaf(core) {
             self.reopen(core, group, settings);
         }
-        self.health.tend(core, settings.down_after_ms);
         let info_due = match self.info_asked_at {
-            Some(at) => core.due(at.plus(info_period_ms)),
+            Some(at) => core.due_about(at.plus(info_period_ms), info_period_ms / INFO_SLACK),
             None => true,
         };
         if info_due {
@@ -486,6 +494,13 @@ impl Node {
     fn is_holding(&mut self, core: &mut Core) -> bool {
         let until = self.held_until.filter(|_| core.holds(Guard::NoHelloBehindHold));
         until.is_some_and(|until| !core.due(until))
+    }
+
+    /// Its last PING was answered with PONG, and hellos are published: what there is to be learnt
+    /// from the next PING can wait for the one after it.
+    pub(super) fn is_well(&self) -> bool {
+        let refused = self.refusals.of("PUBLISH").is_some();
+        !self.unwell && self.rebooted_at.is_none() && self.complaint.is_none() && !refused
     }
 
     /// True if a hello is to be published on it now.

@@ -24,6 +24,8 @@ pub(crate) const THE_MASTER: &str = "is the master of";
 const HISTORIES_MAX: usize = 8;
 /// So many processes are remembered for each address.
 const FACES_MAX: usize = 4;
+/// So many processes and histories are listed before they are sifted for the first time.
+const LISTED_MIN: usize = 1_024;
 
 /// What the processes of each group have shown, by the configured addresses of its nodes.
 #[derive(Debug, Default)]
@@ -31,6 +33,11 @@ pub(super) struct Origins {
     families: BTreeMap<GroupName, Family>,
     /// The last histories of each group's masters, oldest first, also of those that a RESET forgot.
     data: BTreeMap<GroupName, Vec<RunId>>,
+    /// Where to look for a process or a history: the groups that have shown it, and maybe do not
+    /// any more.
+    shown_by: BTreeMap<RunId, Vec<GroupName>>,
+    /// At so many entries those that are of no use any more are thrown out.
+    sifted_at: usize,
 }
 
 type Family = BTreeMap<Address, Place>;
@@ -119,12 +126,14 @@ impl Origins {
         let Some(run_id) = &info.run_id else { return };
         let family = self.families.entry(group.clone()).or_default();
         let place = family.entry(at.clone()).or_default();
+        let mut shown = Vec::new();
         place.up = true;
         if place.faces.last().is_none_or(|face| face.run_id != *run_id) {
             if place.faces.len() == FACES_MAX {
                 place.faces.remove(0);
             }
             let run_id = run_id.clone();
+            shown.push(run_id.clone());
             let (proven, histories) = (false, [None, None]);
             place.faces.push(Face { run_id, proven, histories, told_at: now });
         }
@@ -133,6 +142,7 @@ impl Origins {
             face.proven |= is_proven;
             if is_master && info.role == Role::Master {
                 face.histories = [info.replid.clone(), info.replid_before.clone()];
+                shown.extend(face.histories.iter().flatten().cloned());
                 let data = self.data.entry(group.clone()).or_default();
                 if let Some(history) = info.replid.as_ref().filter(|of| !data.contains(of)) {
                     data.drain(..(data.len() + 1).saturating_sub(HISTORIES_MAX));
@@ -140,6 +150,36 @@ impl Origins {
                 }
             }
         }
+        shown.into_iter().for_each(|id| self.list(id, group));
+    }
+
+    /// A process or history is looked for in this group, too, from now on.
+    fn list(&mut self, id: RunId, group: &GroupName) {
+        let groups = self.shown_by.entry(id).or_default();
+        if !groups.contains(group) {
+            groups.push(group.clone());
+        }
+        if self.shown_by.len() > self.sifted_at.max(LISTED_MIN) {
+            let families = &self.families;
+            self.shown_by.retain(|id, groups| {
+                let shows = |face: &Face| face.run_id == *id || face.is_of_any(&[id]);
+                groups.retain(|group| families.get(group).is_some_and(|f| faces(f).any(shows)));
+                !groups.is_empty()
+            });
+            self.sifted_at = 2 * self.shown_by.len();
+        }
+    }
+
+    /// The groups other than this one that may have shown one of these processes or histories, in
+    /// their order.
+    fn others<'a, 'b>(
+        &'a self,
+        group: &GroupName,
+        ids: impl IntoIterator<Item = &'b RunId>,
+    ) -> BTreeMap<&'a GroupName, &'a Family> {
+        let listed = ids.into_iter().filter_map(|id| self.shown_by.get(id)).flatten();
+        let others = listed.filter(|name| *name != group);
+        others.filter_map(|name| self.families.get_key_value(name)).collect()
     }
 
     /// The connection to a node has ended.
@@ -193,7 +233,8 @@ impl Origins {
         let by_process = |face: &Face| face.run_id == *run_id;
         let by_history =
             |face: &Face| info.role == Role::Master && face.is_of_any(&info.histories());
-        self.families.iter().filter(|(name, _)| *name != group).find_map(|(name, other)| {
+        let ids = std::iter::once(run_id).chain(info.histories());
+        self.others(group, ids).into_iter().find_map(|(name, other)| {
             let held = || other.iter().filter(|(place, _)| claims.holds(place, name));
             let proven = |seen: &Place, is_it: &dyn Fn(&Face) -> bool| {
                 seen.faces.iter().any(|face| face.proven && is_it(face))
@@ -266,9 +307,10 @@ impl Origins {
         let of_other = |(name, other): &(&GroupName, &Family)| {
             let places = other.iter().filter(|(place, _)| claims.holds(place, name));
             let mut masters = places.flat_map(|(_, place)| &place.faces);
-            *name != group && masters.any(|face| face.is_of_any(data)) && !overlap(own, other)
+            masters.any(|face| face.is_of_any(data)) && !overlap(own, other)
         };
-        self.families.iter().find(of_other).map(|(name, _)| name)
+        let mut others = self.others(group, data.iter().copied()).into_iter();
+        others.find(of_other).map(|(name, _)| name)
     }
 }
 

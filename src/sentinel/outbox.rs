@@ -172,8 +172,9 @@ impl Outbox {
         }
     }
 
-    /// The same as [`Outbox::emit_durable_or`] for a vote or a wish for one in this group. While
-    /// the disk fails nobody waits for a vote: the answer holds an opinion, too, that grows old.
+    /// The same as [`Outbox::emit_durable_or`] for a hello, a vote or a wish for one of this group.
+    /// While the disk fails nobody waits for a vote: the answer holds an opinion, too, that grows
+    /// old.
     pub(super) fn emit_durable_of(
         &mut self,
         group: &GroupName,
@@ -202,7 +203,8 @@ impl Outbox {
         let mut links = Vec::new();
         self.waiting.retain(|waiting| match &waiting.effect {
             Effect::Send { link, command: Command::Hello { payload } }
-                if inner(payload).split(',').nth(4) == Some(group) =>
+                if waiting.of.as_ref() == Some(group)
+                    && inner(payload).split(',').nth(4) == Some(group) =>
             {
                 links.push(*link);
                 false

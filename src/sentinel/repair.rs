@@ -82,12 +82,10 @@ impl Group {
     }
 
     pub(super) fn fault(&self, core: &Core, node: &Node) -> Option<Fault> {
-        if self.is_the_master(node) && core.holds(Guard::NotToItself) {
-            return None;
-        }
         let info = node.info.as_ref()?;
         match (info.role, &info.master) {
             (Role::Slave, Some(master)) if self.master.is_at(master) => None,
+            _ if self.is_the_master(node) && core.holds(Guard::NotToItself) => None,
             _ if self.is_foreign(core, node) => Some(Fault::Foreign),
             (Role::Master, _) => Some(Fault::Master),
             (Role::Slave, _) => Some(Fault::WrongMaster { linked: info.link_up }),

@@ -193,11 +193,11 @@ impl Group {
         command: &str,
         refusal: Option<Refusal>,
     ) {
-        let name = self.name.clone();
         let Some(node) = self.node_mut(address) else { return };
         if !node.refusals.note(command, refusal) {
             return;
         }
+        let name = self.name.clone();
         let details = self.node_details(core, address);
         core.announce(kind(refusal), Some(&name), payload(&details, command, refusal));
         // Of PING the log hears again and again; see `Node::shut_out`. AUTH is told by the link.

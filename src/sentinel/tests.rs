@@ -20,6 +20,7 @@ mod repairs;
 mod rights;
 mod scripts;
 mod signed;
+mod silence;
 mod strangers;
 mod swaps;
 mod votes;
@@ -68,6 +69,10 @@ struct Desk {
     refusals: BTreeMap<Address, &'static str>,
     /// What living nodes answer to PING alone, where it is no PONG.
     pings: BTreeMap<Address, &'static str>,
+    /// What they answer to a hello alone, where it is not published.
+    unpublished: BTreeMap<Address, &'static str>,
+    /// How often each was asked PING.
+    pinged: BTreeMap<Address, u32>,
     /// What is answered on these ports to `SENTINEL MYID`.
     ids: BTreeMap<u16, Value>,
     /// What a host means to whoever connects now; 127.0.0.1 where nothing is said.
@@ -130,6 +135,8 @@ impl Desk {
             infos: BTreeMap::new(),
             refusals: BTreeMap::new(),
             pings: BTreeMap::new(),
+            unpublished: BTreeMap::new(),
+            pinged: BTreeMap::new(),
             ids: BTreeMap::new(),
             ips: BTreeMap::new(),
             deaf: BTreeSet::new(),
@@ -183,8 +190,10 @@ impl Desk {
             Effect::Send { link, command } => {
                 let Some(to) = self.links.get(&link).cloned() else { return };
                 self.serve(link, &to, &command);
-                if !matches!(command, Command::Ping | Command::Info) {
-                    self.sent.push((to, command));
+                match command {
+                    Command::Ping => *self.pinged.entry(to).or_default() += 1,
+                    Command::Info => {}
+                    command => self.sent.push((to, command)),
                 }
             }
             Effect::Reply { reply, .. } => self.replies.push(reply),
@@ -222,7 +231,12 @@ impl Desk {
                 Some(id) => id.clone(),
                 None => return,
             },
-            Command::Hello { .. } if is_peer || self.infos.contains_key(to) => Value::Integer(1),
+            Command::Hello { .. } if is_peer || self.infos.contains_key(to) => {
+                match self.unpublished.get(to) {
+                    Some(error) => Value::error(*error),
+                    None => Value::Integer(1),
+                }
+            }
             _ => return,
         };
         let event = LinkEvent::Reply { command: command.clone(), reply };

@@ -5,8 +5,9 @@ use super::Sentinel;
 use super::core::Core;
 use super::event::{EventKind, Level};
 use super::group::{Group, MEMBERS_MAX};
-use super::info::{Info, Packed, Role};
+use super::info::{Info, Role};
 use super::node::Node;
+use super::packed::Packed;
 use super::types::Address;
 use crate::config::rules::valid_host;
 use crate::resp::Value;
@@ -62,10 +63,13 @@ impl Group {
             self.count_bad_info(core, address);
             return;
         };
-        // It comes again soon where something is under way: no time for packing.
-        let text = if self.quiet { Packed::new(kept(text)) } else { Packed::raw(kept(text)) };
+        let quiet = self.quiet;
         if let Some(node) = self.node_mut(address) {
-            node.info_text = text;
+            // It comes again soon where something is under way: no time for packing.
+            node.info_text = match quiet || node.info.is_none() {
+                true => Packed::new(kept(text)),
+                false => Packed::raw(kept(text)),
+            };
         }
         let is_master = *address == self.master.address;
         let found =

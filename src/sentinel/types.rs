@@ -22,6 +22,14 @@ impl Instant {
         Instant(self.0.saturating_add(ms))
     }
 
+    /// The last multiple of `ms` up to this moment; the moment itself if that is 0.
+    pub(crate) const fn on_grid(self, ms: u64) -> Instant {
+        match self.0.checked_rem(ms) {
+            Some(beyond) => Instant(self.0 - beyond),
+            None => self,
+        }
+    }
+
     /// Milliseconds from `earlier` to this moment; 0 if it lies ahead.
     pub const fn since(self, earlier: Instant) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -51,7 +51,7 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
     (Guard::OpinionsForgotten, "opinions are of the present master", 11..41),
     (Guard::CredibleEpoch, "epochs stay credible", 2..32),
     (Guard::HigherConfigOnly, "config epochs never go back", 0..30),
-    (Guard::LateFailoverEnds, "a newer configuration ends older failovers", 72..102),
+    (Guard::LateFailoverEnds, "a newer configuration ends older failovers", 239..269),
     (Guard::LaggardsTold, "whoever lags is told at once", 0..30),
     (Guard::PeerIsItself, "a majority before promotion", 7..37),
     (Guard::OneSentinelPerAddress, "all is well again", 14..44),
@@ -117,7 +117,7 @@ const CAUGHT: &[(Guard, &str, Range<u64>)] = &[
 /// all this, before which others are mostly broken.
 const BEHIND: &[(Guard, &str, Range<u64>)] = &[
     (Guard::OneVotePerEpoch, "one vote per epoch", 57..87),
-    (Guard::VotesOfThisEpoch, "one leader per epoch", 89..119),
+    (Guard::VotesOfThisEpoch, "one leader per epoch", 125..155),
     (Guard::HigherEpochOnly, "epochs never go back", 0..30),
     (Guard::HigherEpochOnly, "who listens knows what is on disk", 0..30),
     (Guard::SameMasterNoSwitch, "who listens knows what who asks is told", 92..122),

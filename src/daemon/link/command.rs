@@ -7,6 +7,7 @@
 //! absent.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,7 +54,8 @@ pub(super) async fn keep(
                 keeper.connection += 1;
                 let since = Instant::now();
                 up.store(true, Ordering::Relaxed);
-                let talk = dialer.unless_moved(keeper.talk(stream)).await;
+                let talk = pin!(keeper.talk(stream));
+                let talk = dialer.unless_moved(talk).await;
                 up.store(false, Ordering::Relaxed);
                 let reason = talk.unwrap_or_else(|moved| moved);
                 // A node that breaks the protocol is not asked again soon, however long it took.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -135,7 +136,8 @@ impl Dialer {
         for address in known {
             self.used = Some(address);
             let outgoing = self.outgoing.clone();
-            match self.unless_moved(outgoing.connect(address)).await? {
+            let connect = pin!(outgoing.connect(address));
+            match self.unless_moved(connect).await? {
                 Ok(stream) => return Ok(stream),
                 Err(why) => reason = why,
             }
@@ -171,7 +173,7 @@ impl Dialer {
     }
 
     /// Does something with the address in use, until a lookup that was not waited for says that
-    /// the name means others now.
+    /// the name means others now. What is large is handed over pinned: it would be kept twice.
     pub(super) async fn unless_moved<T>(
         &mut self,
         use_it: impl Future<Output = T>,

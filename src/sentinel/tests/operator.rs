@@ -324,7 +324,7 @@ fn the_times_of_debug_are_those_in_force() {
     desk.answer_question(26002, 0, "*", 0);
     desk.pass(210);
     desk.answer_question(26002, 0, "*", 0);
-    assert_eq!(count(&mut desk, 26002, 150, asks), 0);
+    assert_eq!(count(&mut desk, 26002, 100, asks), 0);
     assert_eq!(count(&mut desk, 26002, 60, asks), 1, "asked again after 200 ms");
     desk.answer_question(26002, 1, "*", 0);
     assert!(desk.has(EventKind::TryFailover));

@@ -33,11 +33,15 @@ pub(in crate::sim) struct Ear {
     closed_at: Option<Ms>,
     /// When the sentinel first met it, or met it again after it had forgotten it.
     pub(super) met_at: Ms,
-    /// When it last answered a PING: well, or that we may not ask.
+    /// What is asked to hear whether it is there, and not answered yet.
+    asked: Option<Question>,
+    /// It answered its last PING well, over the present connection.
+    well: bool,
+    /// When it last answered such a question: well, or that we may not ask.
     pub(super) alive_at: Option<Ms>,
     /// When it last answered a PING as no PING is answered: that may pass for a sign of life.
     pub(super) odd_at: Ms,
-    /// When the last PINGs were answered by a node that is well, the latest first.
+    /// When the last questions were answered by a node that is well, the latest first.
     pub(super) pongs: [Option<Ms>; 3],
     /// Its last INFO.
     pub(super) info: Option<Info>,
@@ -69,6 +73,14 @@ pub(in crate::sim) struct Ear {
     pub(in crate::sim) puzzles: bool,
     /// What its name was told to mean by the last connection, and by the last lookup.
     meanings: [Option<String>; 2],
+}
+
+/// PING, or a hello that takes the place of one: where the last PING was answered well, and none is
+/// asked before the hello is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Ping,
+    Hello,
 }
 
 /// Attempts to connect in a row that were all refused.
@@ -150,6 +162,7 @@ impl Ear {
             self.meanings = [None, None];
         }
         (self.up, self.opened_at) = (false, at);
+        (self.asked, self.well) = (None, false);
         self.attempted(at, false);
         self
     }
@@ -171,6 +184,7 @@ impl Ear {
 
     pub(in crate::sim) fn connected(&mut self, at: Ms) {
         (self.up, self.connected_at) = (true, at);
+        (self.asked, self.well) = (None, false);
         self.attempted(at, false);
     }
 
@@ -199,6 +213,10 @@ impl Ear {
     /// A command goes to it.
     pub(in crate::sim) fn send(&mut self, at: Ms, command: &Command) {
         match command {
+            Command::Ping => self.asked = Some(Question::Ping),
+            Command::Hello { .. } if self.well && self.asked.is_none() => {
+                self.asked = Some(Question::Hello);
+            }
             Command::Promote => self.promotion = Some(Promotion { at, shown_at: None }),
             Command::Follow { master } => {
                 (self.repointed, self.refused) = (Some((at, master.clone())), false);
@@ -213,6 +231,7 @@ impl Ear {
     /// It answers a command.
     pub(in crate::sim) fn answer(&mut self, at: Ms, command: &Command, reply: &Value) {
         if *command == Command::Ping {
+            (self.asked, self.well) = (None, false);
             let refuses = |text: &str| {
                 ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code))
             };
@@ -225,8 +244,14 @@ impl Ear {
             (Command::Ping, Value::Simple(text) | Value::Error(text))
                 if ["PONG", "LOADING", "MASTERDOWN"].iter().any(|good| text.starts_with(good)) =>
             {
-                self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
-                self.alive_at = Some(at);
+                self.well = true;
+                self.lives(at);
+            }
+            (Command::Hello { .. }, reply) if self.asked == Some(Question::Hello) => {
+                self.asked = None;
+                if matches!(reply, Value::Integer(_)) {
+                    self.lives(at);
+                }
             }
             (Command::Ping, Value::Error(_)) => {}
             (Command::Ping, _) => self.odd_at = at,
@@ -259,6 +284,11 @@ impl Ear {
             }
             _ => {}
         }
+    }
+
+    fn lives(&mut self, at: Ms) {
+        self.pongs = [Some(at), self.pongs[0], self.pongs[1]];
+        self.alive_at = Some(at);
     }
 
     fn read(&mut self, at: Ms, text: Option<&str>) {

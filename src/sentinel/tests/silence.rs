@@ -1,0 +1,89 @@
+//! What ends a silence: PONG, and where all is well a hello that was published, too.
+
+use super::*;
+
+const SLOW_MS: u64 = 30_000;
+
+/// A desk in peace whose nodes are asked once a second.
+fn calm() -> Desk {
+    let mut desk = Desk::with(1, 2, |_, group| group.down_after_ms = SLOW_MS);
+    desk.pass(15_000);
+    desk
+}
+
+/// How often the master is asked PING, and told a hello, in 20 s.
+fn asked(desk: &mut Desk) -> (u32, usize) {
+    let hellos = |desk: &Desk| {
+        let is_hello = |(to, command): &&(Address, Command)| {
+            to.port == MASTER && matches!(command, Command::Hello { .. })
+        };
+        desk.sent.iter().filter(is_hello).count()
+    };
+    let before = (desk.pinged[&at(MASTER)], hellos(desk));
+    desk.pass(20_000);
+    (desk.pinged[&at(MASTER)] - before.0, hellos(desk) - before.1)
+}
+
+#[test]
+fn a_hello_takes_the_place_of_every_other_ping() {
+    let (pings, hellos) = asked(&mut calm());
+    assert!((9..=11).contains(&pings) && (9..=11).contains(&hellos), "{pings} {hellos}");
+}
+
+#[test]
+fn whoever_refuses_hellos_is_asked_by_ping_alone_and_lives() {
+    for error in ["NOPERM this user has no permissions to run 'publish'", "ERR no such channel"] {
+        let mut desk = Desk::with(1, 2, |_, group| group.down_after_ms = 300);
+        desk.pass(5_000);
+        desk.unpublished.insert(at(MASTER), error);
+        desk.pass(20_000);
+        assert!(!desk.has(EventKind::Sdown), "{error}: {:?}", desk.events);
+        let mut desk = calm();
+        desk.unpublished.insert(at(MASTER), error);
+        desk.pass(2_000);
+        let (pings, _) = asked(&mut desk);
+        assert!(pings >= 19, "{error}: {pings}");
+    }
+}
+
+#[test]
+fn a_master_that_publishes_and_cannot_write_is_down() {
+    let mut desk = calm();
+    desk.pings.insert(at(MASTER), "MISCONF Redis is configured to save RDB snapshots");
+    desk.pass(SLOW_MS);
+    assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.pass(2_100);
+    assert!(desk.has(EventKind::Sdown), "{:?}", desk.events);
+    desk.pings.clear();
+    desk.pass(1_100);
+    assert!(desk.has(EventKind::SdownEnd), "{:?}", desk.events);
+}
+
+#[test]
+fn a_silence_counts_from_the_first_question_without_an_answer_be_it_a_hello() {
+    for ms in (0..2_000).step_by(100) {
+        let mut desk = calm();
+        desk.pass(ms);
+        desk.infos.remove(&at(MASTER));
+        desk.pass(SLOW_MS);
+        assert!(!desk.has(EventKind::Sdown), "after {ms} ms: {:?}", desk.events);
+        desk.pass(1_010);
+        assert!(desk.has(EventKind::Sdown), "after {ms} ms: {:?}", desk.events);
+    }
+}
+
+#[test]
+fn a_restart_and_trouble_are_told_by_ping() {
+    let mut desk = calm();
+    // It loads its data: that is over as soon as PING says so.
+    desk.pings.insert(at(MASTER), "LOADING Redis is loading the dataset in memory");
+    desk.pass(2_000);
+    let (pings, hellos) = asked(&mut desk);
+    assert!(pings >= 19 && hellos >= 9, "{pings} {hellos}");
+    desk.pings.clear();
+    // A replica that has nobody to follow is to be put right.
+    desk.infos.insert(at(REPLICA), "role:master\r\n".into());
+    desk.pass(11_000);
+    let (pings, _) = asked(&mut desk);
+    assert!(pings >= 19, "{pings}");
+}
