@@ -7,6 +7,7 @@
 mod chart;
 pub mod failover;
 pub mod nodes;
+mod output;
 mod report;
 pub mod scale;
 mod wire;

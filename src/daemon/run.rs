@@ -46,8 +46,6 @@ pub(super) struct Driver {
     sentinel: Sentinel,
     /// The zero of the core's monotonic clock.
     started: Instant,
-    /// What the core was last told of it.
-    told: sentinel::Instant,
     handle: Handle,
     store: Store,
     links: BTreeMap<LinkId, Link>,
@@ -76,11 +74,9 @@ impl Driver {
     ) -> (Driver, Inbox) {
         let started = Instant::now();
         let (sender, news) = mpsc::channel(NEWS_MAX);
-        let clock = clock(started);
         let driver = Driver {
-            sentinel: core(clock),
+            sentinel: core(clock(started)),
             started,
-            told: clock.mono,
             handle,
             store,
             links: BTreeMap::new(),
@@ -104,8 +100,6 @@ impl Driver {
             let late_ms = self.late_ms();
             if late_ms >= LATE_MS {
                 self.catch_up(&mut inbox.news).await;
-            }
-            if late_ms > 0 {
                 self.give(Input::Wake);
             }
             let due = self.due();
@@ -116,10 +110,10 @@ impl Driver {
                 () = stop.cancelled() => break,
                 Some(input) = inbox.stored.recv() => self.stored(input),
                 Some(news) = inbox.news.recv() => {
-                    self.take_news(news);
+                    self.take_news(news, Driver::give);
                     for _ in 1..NEWS_AT_ONCE {
                         let Ok(news) = inbox.news.try_recv() else { break };
-                        self.take_news(news);
+                        self.take_news(news, Driver::give);
                     }
                 }
                 Some((request, answer)) = inbox.requests.recv() => self.ask(request, answer),
@@ -150,30 +144,16 @@ impl Driver {
         self.sentinel.deadline().map_or(0, |due| now.since(due))
     }
 
-    /// This process was starved: what others have said meanwhile waits in the sockets. It is heard
-    /// before anything that is due is done, so that nobody counts as silent who was not listened
-    /// to.
+    /// This process was starved: what others have said meanwhile waits in the sockets. All of it is
+    /// heard before anything that is due is done, so that nobody counts as silent who was not
+    /// listened to.
     async fn catch_up(&mut self, news: &mut mpsc::Receiver<News>) {
         for _ in 0..self.links.len() / LINKS_A_TURN + 2 {
             yield_now().await;
             while let Ok(news) = news.try_recv() {
-                self.take_news(news);
+                self.take_news(news, Driver::hear);
             }
         }
-    }
-
-    /// The clocks as the core is to see them: what was due before this input came is not due yet
-    /// until it is done by [`Input::Wake`].
-    fn clock(&mut self, input: &Input) -> Clock {
-        let mut clock = clock(self.started);
-        if let Some(due) = self.sentinel.deadline()
-            && !matches!(input, Input::Wake)
-        {
-            let before = sentinel::Instant::from_ms(due.as_ms().saturating_sub(1));
-            clock.mono = clock.mono.min(before).max(self.told);
-        }
-        self.told = clock.mono;
-        clock
     }
 
     fn stored(&mut self, input: Input) {
@@ -181,11 +161,16 @@ impl Driver {
         self.give(input);
     }
 
-    fn take_news(&mut self, news: News) {
+    fn take_news(&mut self, news: News, take: impl FnOnce(&mut Driver, Input)) {
         if let Some(link) = self.links.get_mut(&news.link) {
             link.note(&news);
-            self.give(Input::Link { link: news.link, event: news.event });
+            take(self, Input::Link { link: news.link, event: news.event });
         }
+    }
+
+    /// Hands an input to the core, which decides nothing before the next one that is given.
+    fn hear(&mut self, input: Input) {
+        self.sentinel.hear(clock(self.started), input);
     }
 
     fn ask(&mut self, request: sentinel::Request, answer: oneshot::Sender<Value>) {
@@ -199,8 +184,7 @@ impl Driver {
     fn give(&mut self, input: Input) {
         self.more.push_back(input);
         while let Some(input) = self.more.pop_front() {
-            let clock = self.clock(&input);
-            self.sentinel.handle(clock, input);
+            self.sentinel.handle(clock(self.started), input);
             while let Some(effect) = self.sentinel.poll() {
                 self.carry_out(effect);
             }

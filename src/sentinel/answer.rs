@@ -305,11 +305,10 @@ impl Sentinel {
         for change in changes {
             let shown = change.shown();
             if self.core.holds(Guard::SetHolds) {
-                let flap_pause_ms = group.settings.flap_pause_ms;
-                change.apply(&mut group.settings);
-                if group.settings.flap_pause_ms != flap_pause_ms {
+                if change.is_of("flap-pause") {
                     group.flap = Flap::default();
                 }
+                change.apply(&mut group.settings);
                 self.core.note_scripts(&name, Some(&group.settings));
             }
             let payload = format!("{} {shown}", group.master_details(&self.core));

@@ -137,8 +137,7 @@ impl Group {
             self.explain(core, why);
             return false;
         }
-        if let Some(why) = self.why_no_more(core) {
-            self.explain(core, why);
+        if self.rests(core) {
             return false;
         }
         let rank = if core.holds(Guard::Rank) { self.rank(core) } else { 0 };

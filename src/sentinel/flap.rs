@@ -4,6 +4,7 @@
 //! Redis waits for twice `failover-timeout` after each failover, the first one included.
 
 use super::core::Core;
+use super::event::Level;
 use super::group::Group;
 use super::mutant::Guard;
 use super::types::Instant;
@@ -11,37 +12,48 @@ use super::types::Instant;
 /// So many failovers need not wait for one another.
 const BURST: u64 = 3;
 
-/// What a group has had of failovers that nobody ordered.
+/// What a group has had of failovers whose masters were down.
 #[derive(Debug, Default)]
 pub(super) struct Flap {
     /// Each failover counts for one `flap-pause`, one after the other: when the last is over.
     paid_at: Option<Instant>,
+    /// The end of the pause that was told of last.
+    told: Option<Instant>,
 }
 
 impl Group {
-    /// Another master takes the place of one that is down for us.
+    /// Another master takes the place of one that is down for us, whoever led that. However many do
+    /// so, the next one waits for no longer than a pause.
     pub(super) fn note_failover(&mut self, core: &Core) {
+        let pause_ms = self.settings.flap_pause_ms;
         let paid_at = self.flap.paid_at.map_or(core.now(), |at| at.max(core.now()));
-        self.flap.paid_at = Some(paid_at.plus(self.settings.flap_pause_ms));
+        let most = core.now().plus(BURST.saturating_mul(pause_ms));
+        self.flap.paid_at = Some(paid_at.plus(pause_ms).min(most));
     }
 
-    /// A sentence if too many failovers came one after the other for another one now. Also where
-    /// others still count fewer: they lead then, if they can.
-    pub(super) fn why_no_more(&self, core: &mut Core) -> Option<String> {
+    /// True if so many failovers came one after the other that we begin none now. The log is told
+    /// once for each pause.
+    pub(super) fn rests(&mut self, core: &mut Core) -> bool {
         let pause_ms = self.settings.flap_pause_ms;
-        let paid_at = self.flap.paid_at.filter(|_| core.holds(Guard::FlappingRests))?;
-        let ahead_ms = paid_at.since(core.now());
-        let allowed_ms = (BURST - 1).saturating_mul(pause_ms);
-        if pause_ms == 0 || ahead_ms <= allowed_ms {
-            return None;
+        let paid_at = self.flap.paid_at.filter(|_| core.holds(Guard::FlappingRests));
+        let ahead_ms = paid_at.map_or(0, |at| at.since(core.now()));
+        let wait_ms = ahead_ms.saturating_sub((BURST - 1).saturating_mul(pause_ms));
+        if pause_ms == 0 || wait_ms == 0 {
+            return false;
         }
-        core.due(core.now().plus(ahead_ms - allowed_ms));
-        Some(format!(
-            "No failover of {0} for now: it flaps, {BURST} of its masters went down one after the \
-             other. From now on one is replaced in {pause_ms} ms (flap-pause). Look for what \
-             brings them down; SENTINEL FAILOVER {0} does not wait, and SENTINEL SET {0} \
-             flap-pause 0 ends this",
-            self.name
-        ))
+        let until = core.now().plus(wait_ms);
+        core.due(until);
+        if self.flap.told.replace(until) != Some(until) {
+            let text = format!(
+                "No failover of {0} for now: it flaps, {BURST} of its masters went down one after \
+                 the other. The next one may begin in {1} s (flap-pause is {pause_ms} ms). Look for \
+                 what brings them down; SENTINEL FAILOVER {0} does not wait, and SENTINEL SET {0} \
+                 flap-pause {pause_ms} ends this pause",
+                self.name,
+                wait_ms.div_ceil(1_000)
+            );
+            core.say(Level::Warning, Some(&self.name), text);
+        }
+        true
     }
 }

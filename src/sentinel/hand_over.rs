@@ -159,6 +159,13 @@ impl Group {
                 let has_all = node.infos > infos && has(node, &replid, offset);
                 let in_time = !late || !core.holds(Guard::HoldLasts);
                 if in_time && (has_all || !core.holds(Guard::CaughtUp)) {
+                    let text = format!(
+                        "{replica} has all that the master of {} wrote, which holds writes since \
+                         {} ms: nothing is lost",
+                        self.name,
+                        core.now().since(since)
+                    );
+                    core.say(Level::Notice, Some(&self.name), text);
                     return self.promote_chosen(core, replica, true);
                 }
                 if late {
@@ -320,31 +327,35 @@ impl Group {
 
     /// The master cannot be told to hold writes.
     fn refused(&mut self, core: &mut Core, replica: Address, why: &str) -> bool {
-        let coordinated = self.failover.as_ref().is_some_and(|failover| failover.coordinated);
-        if coordinated && self.ask_master(core, &replica) {
-            return true;
-        }
-        if !coordinated {
+        if !self.failover.as_ref().is_some_and(|failover| failover.coordinated) {
             self.without_master(core, why);
+            return self.promote_chosen(core, replica, false);
         }
-        self.promote_chosen(core, replica, false)
+        let text = format!(
+            "The master of {} cannot be told to hold writes (CLIENT PAUSE): {why}. It is asked to \
+             hand its role over itself (FAILOVER TO)",
+            self.name
+        );
+        core.say(Level::Warning, Some(&self.name), text);
+        match self.ask_master(core, &replica) {
+            Ok(()) => true,
+            Err(why) => self.abort(core, EventKind::AbortSlaveTimeout, why.to_owned()),
+        }
     }
 
-    /// Has the master itself hand its role over to this replica. False where it cannot be asked.
-    fn ask_master(&mut self, core: &mut Core, replica: &Address) -> bool {
-        let Some(failover) = &self.failover else { return false };
-        let end = failover.started.plus(self.tenure_ms());
-        let left_ms = end.since(core.now()).saturating_sub(SEEN_MS);
-        let timeout_ms = left_ms.min(CATCH_UP_MS);
-        let (to, infos) = match self.as_master_shows(replica) {
-            _ if timeout_ms == 0 => return self.without_master(core, "no time is left for it"),
-            Ok(found) => found,
-            Err(why) => return self.without_master(core, why),
-        };
+    /// Has the master itself hand its role over to this replica, or says why it cannot be asked.
+    fn ask_master(&mut self, core: &mut Core, replica: &Address) -> Result<(), &'static str> {
+        let started = self.failover.as_ref().map_or(core.now(), |failover| failover.started);
+        let end = started.plus(self.tenure_ms());
+        let timeout_ms = end.since(core.now()).saturating_sub(SEEN_MS).min(CATCH_UP_MS);
+        if timeout_ms == 0 {
+            return Err("no time is left for it");
+        }
+        let (to, infos) = self.as_master_shows(replica)?;
         self.master.health.send(core, Command::HandOver { to, timeout_ms });
         let next_info = core.now().plus(INFO_PERIOD_AWAITED_MS);
         self.set_state(State::HandingOver { replica: replica.clone(), infos, next_info });
-        true
+        Ok(())
     }
 
     /// The replica as its master shows it, and how many INFOs it has answered; or why the master
@@ -360,17 +371,15 @@ impl Group {
         Ok((to.clone(), node.infos))
     }
 
-    /// The master answered: an error means that nothing was begun.
+    /// The master answered: an error means that nothing was begun, and nothing is.
     pub(super) fn take_hand_over(&mut self, core: &mut Core, reply: &Value) {
         let Value::Error(error) = reply else { return };
-        let Some(State::HandingOver { replica, .. }) = self.failover.as_ref().map(|f| &f.state)
-        else {
-            return;
-        };
-        let replica = replica.clone();
-        let error: String = error.chars().take(REFUSAL_CHARS_MAX).collect();
-        self.without_master(core, &format!("the master refused: {error}"));
-        self.promote(core, replica);
+        let asked = |failover: &Failover| matches!(failover.state, State::HandingOver { .. });
+        if self.failover.as_ref().is_some_and(asked) {
+            let error: String = error.chars().take(REFUSAL_CHARS_MAX).collect();
+            let why = format!("the master refused to hand its role over: {error}");
+            self.abort(core, EventKind::AbortSlaveTimeout, why);
+        }
     }
 
     /// The replica is the master: both are told to remember their new roles, and to send their

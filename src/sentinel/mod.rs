@@ -141,6 +141,17 @@ impl Sentinel {
     /// The only way in. Total: never an error, never a panic on any input. Drain
     /// [`poll`](Self::poll) afterwards.
     pub fn handle(&mut self, clock: Clock, input: Input) {
+        self.hear(clock, input);
+        while let Some(subject) = self.timers.pop_due(self.core.now()) {
+            self.run(subject);
+        }
+        debug_assert!(self.groups.values().all(|group| group.is_shown(&self.core)));
+    }
+
+    /// Takes an input and decides nothing yet: more has come at the same time, and the last of it
+    /// goes to [`Sentinel::handle`]. Whoever did not run for a while is to hear all that was said
+    /// meanwhile before it calls anybody silent.
+    pub fn hear(&mut self, clock: Clock, input: Input) {
         self.notice_stall(clock);
         self.core.clock = clock;
         match input {
@@ -150,10 +161,6 @@ impl Sentinel {
             Input::Persisted { revision } => self.persisted(revision),
             Input::PersistFailed { revision, reason } => self.persist_failed(revision, reason),
         }
-        while let Some(subject) = self.timers.pop_due(self.core.now()) {
-            self.run(subject);
-        }
-        debug_assert!(self.groups.values().all(|group| group.is_shown(&self.core)));
     }
 
     /// The next thing to do; `None` once all are taken.

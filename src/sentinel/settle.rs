@@ -104,6 +104,11 @@ impl Change {
         matches!(self, Change::AuthPass(_) | Change::AuthUser(_) | Change::Rename { .. })
     }
 
+    /// It sets this number.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        matches!(self, Change::Number { option, .. } if option.eq_ignore_ascii_case(name))
+    }
+
     pub(super) fn apply(self, settings: &mut GroupSettings) {
         let given = |text: String| (!text.is_empty()).then_some(text);
         match self {

@@ -17,7 +17,8 @@ impl Sentinel {
     /// Compares the time with the deadline that was to be kept.
     pub(super) fn notice_stall(&mut self, clock: Clock) {
         let Some(deadline) = self.deadline() else { return };
-        let late_ms = clock.mono.since(deadline);
+        // What was due and was not done yet when something was heard was late then.
+        let late_ms = clock.mono.since(deadline.max(self.core.now()));
         if late_ms <= LATE_MS || !self.core.holds(Guard::StallForgiven) {
             return;
         }

@@ -241,7 +241,9 @@ fn who_connects_after_a_failover_learns_what_was_announced() {
 
     group.sentinels[0].kill9();
     group.sentinels[0].restart();
-    let again = events(&group.sentinels[0], &["SINCE", &id]);
+    let since = |id: &str| events(&group.sentinels[0], &["SINCE", id]);
+    wait_until(10, "it tells of its beginning", || !since(&id).is_empty());
+    let again = since(&id);
     assert_ne!(
         again[0][0].split_once('-').map(|(run, _)| run),
         id.split_once('-').map(|(run, _)| run)

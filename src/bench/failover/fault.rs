@@ -52,7 +52,7 @@ impl Fault {
     pub(super) fn down_afters(self, asked: &[Duration]) -> Vec<Duration> {
         match self {
             Fault::Refused => vec![LONG_DOWN_AFTER],
-            // The master is well, or what counts comes long after: the shortest is as good as any.
+            // The master is well, or what counts comes long after: one is enough.
             Fault::Order | Fault::Coordinated | Fault::Election => {
                 asked.iter().copied().max().into_iter().collect()
             }

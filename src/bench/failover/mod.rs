@@ -14,7 +14,6 @@ mod timeline;
 mod watch;
 mod writer;
 
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +26,7 @@ pub use fault::Fault;
 use group::Plan;
 use measure::Outcome;
 
+use super::output::Output;
 use super::report::Report;
 use crate::demo::child::Program;
 use crate::demo::failure::Failure;
@@ -118,19 +118,18 @@ type Case = (Fault, Duration);
 struct Found {
     rounds: Vec<(Case, Side, Outcome)>,
     failed: usize,
-    json: Option<File>,
+    json: Option<Output>,
 }
 
 /// How many rounds failed.
 async fn perform(options: &Options) -> Result<usize, Failure> {
     let signals = Signals::listen()?;
-    let json = match &options.json {
-        Some(path) => {
-            let what = format!("write {}", path.display());
-            Some(File::create(path).map_err(Failure::io(what))?)
-        }
-        None => None,
+    // A wrong path is told at once.
+    let create = |path: &Option<PathBuf>| {
+        let file = path.as_deref().map(Output::create).transpose();
+        file.map_err(Failure::io("open the files to write"))
     };
+    let (json, svg) = (create(&options.json)?, create(&options.svg)?);
     let mut found = Found { rounds: vec![], failed: 0, json };
     // Ends between two turns of this task, so whatever runs is dropped, and killed, with it.
     let ended = tokio::select! {
@@ -140,9 +139,8 @@ async fn perform(options: &Options) -> Result<usize, Failure> {
     let report = found.report(options);
     say(&format!("\n{}", report.table()))?;
     found.write_rows(&report)?;
-    if let Some(path) = &options.svg {
-        let what = format!("write {}", path.display());
-        fs::write(path, report.chart()).map_err(Failure::io(what))?;
+    if let Some(file) = svg {
+        file.write(&report.chart()).map_err(Failure::io("draw the chart"))?;
     }
     ended.map(|()| found.failed)
 }
@@ -280,8 +278,8 @@ impl Found {
     }
 
     fn write(&mut self, text: &str) -> Result<(), Failure> {
-        match &mut self.json {
-            Some(file) => file.write_all(text.as_bytes()).map_err(Failure::io("write JSON")),
+        match &self.json {
+            Some(file) => file.write(text).map_err(Failure::io("write JSON")),
             None => Ok(()),
         }
     }

@@ -11,9 +11,8 @@ mod rows;
 mod sentinel;
 mod trio;
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ pub use self::crowd::Fault;
 use self::rows::{Rows, Sheet};
 pub use self::sentinel::Program;
 use self::trio::Trio;
+use super::output::Output;
 use super::report::Report;
 
 /// What to measure.
@@ -62,6 +62,13 @@ pub fn run(options: &Options) -> ExitCode {
     // A child's life is tied to the thread that starts it: this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let mut rows = Rows::default();
+    let outputs = match Outputs::create(options) {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            tell(format_args!("watchfire bench scale: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let measured = runtime.and_then(|runtime| {
         // Ends between two turns of this task, so whatever runs is dropped, and ended, with it.
         runtime.block_on(async {
@@ -71,7 +78,7 @@ pub fn run(options: &Options) -> ExitCode {
             }
         })
     });
-    let shown = show(options, &rows.report(options.rounds));
+    let shown = show(outputs, &rows.report(options.rounds));
     match measured.and_then(|code| shown.map(|()| code)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -82,16 +89,23 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// Everything that was found, also of a run that did not come to its end.
-fn show(options: &Options, report: &Report) -> io::Result<()> {
+fn show(outputs: Outputs, report: &Report) -> io::Result<()> {
     writeln!(io::stdout(), "{}", report.table())?;
-    let write = |path: &Path, text: &str| {
-        let named = |error| io::Error::other(format!("write {}: {error}", path.display()));
-        fs::write(path, text).map_err(named)
-    };
-    if let Some(path) = &options.json {
-        write(path, &report.json_lines()?)?;
+    outputs.json.map_or(Ok(()), |file| file.write(&report.json_lines()?))?;
+    outputs.svg.map_or(Ok(()), |file| file.write(&report.chart()))
+}
+
+/// The files to write, made before anything is measured: a wrong path is told at once.
+struct Outputs {
+    json: Option<Output>,
+    svg: Option<Output>,
+}
+
+impl Outputs {
+    fn create(options: &Options) -> io::Result<Outputs> {
+        let create = |path: &Option<PathBuf>| path.as_deref().map(Output::create).transpose();
+        Ok(Outputs { json: create(&options.json)?, svg: create(&options.svg)? })
     }
-    options.svg.as_ref().map_or(Ok(()), |path| write(path, &report.chart()))
 }
 
 /// The exit code for the signal that comes first.

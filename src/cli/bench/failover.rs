@@ -30,7 +30,7 @@ Faults:
                have passed: how soon is a leader elected once there is a majority again?
 
 Examples:
-  watchfire bench failover                               ten rounds of kill, stop, shutdown, order
+  watchfire bench failover                               ten rounds of the usual five
   watchfire bench failover --faults kill --down-after 200,1000,5000 --svg kill.svg
   watchfire bench failover --only watchfire --rounds 100 --faults kill --json rounds.jsonl")]
 pub(super) struct Args {

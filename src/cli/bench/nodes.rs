@@ -13,11 +13,11 @@ use crate::cli::complain;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How many groups
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = number)]
     groups: usize,
 
     /// Replicas of each group
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = number)]
     replicas: usize,
 
     /// The number of the first group, where several processes play
@@ -27,6 +27,16 @@ pub(super) struct Args {
     /// The port of all nodes
     #[arg(long, default_value_t = 7000)]
     port: u16,
+}
+
+/// More addresses than any test needs.
+const MANY: usize = 100_000;
+
+fn number(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=MANY) => Ok(number),
+        _ => Err(format!("must be a number from 1 to {MANY}")),
+    }
 }
 
 pub(super) fn run(Args { groups, replicas, first, port }: Args) -> ExitCode {

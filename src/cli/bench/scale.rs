@@ -15,11 +15,11 @@ use crate::bench::scale::{self, Fault, Program};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// One sentinel with so many groups [default: 100,1000,3000]
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = number)]
     groups: Vec<usize>,
 
     /// Three sentinels with so many groups, of which all masters fail [default: 100,300,1000]
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = number)]
     mass: Vec<usize>,
 
     /// How they fail: they answer no more, or their connections end, too
@@ -35,8 +35,8 @@ pub(super) struct Args {
     only: Option<Only>,
 
     /// Do everything so often; the table shows medians and maxima
-    #[arg(long, default_value_t = 1)]
-    rounds: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
 
     /// How long to wait for a sentinel to start, or for groups to fail over
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
@@ -51,6 +51,9 @@ pub(super) struct Args {
     svg: Option<PathBuf>,
 }
 
+/// Most groups.
+const GROUPS_MAX: usize = 20_000;
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Only {
     Redis,
@@ -59,6 +62,14 @@ enum Only {
 
 pub(super) fn run(args: Args) -> ExitCode {
     scale::run(&options(args))
+}
+
+/// So many groups, each of which has ports of its own.
+fn number(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=GROUPS_MAX) => Ok(number),
+        _ => Err(format!("must be a number of groups, from 1 to {GROUPS_MAX}")),
+    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -86,5 +97,6 @@ fn options(args: Args) -> scale::Options {
         groups = vec![100, 1000, 3000];
         mass = vec![100, 300, 1000];
     }
+    let rounds = rounds.into();
     scale::Options { programs, alone: groups, mass, faults, busy, rounds, patience, json, svg }
 }

@@ -61,6 +61,14 @@ pub(super) fn after_three_failovers_in_a_row_comes_one_in_each_flap_pause() {
 }
 
 #[test]
+fn however_many_there_were_the_pause_grows_no_longer() {
+    for times in [4, 10] {
+        let waited = stands_after(&mut orphaned(times, true), 2 * PAUSE_MS);
+        assert!(waited.is_some_and(|ms| ms <= PAUSE_MS), "{times}: {waited:?}");
+    }
+}
+
+#[test]
 fn a_change_of_masters_that_live_is_no_flapping() {
     assert_eq!(stands_after(&mut orphaned(6, false), 1_000), Some(0));
 }
@@ -72,9 +80,14 @@ fn whoever_orders_it_does_not_wait_and_the_pause_can_be_ended() {
     assert!(desk.has(EventKind::TryFailover));
 
     let mut desk = orphaned(3, true);
-    let options = vec!["flap-pause".into(), "0".into()];
-    assert_eq!(desk.ask(Request::Set { name: "mymaster".into(), options }), Some(Value::ok()));
+    let set = |ms: &str| {
+        let options = vec!["flap-pause".into(), ms.into()];
+        Request::Set { name: "mymaster".into(), options }
+    };
+    // As it is, and for good.
+    assert_eq!(desk.ask(set("60000")), Some(Value::ok()));
     assert_eq!(stands_after(&mut desk, 1_000), Some(0));
+    assert_eq!(desk.ask(set("0")), Some(Value::ok()));
     let written = &desk.writes.last().expect("written").1;
     assert_eq!(written.groups["mymaster"].settings.flap_pause_ms, 0);
     let entry = desk.ask(Request::Master("mymaster".into()));

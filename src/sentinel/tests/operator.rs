@@ -352,7 +352,7 @@ fn order(desk: &mut Desk) {
 }
 
 #[test]
-fn a_coordinated_failover_is_the_masters_work() {
+fn a_master_that_may_not_be_told_to_hold_writes_hands_its_role_over_itself() {
     let mut desk = Desk::settled();
     order(&mut desk);
     assert_eq!(hand_over(&desk), [(MASTER, at(REPLICA), 3_000)]);
@@ -388,7 +388,7 @@ fn a_coordinated_failover_is_the_masters_work() {
 }
 
 #[test]
-fn where_the_master_cannot_hand_over_the_plain_order_is_carried_out() {
+fn where_the_master_cannot_hand_over_either_it_is_given_up() {
     // A version that knows no FAILOVER, or a user that may not send it.
     for error in ["ERR unknown command 'FAILOVER'", "NOPERM no permissions"] {
         let mut desk = Desk::settled();
@@ -396,14 +396,18 @@ fn where_the_master_cannot_hand_over_the_plain_order_is_carried_out() {
         let [(_, to, timeout_ms)] = &hand_over(&desk)[..] else { panic!("not asked") };
         let command = Command::HandOver { to: to.clone(), timeout_ms: *timeout_ms };
         desk.reply_from(MASTER, command, Value::error(error));
-        assert_eq!(desk.promotions(), [REPLICA]);
-        assert!(desk.said.iter().any(|said| said.contains(error)), "{:?}", desk.said);
+        assert!(desk.promotions().is_empty() && desk.has(EventKind::AbortSlaveTimeout));
+        for why in [error, "CLIENT PAUSE"] {
+            assert!(desk.said.iter().any(|said| said.contains(why)), "{:?}", desk.said);
+        }
     }
-    // A master that does not list the replica, or is down.
+    // A master that does not list the replica.
     let mut desk = Desk::new(1, 2);
     desk.pass(5_000);
     order(&mut desk);
-    assert_eq!((desk.promotions(), hand_over(&desk).len()), (vec![REPLICA], 0));
+    assert_eq!((desk.promotions(), hand_over(&desk).len()), (vec![], 0));
+    assert!(desk.has(EventKind::AbortSlaveTimeout), "{:?}", desk.events);
+    // One that is down has nothing to hand over.
     let mut desk = Desk::settled();
     desk.infos.remove(&at(MASTER));
     desk.pass(1_200);

@@ -87,3 +87,52 @@ fn a_restart_and_trouble_are_told_by_ping() {
     let (pings, _) = asked(&mut desk);
     assert!(pings >= 19, "{pings}");
 }
+
+#[test]
+fn who_hears_all_that_was_said_before_it_decides_calls_nobody_silent() {
+    for heard in [false, true] {
+        let mut desk = Desk::new(1, 2);
+        desk.pass(5_000);
+        let info = desk.infos.remove(&at(MASTER)).expect("a master");
+        while desk.sentinel.groups["mymaster"].master.health.silent_ms(desk.sentinel.core.moment())
+            < 980
+        {
+            desk.pass(1);
+        }
+        // Late, but not so late that it shows.
+        desk.now_ms += 40;
+        if heard {
+            desk.infos.insert(at(MASTER), info);
+            let link = desk.link_to(MASTER);
+            let reply = Value::Simple("PONG".into());
+            let event = LinkEvent::Reply { command: Command::Ping, reply };
+            desk.sentinel.hear(desk.clock(), Input::Link { link, event });
+        }
+        desk.input(Input::Wake);
+        assert_eq!(desk.has(EventKind::Sdown), !heard, "{:?}", desk.events);
+    }
+}
+
+#[test]
+fn what_is_heard_after_a_stall_decides_nothing_either() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    desk.master_dies();
+    let info = desk.infos.remove(&at(REPLICA)).expect("a replica");
+    desk.pass(20);
+    desk.win();
+    assert!(desk.has(EventKind::StateSelectSlave), "{:?}", desk.events);
+    assert!(desk.promotions().is_empty(), "it waits for the silent replica");
+    desk.now_ms += 8_000;
+    let event = LinkEvent::Reply { command: Command::Info, reply: Value::bulk(info) };
+    let input = Input::Link { link: desk.link_to(REPLICA), event };
+    // Heard twice, and late once.
+    desk.sentinel.hear(desk.clock(), input.clone());
+    let unwatched_ms = desk.sentinel.core.unwatched_ms;
+    desk.sentinel.hear(desk.clock(), input);
+    assert_eq!(desk.sentinel.core.unwatched_ms, unwatched_ms);
+    desk.input(Input::Wake);
+    assert!(desk.has(EventKind::Tilt), "{:?}", desk.events);
+    desk.pass(5_000);
+    assert!(desk.promotions().is_empty());
+}

@@ -48,11 +48,12 @@ impl Checkers {
         match event.kind {
             EventKind::SwitchMaster => {
                 let paid_at = most.entry(place.clone()).or_default();
-                *paid_at = told.at.max(*paid_at) + pause_ms;
+                *paid_at = (told.at.max(*paid_at) + pause_ms).min(told.at + BURST * pause_ms);
                 if down {
                     let paid_at = least.entry(place).or_default();
                     // By the fastest clock.
-                    *paid_at = told.since.max(*paid_at) + pause_ms - pause_ms / 100;
+                    let next = told.since.max(*paid_at) + pause_ms - pause_ms / 100;
+                    *paid_at = next.min(told.since + BURST * pause_ms - BURST * pause_ms / 100);
                 }
             }
             EventKind::Monitor | EventKind::Unmonitor | EventKind::Set => {
