@@ -8,6 +8,7 @@ use super::event::Level;
 use super::group::Group;
 use super::mutant::Guard;
 use super::types::Instant;
+use crate::config::settings::GroupSettings;
 
 /// So many failovers need not wait for one another.
 const BURST: u64 = 3;
@@ -22,10 +23,20 @@ pub(super) struct Flap {
 }
 
 impl Group {
-    /// Another master takes the place of one that is down for us, whoever led that. However many do
-    /// so, the next one waits for no longer than a pause.
+    /// Another master takes the place of ours. It counts if ours is down, whoever led that: others
+    /// may have seen it a moment before we do. However many there are, the next one waits for no
+    /// longer than a pause.
     pub(super) fn note_failover(&mut self, core: &Core) {
-        let pause_ms = self.settings.flap_pause_ms;
+        let GroupSettings { down_after_ms, refused_after_ms, flap_pause_ms, .. } = self.settings;
+        let pause_ms = flap_pause_ms;
+        let down_after_ms = match refused_after_ms {
+            0 => down_after_ms,
+            refused_after_ms => down_after_ms.min(refused_after_ms),
+        };
+        let silent_ms = self.master.health.silent_ms(core.moment());
+        if self.master.sdown_since.is_none() && silent_ms <= down_after_ms / 2 {
+            return;
+        }
         let paid_at = self.flap.paid_at.map_or(core.now(), |at| at.max(core.now()));
         let most = core.now().plus(BURST.saturating_mul(pause_ms));
         self.flap.paid_at = Some(paid_at.plus(pause_ms).min(most));
@@ -46,9 +57,9 @@ impl Group {
         if self.flap.told.replace(until) != Some(until) {
             let text = format!(
                 "No failover of {0} for now: it flaps, {BURST} of its masters went down one after \
-                 the other. The next one may begin in {1} s (flap-pause is {pause_ms} ms). Look for \
-                 what brings them down; SENTINEL FAILOVER {0} does not wait, and SENTINEL SET {0} \
-                 flap-pause {pause_ms} ends this pause",
+                 the other. The next one may begin in {1} s (flap-pause is {pause_ms} ms). \
+                 Look for what brings them down; SENTINEL FAILOVER {0} does not wait, and \
+                 SENTINEL SET {0} flap-pause {pause_ms} ends this pause",
                 self.name,
                 wait_ms.div_ceil(1_000)
             );

@@ -520,9 +520,7 @@ impl Group {
     /// Another address is the master from now on. Nodes keep their links; the old master becomes a
     /// replica to be put right once it is back.
     pub(super) fn switch_master(&mut self, core: &mut Core, to: Address) {
-        if self.master.sdown_since.is_some() {
-            self.note_failover(core);
-        }
+        self.note_failover(core);
         let old = self.shown_master(core);
         let new_master = match self.replicas.remove(&to) {
             Some(node) => node,

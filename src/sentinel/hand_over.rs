@@ -71,8 +71,9 @@ fn has(node: &Node, replid: &RunId, offset: u64) -> bool {
 }
 
 impl Group {
-    /// Begins to hand the master's role over to this replica, chosen since then. False where nobody
-    /// ordered the failover, or the master cannot be asked: then it is to be promoted without it.
+    /// Begins to hand the master's role over to this replica, chosen since then, or gives up. False
+    /// where nobody ordered the failover, or the master cannot be asked: then it is to be promoted
+    /// without it.
     pub(super) fn hand_over(&mut self, core: &mut Core, replica: &Address, since: Instant) -> bool {
         let Some(failover) = self.failover.as_ref().filter(|failover| failover.forced) else {
             return false;
@@ -80,14 +81,18 @@ impl Group {
         if !core.holds(Guard::WritesHeld) {
             return false;
         }
-        let end = failover.started.plus(self.tenure_ms());
-        let left_ms = end.since(core.now()).saturating_sub(SEEN_MS + HELD_WAIT_MS);
+        let tenure_ms = self.tenure_ms();
+        let end = failover.started.plus(tenure_ms);
+        let needed_ms = (SEEN_MS + HELD_WAIT_MS).min(tenure_ms / 2);
+        let left_ms = end.since(core.now()).saturating_sub(needed_ms);
         let until = core.now().plus(left_ms.min(NEAR_WITHIN_MS));
         if let Err(why) = self.why_no_hand_over(replica) {
             return self.without_master(core, why);
         }
-        if left_ms == 0 {
-            return self.without_master(core, "no time is left for it");
+        if left_ms == 0 && core.holds(Guard::PromotionInTenure) {
+            // To promote it beside a master that goes on writing is no way to save time.
+            let why = "no time is left for a hand-over".to_owned();
+            return self.abort(core, EventKind::AbortSlaveTimeout, why);
         }
         let fresh = self.master.info_at.is_some_and(|at| at >= since);
         let infos = self.master.infos.saturating_sub(u64::from(fresh));
@@ -346,8 +351,9 @@ impl Group {
     /// Has the master itself hand its role over to this replica, or says why it cannot be asked.
     fn ask_master(&mut self, core: &mut Core, replica: &Address) -> Result<(), &'static str> {
         let started = self.failover.as_ref().map_or(core.now(), |failover| failover.started);
-        let end = started.plus(self.tenure_ms());
-        let timeout_ms = end.since(core.now()).saturating_sub(SEEN_MS).min(CATCH_UP_MS);
+        let tenure_ms = self.tenure_ms();
+        let left_ms = started.plus(tenure_ms).since(core.now());
+        let timeout_ms = left_ms.saturating_sub(SEEN_MS.min(tenure_ms / 4)).min(CATCH_UP_MS);
         if timeout_ms == 0 {
             return Err("no time is left for it");
         }

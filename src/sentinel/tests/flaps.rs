@@ -95,3 +95,20 @@ fn whoever_orders_it_does_not_wait_and_the_pause_can_be_ended() {
     let (name, value) = fields.last().expect("fields");
     assert_eq!((name.text(), value.text()), (Some("flap-pause"), Some("0")));
 }
+
+#[test]
+fn who_hears_of_the_failover_before_it_calls_the_master_down_counts_it() {
+    let mut desk = Desk::new(1, 2);
+    desk.pass(5_000);
+    for epoch in 1..=3 {
+        let old = if epoch % 2 == 1 { MASTER } else { REPLICA };
+        desk.infos.remove(&at(old));
+        desk.pass(990);
+        assert!(!desk.has(EventKind::Sdown), "{:?}", desk.events);
+        replaced(&mut desk, epoch, false);
+    }
+    desk.infos.remove(&at(REPLICA));
+    desk.pass(1_200);
+    desk.answer_question(26002, 1, "*", 0);
+    assert!(stands_after(&mut desk, 10_000).is_none(), "{:?}", desk.events);
+}

@@ -234,3 +234,21 @@ fn the_answer_to_an_earlier_order_counts_for_nothing() {
     desk.pass(30);
     assert!(desk.promotions().is_empty());
 }
+
+#[test]
+fn votes_that_bind_for_a_short_time_leave_less_to_everything() {
+    for order in [PLAIN, COORDINATED] {
+        for failover_timeout_ms in [1_000, 1_500] {
+            let mut desk =
+                Desk::with(1, 2, |_, group| group.failover_timeout_ms = failover_timeout_ms);
+            desk.infos.insert(at(MASTER), master(500));
+            desk.infos.insert(at(REPLICA), replica(500));
+            desk.infos.insert(at(OTHER_REPLICA), replica(400));
+            desk.pass(15_000);
+            desk.ask(order("mymaster".into()));
+            desk.win();
+            desk.pass(30);
+            assert!(hold(&desk).is_some() && desk.promotions().is_empty(), "{:?}", desk.events);
+        }
+    }
+}
