@@ -240,8 +240,8 @@ pub struct GroupSettings {
     /// ms, is down, whatever `down_after_ms`; 0: that says nothing.
     #[serde(default)]
     pub refused_after_ms: u64,
-    /// Our own: three failovers that nobody ordered may follow one another, and then one in so
-    /// long, in ms; 0: as many as it takes.
+    /// Our own: three failovers of a dead master may follow one another, and then one in so long,
+    /// in ms; 0: as many as it takes.
     #[serde(default = "default_flap_pause_ms")]
     pub flap_pause_ms: u64,
 }

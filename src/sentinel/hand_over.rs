@@ -10,8 +10,8 @@
 //! Election, choice, events and what comes after are those of any failover. Where the master is
 //! down, all is as in Redis. Where it may not be told to hold writes, the plain order promotes the
 //! replica all the same and the log says what may be lost; `COORDINATED` asks the master itself to
-//! hand its role over (`FAILOVER TO`), and does as the plain order where that is refused, too.
-//! Where the replica does not catch up, `COORDINATED` is given up and nothing has changed.
+//! hand its role over (`FAILOVER TO`). Where that is refused, too, or the replica does not catch
+//! up, `COORDINATED` is given up and nothing has changed.
 
 use super::core::Core;
 use super::effect::Command;
@@ -195,7 +195,12 @@ impl Group {
             return self.promote_chosen(core, replica, false);
         }
         if core.due(until) {
-            let why = self.why_not_now().unwrap_or("the replica is too far behind");
+            let info = self.replicas.get(&replica).and_then(|node| node.info.as_ref());
+            let behind = match info.is_some_and(|info| info.link_up) {
+                true => "the replica is too far behind",
+                false => "the replica has no link to its master",
+            };
+            let why = self.why_not_now().unwrap_or(behind);
             return self.in_vain(core, replica, why);
         }
         if self.master.infos <= infos || self.why_not_now().is_some() {

@@ -46,13 +46,18 @@ const PLAIN: fn(String) -> Request = Request::Failover;
 const COORDINATED: fn(String) -> Request = Request::HandOver;
 const BOTH: [fn(String) -> Request; 2] = [PLAIN, COORDINATED];
 
-/// All nodes are at offset 500; a failover is ordered, and both peers vote for us.
-fn ordered(order: fn(String) -> Request) -> Desk {
-    let mut desk = Desk::new(1, 2);
+/// The master is at offset 500, the best replica at this one, and all is well.
+fn calm(mut desk: Desk, offset: u64) -> Desk {
     desk.infos.insert(at(MASTER), master(500));
-    desk.infos.insert(at(REPLICA), replica(500));
+    desk.infos.insert(at(REPLICA), replica(offset));
     desk.infos.insert(at(OTHER_REPLICA), replica(400));
     desk.pass(15_000);
+    desk
+}
+
+/// Master and replica are at offset 500; a failover is ordered, and both peers vote for us.
+fn ordered(order: fn(String) -> Request) -> Desk {
+    let mut desk = calm(Desk::new(1, 2), 500);
     assert_eq!(desk.ask(order("mymaster".into())), Some(Value::ok()));
     desk.win();
     desk
@@ -173,11 +178,7 @@ fn a_master_that_does_not_say_how_much_is_written_is_not_handed_over() {
 #[test]
 fn writes_are_not_held_for_a_replica_that_is_far_behind() {
     assert!(hold(&ordered(PLAIN)).is_some(), "this one is near");
-    let mut desk = Desk::new(1, 2);
-    desk.infos.insert(at(MASTER), master(500));
-    desk.infos.insert(at(REPLICA), replica(450));
-    desk.infos.insert(at(OTHER_REPLICA), replica(400));
-    desk.pass(15_000);
+    let mut desk = calm(Desk::new(1, 2), 450);
     desk.ask(PLAIN("mymaster".into()));
     desk.win();
     desk.pass(100);
@@ -194,11 +195,7 @@ fn writes_are_not_held_for_a_replica_that_is_far_behind() {
 
 #[test]
 fn a_master_whose_connection_was_just_ended_is_asked_over_the_next() {
-    let mut desk = Desk::new(1, 2);
-    desk.infos.insert(at(MASTER), master(500));
-    desk.infos.insert(at(REPLICA), replica(500));
-    desk.infos.insert(at(OTHER_REPLICA), replica(400));
-    desk.pass(15_000);
+    let mut desk = calm(Desk::new(1, 2), 500);
     desk.ask(PLAIN("mymaster".into()));
     desk.connection_ends(MASTER);
     desk.win();
@@ -239,12 +236,8 @@ fn the_answer_to_an_earlier_order_counts_for_nothing() {
 fn votes_that_bind_for_a_short_time_leave_less_to_everything() {
     for order in [PLAIN, COORDINATED] {
         for failover_timeout_ms in [1_000, 1_500] {
-            let mut desk =
-                Desk::with(1, 2, |_, group| group.failover_timeout_ms = failover_timeout_ms);
-            desk.infos.insert(at(MASTER), master(500));
-            desk.infos.insert(at(REPLICA), replica(500));
-            desk.infos.insert(at(OTHER_REPLICA), replica(400));
-            desk.pass(15_000);
+            let desk = Desk::with(1, 2, |_, group| group.failover_timeout_ms = failover_timeout_ms);
+            let mut desk = calm(desk, 500);
             desk.ask(order("mymaster".into()));
             desk.win();
             desk.pass(30);
