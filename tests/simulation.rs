@@ -21,7 +21,7 @@ const FIXED_SEEDS: u64 = 300;
 /// What their runs were, in one number: the same for the same sources in every build and on every
 /// machine. What changes a decision, a world or an effect changes it: then put in what the test
 /// shows, if the change was meant.
-const FIXED_HASH: u64 = 0xb969_814e_9ec4_a3d7;
+const FIXED_HASH: u64 = 0xfe6f_e0f9_71eb_2477;
 /// Seeds that are new every time.
 const FRESH_SEEDS: u64 = 60;
 /// How long things fail in runs of the program that only show how it talks, in virtual ms.
